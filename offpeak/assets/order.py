@@ -1,0 +1,112 @@
+"""What one materialization asks the ledger to buy, and what it is told afterwards: plain values, no Dagster."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from pydantic import BaseModel
+
+from offpeak.requests import Request
+
+UNPARTITIONED = ""
+"""The partition key of an asset that has no partitions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionPlan:
+    """The wanted rows of one partition. `requests` is a stream, read once."""
+
+    partition_key: str
+    as_of: datetime
+    """The age of what the requests were made from: the moment before the inputs were read, or older."""
+    requests: Iterable[Request]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One materialization of one asset, over one or many partitions.
+
+    `partitions` is a stream: the inputs of a partition may be loaded when it is reached.
+    """
+
+    asset: str
+    """The asset key as Dagster prints it: "group/name"."""
+    model: str
+    """"provider/model"."""
+    output: type[BaseModel] | None
+    code_version: str | None
+    """The user's own; raising it says that changed fingerprints are meant."""
+    valid_for: timedelta
+    deadline: timedelta
+    partitions: Iterable[PartitionPlan]
+    run_id: str
+    approved: bool = False
+    """The run carries the approval of a held surge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What an order would buy; nothing was sent and nothing was written."""
+
+    asset: str
+    model: str
+    rows: int
+    new: int
+    joined: int
+    reused: int
+    removed: int
+    estimated_input_tokens: int
+    estimated_output_tokens: int
+    estimated_cost: Decimal
+    """Dollars at the batch rate."""
+    estimated_realtime_cost: Decimal
+    lane: str
+    lands_by: datetime
+    surge: str | None
+    """Why the plan would be held, or None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionReceipt:
+    """One partition after collecting."""
+
+    partition_key: str
+    rows: int
+    """Wanted rows that have an answer."""
+    missing: int
+    """Wanted rows that have none (dead letters)."""
+    removed: int
+    """Rows that this plan no longer wants."""
+    as_of: datetime
+    produced_at: datetime | None
+    """The oldest answer's time; None for an empty partition."""
+    effective_until: datetime
+    data_version: str
+    """A digest of the live rows: equal when nothing that a consumer can see has changed, re-verification aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a finished order bought, summed over its partitions. Counts are requests, money is dollars."""
+
+    job_id: int
+    rows: int
+    bought: int
+    """Sent to the provider for this job."""
+    joined: int
+    """Already on their way for another job."""
+    reused: int
+    """Answered before this job began."""
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cost: Decimal
+    realtime_cost: Decimal
+    batch_ids: Sequence[str]
+    partitions: Sequence[PartitionReceipt]
+
+    @property
+    def saved(self) -> Decimal:
+        return self.realtime_cost - self.cost

@@ -1,0 +1,45 @@
+"""Time, passed in rather than looked up, so that a test can hold it.
+
+Inside Offpeak time is timezone-aware UTC; the ledger stores whole microseconds since the epoch.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Clock(Protocol):
+    """What tells the time and lets it pass."""
+
+    def now(self) -> datetime:
+        """The current moment, timezone-aware, in UTC."""
+        ...
+
+    def sleep(self, duration: timedelta) -> None:
+        """Return after `duration` has passed."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def sleep(self, duration: timedelta) -> None:
+        time.sleep(max(0.0, duration.total_seconds()))
+
+
+def to_micros(moment: datetime) -> int:
+    """Whole microseconds since the epoch. Raises ValueError for a naive datetime."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone; Offpeak only handles timezone-aware datetimes")
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The moment `micros` microseconds after the epoch, in UTC."""
+    return EPOCH + timedelta(microseconds=micros)

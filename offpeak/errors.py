@@ -1,0 +1,73 @@
+"""Every error Offpeak raises, in three families that differ in what they mean for money.
+
+`NothingBought`: raised before anything was sent to a provider; mend the cause and run again.
+`AlreadyBought`: raised after a purchase; what was paid for is kept in the ledger, and running again goes on from there.
+`CouldNotRead`: something Offpeak depends on could not be read. It is never treated as absent, because absent would
+mean "buy it".
+
+Messages say what happened, what it means, and what to do.
+"""
+
+
+class OffpeakError(Exception):
+    """Base of every error Offpeak raises."""
+
+
+class NothingBought(OffpeakError):
+    """Nothing was submitted and nothing was charged."""
+
+
+class DefinitionError(NothingBought):
+    """An asset, contract or tolerance is declared in a way that cannot work. Raised when definitions load."""
+
+
+class ConfigurationError(NothingBought):
+    """A resource, environment variable or file is missing or malformed."""
+
+
+class PlanError(NothingBought):
+    """The plan function yielded something that cannot be bought. The whole plan is discarded."""
+
+
+class InvalidRequest(PlanError):
+    """One request cannot be sent: bad key, too large, a field or schema that the provider does not take."""
+
+
+class SurgeHeld(NothingBought):
+    """More of the unchanged keys than allowed got a new fingerprint; the plan waits for `offpeak jobs approve`."""
+
+
+class SubmissionRejected(NothingBought):
+    """The provider refused a create definitely, before doing any work."""
+
+
+class ProviderUnavailable(NothingBought):
+    """The provider could not be reached, or asked to be asked later. Retried within bounds."""
+
+
+class AlreadyBought(OffpeakError):
+    """A purchase was made; its state is in the ledger, and running again continues instead of buying."""
+
+
+class OutcomeUnknown(AlreadyBought):
+    """A paid call was sent and its answer never arrived. It is reconciled with the provider's list, never resent blind."""
+
+
+class JobFailed(AlreadyBought):
+    """A job ended without the answers that its asset needs."""
+
+
+class StaleInput(OffpeakError):
+    """A consumer would have read rows older than it tolerates."""
+
+
+class CouldNotRead(OffpeakError):
+    """A ledger row, spool file or provider answer could not be read, which is not the same as being absent."""
+
+
+class LedgerUnreadable(CouldNotRead):
+    """The ledger is missing, foreign, torn, or of a newer version than this program."""
+
+
+class DownloadIncomplete(CouldNotRead):
+    """A result file does not hold every line that was bought; it is downloaded again, never applied in part."""
