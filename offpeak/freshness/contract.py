@@ -1,0 +1,41 @@
+"""What a producer promises about the age of its rows."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from offpeak.errors import DefinitionError
+
+SHORTEST = timedelta(minutes=1)
+"""Dagster's own freshness policies know nothing shorter, and its daemon looks every 30 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshnessContract:
+    """Rows are good for `valid_for`, counted from `as_of`: the age of what they were made from, not of their landing.
+
+    It has to cover the time between two runs, the workload's deadline and the collecting. `warn_after` (shorter) is when
+    the asset begins to be shown as ageing. Raises DefinitionError for a duration that makes no sense.
+    """
+
+    valid_for: timedelta
+    warn_after: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("valid_for", "warn_after"):
+            value = getattr(self, name)
+            if value is None and name == "warn_after":
+                continue
+            if not isinstance(value, timedelta) or value < SHORTEST:
+                raise DefinitionError(
+                    f"FreshnessContract({name}={value!r}): expected a timedelta of at least one minute, such as "
+                    "timedelta(hours=37)."
+                )
+        if self.warn_after is not None and self.warn_after >= self.valid_for:
+            raise DefinitionError(
+                f"FreshnessContract(warn_after={self.warn_after}, valid_for={self.valid_for}): the warning would come after "
+                "the promise is broken. Make warn_after shorter than valid_for."
+            )
+
+    def effective_until(self, as_of: datetime) -> datetime:
+        """The last moment at which rows of age `as_of` keep the promise."""
+        return as_of + self.valid_for
