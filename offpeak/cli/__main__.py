@@ -1,0 +1,5 @@
+"""`python -m offpeak.cli`: the same as the `offpeak` script."""
+
+from offpeak.cli import main
+
+main()
