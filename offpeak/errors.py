@@ -8,6 +8,8 @@ mean "buy it".
 Messages say what happened, what it means, and what to do.
 """
 
+from datetime import timedelta
+
 
 class OffpeakError(Exception):
     """Base of every error Offpeak raises."""
@@ -42,7 +44,14 @@ class SubmissionRejected(NothingBought):
 
 
 class ProviderUnavailable(NothingBought):
-    """The provider could not be reached, or asked to be asked later. Retried within bounds."""
+    """The provider could not be reached, or asked to be asked later. Retried within bounds.
+
+    `retry_after` is how long the provider asked to be left alone, where it said so.
+    """
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class AlreadyBought(OffpeakError):

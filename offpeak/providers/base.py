@@ -175,9 +175,7 @@ class Provider(ABC):
         """Upload a spool file under `name`; return its file id, or None where a create carries the requests itself."""
 
     @abstractmethod
-    def create(
-        self, spool: Path, *, kind: Kind, file_id: str | None, metadata: Mapping[str, str]
-    ) -> BatchView:
+    def create(self, spool: Path, *, kind: Kind, file_id: str | None, metadata: Mapping[str, str]) -> BatchView:
         """The paid call: exactly one HTTP request, never retried. Errors as the module says."""
 
     @abstractmethod
@@ -213,5 +211,3 @@ class Provider(ABC):
 
     def close(self) -> None:  # noqa: B027 - a provider without connections has nothing to close
         """Release connections."""
-
-
