@@ -17,7 +17,13 @@ MAX_KEY_LENGTH = 512
 NOT_HASHED = frozenset({"key", "metadata", "user"})
 """Fields that do not change the answer."""
 
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
+MEDIA_TYPES = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,207 @@
+"""Requests become chunks: one spool file each, within the provider's limits.
+
+The file is durable under its final name before its chunk and requests are committed, in one transaction. Dying between
+the two leaves a file that the ledger does not know, and nothing else.
+"""
+
+import itertools
+from array import array
+from collections.abc import Sequence
+
+from sqlalchemy.engine import Connection
+
+from offpeak.clock import to_micros
+from offpeak.errors import PlanError
+from offpeak.ledger import custom_ids, tables
+from offpeak.ledger.database import slices
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.spool import SpoolFile, SpoolWriter
+from offpeak.ledger.states import ChunkState, record
+from offpeak.providers.base import Kind, Provider
+
+_ENVELOPE = 96
+"""Bytes that a line adds around body and custom_id, at most, at any provider."""
+
+
+class ChunkWriter:
+    """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
+
+    Memory: the fingerprints of the chunk being written, about 100 bytes each.
+    """
+
+    def __init__(
+        self, ledger: Ledger, provider: Provider, *, kind: Kind, model: str, job_id: int, attempt: int
+    ) -> None:
+        self.chunks: list[int] = []
+        """Ids of the chunks committed so far."""
+        self._ledger, self._provider, self._kind, self._model = ledger, provider, kind, model
+        self._job_id, self._attempt = job_id, attempt
+        self._spool: SpoolWriter | None = None
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._stamp = 0
+        self._prefix = ""
+        self._prints: dict[bytes, None] = {}
+        self._ids = array("q")
+
+    def holds(self, fingerprint: bytes) -> bool:
+        """Whether the chunk being written carries this request already."""
+        return fingerprint in self._prints
+
+    def add(self, fingerprint: bytes, letters: str, body: bytes, *, request_id: int = 0) -> None:
+        """Append a request. `letters` is its fingerprint in base32; `request_id` is given when it has a row already."""
+        limits = self._provider.limits
+        needed = len(body) + custom_ids.WIDTH + _ENVELOPE
+        if self._prints and (len(self._prints) >= limits.max_requests or self._size + needed > limits.max_bytes):
+            self.close()
+        if self._spool is None:
+            self._begin()
+        ordinal = len(self._prints)
+        self._prints[fingerprint] = None
+        self._ids.append(request_id)
+        custom_id = f"{self._prefix}{letters}{ordinal:06d}{self._attempt:02d}"
+        line = self._provider.line(kind=self._kind, custom_id=custom_id, body=body)
+        self._lines.append(line)
+        self._size += len(line) + len(self._provider.spooling.separator)
+
+    def _begin(self) -> None:
+        spooling = self._provider.spooling
+        self._stamp = self._ledger.next_submission()
+        token = custom_ids.submission_token(self._stamp)
+        self._prefix = f"{self._ledger.identity}{token}"
+        self._spool = SpoolWriter(self._ledger.spool, f"{self._ledger.identity}-{token}.spool", spooling)
+        self._size = len(spooling.head) + len(spooling.tail)
+
+    def flush(self) -> None:
+        """Hand the lines so far to the file; bounds memory between two blocks."""
+        if self._lines and self._spool is not None:
+            self._spool.write(self._lines)
+            self._lines = []
+
+    def close(self) -> None:
+        """Commit the chunk being written, if there is one.
+
+        Raises PlanError when another plan queued some of the same requests since they were looked up.
+        """
+        if self._spool is None:
+            return
+        self.flush()
+        spool, self._spool = self._spool.finish(), None
+        try:
+            self.chunks.append(self._commit(spool))
+        except BaseException:
+            (self._ledger.spool / spool.name).unlink(missing_ok=True)
+            raise
+        self._prints, self._ids = {}, array("q")
+
+    def discard(self) -> None:
+        """Drop the chunk being written."""
+        if self._spool is not None:
+            self._spool.discard()
+            self._spool = None
+
+    def _commit(self, spool: SpoolFile) -> int:
+        ledger, now = self._ledger, self._ledger.clock.now()
+        prints = list(self._prints)
+        new = [print_ for print_, request_id in zip(prints, self._ids, strict=True) if not request_id]
+        contiguous = len(new) == len(prints)
+        with ledger.database.write() as connection:
+            first = ledger.next_requests(connection, len(new)) if new else 0
+            inserted = connection.execute(
+                tables.chunk.insert().values(
+                    state=ChunkState.QUEUED.value,
+                    realm=self._provider.realm,
+                    kind=self._kind.value,
+                    model=self._model,
+                    attempt=self._attempt,
+                    requests=len(prints),
+                    stamp=self._stamp,
+                    first_request=first if contiguous else None,
+                    spool=spool.name,
+                    spool_bytes=spool.size,
+                    sha256=spool.sha256,
+                    created_at=to_micros(now),
+                )
+            )
+            (chunk_id,) = inserted.inserted_primary_key or (0,)
+            why = f"job {self._job_id}, attempt {self._attempt}"
+            record(connection, tables.chunk, chunk_id, ChunkState.QUEUED, at=now, who=str(ledger.claimant), why=why)
+            connection.execute(tables.job_chunk.insert().values(job_id=self._job_id, chunk_id=chunk_id))
+            connection.execute(tables.chunk_offsets.insert().values(chunk_id=chunk_id, offsets=spool.offsets.tobytes()))
+            self._insert_requests(connection, new, first, chunk_id)
+            if not contiguous:
+                self._insert_members(connection, first, chunk_id)
+        return int(chunk_id)
+
+    def _insert_requests(self, connection: Connection, new: Sequence[bytes], first: int, chunk_id: int) -> None:
+        # sorted by fingerprint: the unique index then grows page by page instead of at random
+        rows = sorted((print_, first + place, chunk_id) for place, print_ in enumerate(new))
+        inserted = self._ledger.database.bulk_insert(
+            connection, tables.request, ["fingerprint", "id", "chunk_id"], rows, ignore_existing=True
+        )
+        if inserted != len(rows):
+            raise PlanError(
+                f"Another plan queued {len(rows) - inserted:,} of the same requests at the same moment. Nothing was "
+                "bought twice, and nothing of this plan was submitted. Materialise again: it will join the other plan."
+            )
+
+    def _insert_members(self, connection: Connection, first: int, chunk_id: int) -> None:
+        fresh = itertools.count(first)
+        members = [request_id or next(fresh) for request_id in self._ids]
+        self._ledger.database.bulk_insert(
+            connection,
+            tables.chunk_member,
+            ["chunk_id", "ordinal", "request_id"],
+            [(chunk_id, ordinal, request_id) for ordinal, request_id in enumerate(members)],
+        )
+        for part in slices([request_id for request_id in self._ids if request_id], 500):
+            connection.execute(tables.request.update().where(tables.request.c.id.in_(part)).values(chunk_id=chunk_id))
+
+
+def discard_chunks(ledger: Ledger, *, job_id: int) -> None:
+    """Take back what a plan queued and no other live job waits for: rows first, then the files.
+
+    Only queued chunks: whatever was ever sent stays.
+    """
+    others = tables.job_chunk.alias("others")
+    live = (
+        tables.job.select()
+        .with_only_columns(tables.job.c.id)
+        .where(tables.job.c.state.in_(["planning", "queued", "in_progress"]))
+    )
+    mine = (
+        tables.job_chunk.select()
+        .with_only_columns(tables.job_chunk.c.chunk_id)
+        .where(tables.job_chunk.c.job_id == job_id)
+    )
+    shared = (
+        others.select().with_only_columns(others.c.chunk_id).where(others.c.job_id != job_id, others.c.job_id.in_(live))
+    )
+    submitted = tables.submission.select().with_only_columns(tables.submission.c.chunk_id)
+    with ledger.database.write() as connection:
+        rows = connection.execute(
+            tables.chunk.select().where(
+                tables.chunk.c.id.in_(mine),
+                tables.chunk.c.state == ChunkState.QUEUED.value,
+                tables.chunk.c.id.not_in(shared),
+                tables.chunk.c.id.not_in(submitted),
+                tables.chunk.c.first_request.is_not(None),
+            )
+        ).all()
+        ids = [row.id for row in rows]
+        for table, column in (
+            (tables.request, tables.request.c.chunk_id),
+            (tables.chunk_offsets, tables.chunk_offsets.c.chunk_id),
+            (tables.job_chunk, tables.job_chunk.c.chunk_id),
+            (tables.chunk, tables.chunk.c.id),
+        ):
+            for part in slices(ids, 500):
+                _delete(connection, table, column, part)
+    for row in rows:
+        (ledger.spool / row.spool).unlink(missing_ok=True)
+
+
+def _delete(
+    connection: Connection, table: "tables.sa.Table", column: "tables.sa.Column[int]", ids: Sequence[int]
+) -> None:
+    connection.execute(table.delete().where(column.in_(ids)))

@@ -1,0 +1,210 @@
+"""One way to talk to SQLite and Postgres: short transactions, and bulk writes that cost what the driver costs.
+
+SQLite: WAL, BEGIN IMMEDIATE for every writing transaction (a reader that turns writer could otherwise fail at once),
+`synchronous=FULL` where a transaction writes down a paid call. Postgres: COPY into the table, or into a temporary one
+where rows may already exist.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from offpeak.errors import ConfigurationError
+
+ROWS_PER_TRANSACTION = 5_000
+"""Rows written in one transaction at most: other writers then wait about 0.1 s (p99) on SQLite."""
+
+NETWORK_FILESYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "glusterfs", "ceph"}
+)
+
+
+class Database:
+    """An engine with the transactions Offpeak uses. Thread-safe; open one per process."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = sa.make_url(url)
+        except sa.exc.ArgumentError as error:
+            raise ConfigurationError(
+                "The ledger's address is not a database URL. Nothing was opened. "
+                "Set OFFPEAK_DATABASE_URL to sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
+            ) from error
+        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+            raise ConfigurationError(
+                f"The ledger cannot live in {parsed.get_backend_name()!r}. Nothing was opened. "
+                "Use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
+            )
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.url = parsed
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        if self.sqlite:
+            self._check_file()
+        self.engine = self._connect()
+
+    def _check_file(self) -> None:
+        if not self.url.database or self.url.database == ":memory:":
+            raise ConfigurationError(
+                "The ledger cannot live in memory: it must outlast this process. Give sqlite:/// a file."
+            )
+        folder = Path(self.url.database).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"The ledger's folder {folder} cannot be made: {error.strerror}.") from error
+        if not os.access(folder, os.W_OK):
+            raise ConfigurationError(f"The ledger's folder {folder} cannot be written. Nothing was opened.")
+        if (kind := filesystem_of(folder)) in NETWORK_FILESYSTEMS:
+            raise ConfigurationError(
+                f"The ledger's folder {folder} is on a network filesystem ({kind}), where SQLite's locks do not hold "
+                "and a request could be bought twice. Put it on a local disk, or use Postgres."
+            )
+
+    def _connect(self) -> Engine:
+        if not self.sqlite:
+            return sa.create_engine(self.url, pool_pre_ping=True)
+        engine = sa.create_engine(self.url, connect_args={"timeout": 30, "isolation_level": None})
+
+        @sa.event.listens_for(engine, "connect")
+        def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+            cursor = connection.cursor()
+            for pragma in (
+                "journal_mode=WAL",
+                "busy_timeout=30000",
+                "foreign_keys=ON",
+                "synchronous=NORMAL",
+                "cache_size=-16384",  # KiB: enough for the index pages that one sorted chunk touches
+                "temp_store=FILE",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+
+        @sa.event.listens_for(engine, "begin")
+        def begin(connection: Connection) -> None:
+            # autocommit reads begin no transaction; every transaction that is begun is one that writes
+            mode = connection.get_execution_options().get("offpeak_begin", "IMMEDIATE")
+            connection.exec_driver_sql(f"BEGIN {mode}")
+
+        return engine
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
+        """A writing transaction. `durable`: on disk, power loss included, before this returns."""
+        with self.engine.connect() as connection:
+            if self.sqlite:
+                _pragma(connection, "synchronous=FULL" if durable else "synchronous=NORMAL")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view. Never hold it across a network call or a yielded row."""
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(offpeak_begin="DEFERRED")
+            with connection.begin():
+                yield connection
+
+    def bulk_insert(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        ignore_existing: bool = False,
+    ) -> int:
+        """Insert `rows` at the driver's own speed; returns how many were new.
+
+        With `ignore_existing`, a row whose primary key or unique value exists already is passed over.
+        """
+        if not rows:
+            return 0
+        names = ", ".join(columns)
+        if self.sqlite:
+            verb = "INSERT OR IGNORE" if ignore_existing else "INSERT"
+            marks = ", ".join("?" * len(columns))
+            cursor = connection.connection.cursor()
+            cursor.executemany(f"{verb} INTO {table.name} ({names}) VALUES ({marks})", rows)
+            return int(cursor.rowcount)
+        return self._copy(connection, table, columns, rows, ignore_existing=ignore_existing)
+
+    def _copy(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        columns: Sequence[str],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        ignore_existing: bool,
+    ) -> int:
+        names = ", ".join(columns)
+        target = table.name
+        cursor = connection.connection.cursor()
+        if ignore_existing:
+            target = f"copying_{table.name}"
+            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {target} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+            cursor.execute(f"TRUNCATE {target}")
+        types = [_postgres_type(table.columns[name]) for name in columns]
+        with cursor.copy(f"COPY {target} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
+        if not ignore_existing:
+            return len(rows)
+        cursor.execute(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {target} ON CONFLICT DO NOTHING"  # noqa: S608
+        )
+        return int(cursor.rowcount)
+
+    def checkpoint(self) -> None:
+        """Fold SQLite's write-ahead log back into the database, as far as readers allow."""
+        if self.sqlite:
+            with self.engine.connect() as connection:
+                _pragma(connection, "wal_checkpoint(PASSIVE)")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def slices(rows: Sequence[Any], size: int = ROWS_PER_TRANSACTION) -> Iterator[Sequence[Any]]:
+    """`rows` in pieces that one transaction may write."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def filesystem_of(path: Path) -> str | None:
+    """The type of the filesystem that holds `path`, such as "ext4"; None where the system does not tell."""
+    import psutil
+
+    best, kind = "", None
+    for partition in psutil.disk_partitions(all=True):
+        mount = partition.mountpoint
+        if len(mount) > len(best) and (mount == "/" or f"{path}/".startswith(f"{mount.rstrip('/')}/")):
+            best, kind = mount, partition.fstype
+    return kind
+
+
+def _pragma(connection: Connection, text: str) -> None:
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA {text}")
+    cursor.close()
+
+
+def _postgres_type(column: sa.Column[Any]) -> str:
+    match column.type:
+        case sa.BigInteger():
+            return "int8"
+        case sa.Integer():
+            return "int4"
+        case sa.LargeBinary():
+            return "bytea"
+        case _:
+            return "text"

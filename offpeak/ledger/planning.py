@@ -1,0 +1,334 @@
+"""A plan becomes queued chunks and wanted rows, as a stream: memory holds one block of rows and one chunk's identities.
+
+Order of writes. The requests of all chunks are committed before any row wants them; the target's watermark and the job
+that may be submitted come last. Dying in between leaves queued chunks that no submitted job waits for: the next plan of
+the asset takes them back, and nothing is bought by planning.
+
+Two plans of one target at once: the newer job's rows stand; the older job only waits for its chunks.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import orjson
+import sqlalchemy as sa
+
+from offpeak.clock import from_micros, to_micros
+from offpeak.errors import InvalidRequest, PlanError
+from offpeak.ledger import custom_ids, tables
+from offpeak.ledger.chunking import ChunkWriter, discard_chunks
+from offpeak.ledger.claims import Claimant
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.staging import Known, Staging, Surge
+from offpeak.ledger.states import JobState, must, record, transition
+from offpeak.providers.base import Encode, Kind, Provider
+from offpeak.requests import Request
+
+BLOCK = 5_000
+"""Rows that are fingerprinted, looked up and encoded together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """What a job is, before its plan is known."""
+
+    asset: str
+    model: str
+    """"provider/model"."""
+    kind: Kind
+    run_id: str
+    code_version: str | None
+    """The user's own."""
+    deadline_at: datetime
+    valid_for: timedelta
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a plan found, in rows; `new` in requests. rows = new + joined + reused + dead."""
+
+    rows: int = 0
+    new: int = 0
+    joined: int = 0
+    """On their way already, or asked by another row of the same plan."""
+    reused: int = 0
+    dead: int = 0
+    removed: int = 0
+    new_bytes: int = 0
+    """Bytes of the new requests' bodies."""
+
+
+class Plan:
+    """A plan being read, judged and made valid. Leaving it without `commit` or `hold` takes it back.
+
+    With `dry`, nothing but temporary tables is written, and only the counts are of use.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        spec: JobSpec,
+        *,
+        fingerprint: Callable[[Request], bytes],
+        encode: Encode,
+        dry: bool = False,
+    ) -> None:
+        self.counts = Counts()
+        self.job_id = 0
+        self._ledger, self._provider, self._spec = ledger, provider, spec
+        self._fingerprint, self._encode, self._dry = fingerprint, encode, dry
+        self._as_of: dict[int, int] = {}
+        self._position = 0
+        self._attached: set[int] = set()
+        self._seen: set[bytes] = set()
+        self._done = False
+        if not dry:
+            self._sweep()
+            self.job_id = self._begin()
+        model = spec.model.partition("/")[2]
+        self._writer = ChunkWriter(ledger, provider, kind=spec.kind, model=model, job_id=self.job_id, attempt=1)
+        self._staging = Staging(ledger.database)
+
+    def _begin(self) -> int:
+        spec, now, who = self._spec, self._ledger.clock.now(), str(self._ledger.claimant)
+        values = {
+            "asset": spec.asset,
+            "state": JobState.PLANNING.value,
+            "model": spec.model,
+            "kind": spec.kind.value,
+            "realm": self._provider.realm,
+            "run_id": spec.run_id,
+            "code_version": spec.code_version,
+            "owner": who,
+            "created_at": to_micros(now),
+            "deadline_at": to_micros(spec.deadline_at),
+        }
+        with self._ledger.database.write() as connection:
+            (job_id,) = connection.execute(tables.job.insert().values(values)).inserted_primary_key or (0,)
+            record(connection, tables.job, job_id, JobState.PLANNING, at=now, who=who, why=f"run {spec.run_id}")
+        return int(job_id)
+
+    def _sweep(self) -> None:
+        """Take back plans of this asset whose process died."""
+        now, who = self._ledger.clock.now(), str(self._ledger.claimant)
+        table = tables.job
+        query = sa.select(table.c.id, table.c.owner, table.c.created_at).where(
+            table.c.asset == self._spec.asset, table.c.state == JobState.PLANNING.value
+        )
+        with self._ledger.database.read() as connection:
+            planning = connection.execute(query).all()
+        for row in planning:
+            owner = Claimant.parse(row.owner)
+            if owner is not None and not owner.alive(claimed_at=from_micros(row.created_at), now=now):
+                with self._ledger.database.write() as connection:
+                    why = "its process died while planning"
+                    mine = transition(connection, row.id, JobState.ABANDONED, at=now, who=who, why=why, reason=why)
+                if mine:
+                    discard_chunks(self._ledger, job_id=row.id)
+
+    def add_partition(self, partition_key: str, as_of: datetime, requests: Iterable[Request]) -> None:
+        """Read one partition's requests to their end. Raises PlanError; InvalidRequest names the row."""
+        target_id = self._target(partition_key)
+        if target_id in self._as_of:
+            raise PlanError(f"{self._spec.asset}: partition {partition_key!r} was planned twice in one run.")
+        self._as_of[target_id] = to_micros(as_of)
+        rows = iter(requests)
+        while block := list(itertools.islice(rows, BLOCK)):
+            self._add_block(target_id, block)
+
+    def _target(self, partition_key: str) -> int:
+        table, asset, database = tables.target, self._spec.asset, self._ledger.database
+        query = sa.select(table.c.id).where(table.c.asset == asset, table.c.partition_key == partition_key)
+        with database.read() as connection:
+            found = connection.execute(query).scalar()
+        if found is None and self._dry:
+            return -1 - len(self._as_of)
+        if found is None:
+            row = (asset, partition_key)
+            with database.write() as connection:
+                database.bulk_insert(connection, table, ["asset", "partition_key"], [row], ignore_existing=True)
+                found = connection.execute(query).scalar_one()
+        return int(found)
+
+    def _add_block(self, target_id: int, block: Sequence[Request]) -> None:
+        prints = [self._fingerprint(request) for request in block]
+        first = self._position
+        self._position += len(block)
+        self.counts.rows += len(block)
+        self._staging.add(
+            [
+                (position, target_id, request.key, print_, request.scope)
+                for position, request, print_ in zip(range(first, self._position), block, prints, strict=True)
+            ]
+        )
+        known = self._staging.known(first, self._position)
+        self._attach({found.chunk_id for found in known.values() if found.live and not found.answered})
+        self._write(
+            [(request, print_) for request, print_ in zip(block, prints, strict=True) if self._new(print_, known)],
+            known,
+        )
+
+    def _new(self, print_: bytes, known: Mapping[bytes, Known]) -> bool:
+        """Count a row; whether its request must be written into a chunk."""
+        found, counts = known.get(print_), self.counts
+        if found is not None and found.answered:
+            counts.reused += 1
+        elif found is not None and found.dead:
+            counts.dead += 1
+        elif (found is not None and found.live) or print_ in self._seen or self._writer.holds(print_):
+            counts.joined += 1
+        else:
+            counts.new += 1
+            self._seen.add(print_)
+            return True
+        return False
+
+    def _attach(self, chunks: set[int]) -> None:
+        """Wait for these chunks too; as long as one live job does, nobody takes them back."""
+        missing = chunks - self._attached
+        self._attached |= missing
+        if missing and not self._dry:
+            rows = [(self.job_id, chunk_id) for chunk_id in missing]
+            with self._ledger.database.write() as connection:
+                self._ledger.database.bulk_insert(
+                    connection, tables.job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True
+                )
+
+    def _write(self, fresh: Sequence[tuple[Request, bytes]], known: Mapping[bytes, Known]) -> None:
+        encode, largest = self._encode, self._provider.limits.max_request_bytes
+        letters = custom_ids.base32(b"".join(print_ for _, print_ in fresh)) if fresh and not self._dry else ""
+        for number, (request, print_) in enumerate(fresh):
+            body = encode(request)
+            if len(body) > largest:
+                raise InvalidRequest(
+                    f"{self._spec.asset}: the request of row {request.key!r} has {len(body):,} bytes; "
+                    f"{self._provider.name} takes at most {largest:,}. Nothing was submitted. Shorten the text, or "
+                    "split it over several rows."
+                )
+            self.counts.new_bytes += len(body)
+            if not self._dry:
+                found = known.get(print_)
+                request_id = found.request_id if found is not None else 0
+                self._writer.add(print_, letters[number * 32 : number * 32 + 32], body, request_id=request_id)
+        if not self._dry:
+            self._writer.flush()
+            self._seen.clear()  # what is written is known to the chunk writer, or to the ledger
+
+    def seal(self) -> None:
+        """All partitions are read. Raises PlanError for an empty plan and for duplicate keys."""
+        if not self.counts.rows:
+            raise PlanError(
+                f"{self._spec.asset}: the plan is empty. Nothing was submitted, and the rows it has stay as they are. "
+                "If its source should have rows, look why it gave none; otherwise do not materialise this asset."
+            )
+        self._writer.close()
+        self._staging.refuse_duplicates(self._spec.asset)
+
+    def surge(self) -> Surge | None:
+        """What would change for keys that are wanted already, or None. A raised code_version says it is meant."""
+        found = self._staging.surge(realm=self._provider.realm, targets=list(self._as_of))
+        meant = self._spec.code_version is not None and found and found.code_version != self._spec.code_version
+        return None if meant else found
+
+    def approval(self, components: Mapping[str, str]) -> int | None:
+        """The held and since approved job whose plan this one repeats, if there is one."""
+        table = tables.job
+        query = sa.select(sa.func.max(table.c.id)).where(
+            table.c.asset == self._spec.asset,
+            table.c.state == JobState.APPROVED.value,
+            table.c.realm == self._provider.realm,
+            table.c.components == _text(components),
+        )
+        with self._ledger.database.read() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else int(found)
+
+    def hold(self, components: Mapping[str, str], reason: str) -> None:
+        """End as a held job, with nothing queued."""
+        self._take_back(JobState.HELD, reason, components)
+
+    def commit(self, components: Mapping[str, str], *, lane: str, reason: str, approval: int | None = None) -> None:
+        """Make this plan the valid one, and its job one that may be submitted."""
+        targets, table = list(self._as_of), tables.target
+        with self._ledger.database.write() as connection:
+            connection.execute(
+                table.update()
+                .where(table.c.id.in_(targets), sa.func.coalesce(table.c.planned_by, 0) < self.job_id)
+                .values(planned_by=self.job_id)
+            )
+        removed = self._staging.write(job_id=self.job_id, targets=targets)
+        self.counts.removed = sum(removed.values())
+        now, who = self._ledger.clock.now(), str(self._ledger.claimant)
+        with self._ledger.database.write(durable=True) as connection:
+            for target_id, as_of in self._as_of.items():
+                connection.execute(
+                    tables.job_target.insert().values(
+                        job_id=self.job_id, target_id=target_id, as_of=as_of, removed=removed.get(target_id, 0)
+                    )
+                )
+                connection.execute(
+                    table.update()
+                    .where(table.c.id == target_id, table.c.planned_by == self.job_id)
+                    .values(
+                        job_id=self.job_id,
+                        as_of=as_of,
+                        realm=self._provider.realm,
+                        code_version=self._spec.code_version,
+                        components=_text(components),
+                        valid_for=self._spec.valid_for // timedelta(microseconds=1),
+                    )
+                )
+            why = f"{lane}: {reason}"
+            must(
+                connection,
+                self.job_id,
+                JobState.QUEUED,
+                at=now,
+                who=who,
+                why=why,
+                lane=lane,
+                reason=reason,
+                **self._row(components),
+            )
+            if approval is not None:
+                transition(
+                    connection, approval, JobState.ABANDONED, at=now, who=who, why=f"goes on as job {self.job_id}"
+                )
+        self._done = True
+
+    def _row(self, components: Mapping[str, str]) -> dict[str, object]:
+        counts = self.counts
+        numbers = {name: getattr(counts, name) for name in ("rows", "new", "joined", "reused", "removed")}
+        return {**numbers, "components": _text(components)}
+
+    def _take_back(self, state: JobState, reason: str, components: Mapping[str, str]) -> None:
+        self._writer.discard()
+        if not self._dry:
+            discard_chunks(self._ledger, job_id=self.job_id)
+            now, who = self._ledger.clock.now(), str(self._ledger.claimant)
+            with self._ledger.database.write() as connection:
+                must(
+                    connection, self.job_id, state, at=now, who=who, why=reason, reason=reason, **self._row(components)
+                )
+        self._done = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self._done:
+                self._take_back(JobState.ABANDONED, str(error) if error is not None else "not committed", {})
+        finally:
+            self._staging.close()
+
+
+def _text(components: Mapping[str, str]) -> str:
+    return orjson.dumps(dict(components), option=orjson.OPT_SORT_KEYS).decode()

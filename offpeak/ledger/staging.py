@@ -1,0 +1,241 @@
+"""The rows of a plan while it is being read: a temporary table, so that memory does not grow with rows.
+
+Set-based questions about a whole plan (duplicate keys, what a surge changes, which keys are gone) are asked of it, and
+the wanted rows are written from it in key order, in short transactions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from offpeak.errors import PlanError
+from offpeak.ledger import tables
+from offpeak.ledger.database import ROWS_PER_TRANSACTION, Database, slices
+from offpeak.ledger.states import ChunkState
+
+staged = sa.Table(
+    "staged",
+    sa.MetaData(),
+    sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=False),
+    sa.Column("target_id", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("scope", sa.Text),
+    prefixes=["TEMPORARY"],
+)
+
+StagedRow = tuple[int, int, str, bytes, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the ledger knows of a fingerprint."""
+
+    request_id: int
+    chunk_id: int
+    answered: bool
+    dead: bool
+    live: bool
+    """Its chunk is queued or on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surge:
+    """Keys that were wanted before, are wanted now, and ask something else."""
+
+    changed: int
+    common: int
+    """Keys that stand in both plans, within one realm and scope."""
+    components: Mapping[str, str]
+    """Component digests of the plan that is valid now."""
+    code_version: str | None
+    """The user's code_version at that plan."""
+    example: str
+    """One of the changed keys."""
+
+    @property
+    def share(self) -> float:
+        return self.changed / self.common
+
+
+class Staging:
+    """The staged rows of one plan, on a connection of their own. Close it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection = database.engine.connect()
+        self._drop()
+        with self._reading():
+            staged.create(self._connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """A transaction that writes nothing but temporary tables, and so locks nobody out."""
+        self._connection.execution_options(offpeak_begin="DEFERRED")
+        with self._connection.begin():
+            yield self._connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        self._connection.execution_options(offpeak_begin="IMMEDIATE")
+        with self._connection.begin():
+            yield self._connection
+
+    def add(self, rows: Sequence[StagedRow]) -> None:
+        with self._reading():
+            self._database.bulk_insert(
+                self._connection, staged, ["position", "target_id", "key", "fingerprint", "scope"], rows
+            )
+
+    def known(self, first: int, end: int) -> dict[bytes, Known]:
+        """What the ledger knows of the fingerprints staged at positions first..end-1."""
+        query = (
+            sa.select(
+                tables.request.c.fingerprint,
+                tables.request.c.id,
+                tables.request.c.chunk_id,
+                tables.answer.c.request_id.is_not(None),
+                tables.dead_letter.c.request_id.is_not(None),
+                tables.chunk.c.state.in_([ChunkState.QUEUED.value, ChunkState.OPEN.value]),
+            )
+            .select_from(staged)
+            .join(tables.request, tables.request.c.fingerprint == staged.c.fingerprint)
+            .join(tables.chunk, tables.chunk.c.id == tables.request.c.chunk_id)
+            .outerjoin(tables.answer, tables.answer.c.request_id == tables.request.c.id)
+            .outerjoin(tables.dead_letter, tables.dead_letter.c.request_id == tables.request.c.id)
+            .where(staged.c.position >= first, staged.c.position < end)
+        )
+        with self._reading() as connection:
+            return {
+                bytes(print_): Known(request_id, chunk_id, bool(answered), bool(dead), bool(live))
+                for print_, request_id, chunk_id, answered, dead, live in connection.execute(query)
+            }
+
+    def refuse_duplicates(self, asset: str) -> None:
+        """Raise PlanError naming keys that stand twice in one partition. Builds the key order that `write` needs."""
+        try:
+            with self._reading() as connection:
+                connection.exec_driver_sql("CREATE UNIQUE INDEX staged_key ON staged (target_id, key)")
+        except sa.exc.IntegrityError:
+            times = sa.func.count().label("times")
+            query = sa.select(staged.c.key, times).group_by(staged.c.target_id, staged.c.key).having(times > 1)
+            with self._reading() as connection:
+                repeated = connection.execute(query.order_by(staged.c.key).limit(3)).all()
+            names = ", ".join(f"{row.key!r} ({row.times} times)" for row in repeated)
+            raise PlanError(
+                f"{asset}: the plan holds the same key more than once: {names}. Nothing was submitted. Keys name rows: "
+                "make them unique, or ask several samples of one text with different salt= and keys."
+            ) from None
+
+    def surge(self, *, realm: str, targets: Sequence[int]) -> Surge | None:
+        """What would change for keys that the valid plan holds already; None when nothing would."""
+        old, chunk, new = tables.request.alias("old"), tables.chunk.alias("old_chunk"), tables.request.alias("new")
+        wanted = tables.wanted
+        changed = sa.case((sa.or_(new.c.id.is_(None), new.c.id != wanted.c.request_id), 1), else_=0)
+        query = (
+            sa.select(sa.func.count(), sa.func.sum(changed), sa.func.min(sa.case((changed == 1, staged.c.key))))
+            .select_from(staged)
+            .join(wanted, sa.and_(wanted.c.target_id == staged.c.target_id, wanted.c.key == staged.c.key))
+            .join(old, old.c.id == wanted.c.request_id)
+            .join(chunk, chunk.c.id == old.c.chunk_id)
+            .outerjoin(new, new.c.fingerprint == staged.c.fingerprint)
+            .where(
+                chunk.c.realm == realm,
+                sa.func.coalesce(wanted.c.scope, "") == sa.func.coalesce(staged.c.scope, ""),
+            )
+        )
+        with self._reading() as connection:
+            common, differing, example = connection.execute(query).one()
+            before = connection.execute(
+                sa.select(tables.target.c.components, tables.target.c.code_version)
+                .where(tables.target.c.id.in_(targets), tables.target.c.components.is_not(None))
+                .limit(1)
+            ).first()
+        if not differing or before is None:
+            return None
+        return Surge(int(differing), int(common), orjson.loads(before.components), before.code_version, str(example))
+
+    def write(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
+        """Make the staged rows the wanted ones, in key order; returns how many keys of each target are gone.
+
+        Stops where a newer job has begun to write its plan for the same targets: that one stands.
+        """
+        after: tuple[int, str] = (-1, "")
+        while True:
+            with self._writing() as connection:
+                if newer_plan(connection, job_id, targets):
+                    return {}
+                last = connection.execute(
+                    sa.select(staged.c.target_id, staged.c.key)
+                    .where(sa.tuple_(staged.c.target_id, staged.c.key) > sa.tuple_(*map(sa.literal, after)))
+                    .order_by(staged.c.target_id, staged.c.key)
+                    .limit(1)
+                    .offset(ROWS_PER_TRANSACTION - 1)
+                ).first()
+                bound = {"target": after[0], "key": after[1]}
+                text = _UPSERT
+                if last is not None:
+                    bound |= {"last_target": last.target_id, "last_key": last.key}
+                    text = _UPSERT_UNTIL
+                connection.execute(sa.text(text), bound)
+            if last is None:
+                return self._remove_absent(job_id=job_id, targets=targets)
+            after = (last.target_id, last.key)
+
+    def _remove_absent(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
+        wanted = tables.wanted
+        here = sa.exists().where(staged.c.target_id == wanted.c.target_id, staged.c.key == wanted.c.key)
+        with self._reading() as connection:
+            absent = connection.execute(
+                sa.select(wanted.c.target_id, wanted.c.key).where(wanted.c.target_id.in_(targets), ~here)
+            ).all()
+        removed: dict[int, int] = {}
+        for part in slices(absent, 400):
+            with self._writing() as connection:
+                if newer_plan(connection, job_id, targets):
+                    break
+                pairs = sa.tuple_(wanted.c.target_id, wanted.c.key).in_([tuple(row) for row in part])
+                connection.execute(wanted.delete().where(pairs))
+            for row in part:
+                removed[row.target_id] = removed.get(row.target_id, 0) + 1
+        return removed
+
+    def close(self) -> None:
+        self._drop()
+        self._connection.close()
+
+    def _drop(self) -> None:
+        with self._reading() as connection:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS staged")
+
+
+def newer_plan(connection: Connection, job_id: int, targets: Sequence[int]) -> bool:
+    """Whether a newer job has begun to write its plan for any of `targets`."""
+    table = tables.target
+    newer = sa.select(sa.func.count()).where(table.c.id.in_(targets), table.c.planned_by > job_id)
+    return bool(connection.execute(newer).scalar_one())
+
+
+# A key that asks something else keeps, as `previous`, the answer it served until now and the age that answer had.
+_ANSWERED = "EXISTS (SELECT 1 FROM answer a WHERE a.request_id = wanted.request_id)"
+_SELECT = """
+INSERT INTO wanted (target_id, key, request_id, scope)
+SELECT s.target_id, s.key, r.id, s.scope FROM staged s JOIN request r ON r.fingerprint = s.fingerprint
+WHERE (s.target_id, s.key) > (:target, :key)"""
+_ON_CONFLICT = f"""
+ORDER BY s.target_id, s.key
+ON CONFLICT (target_id, key) DO UPDATE SET
+    previous_as_of = CASE WHEN {_ANSWERED} THEN (SELECT t.as_of FROM target t WHERE t.id = wanted.target_id)
+                          ELSE wanted.previous_as_of END,
+    previous_id = CASE WHEN {_ANSWERED} THEN wanted.request_id ELSE wanted.previous_id END,
+    request_id = excluded.request_id,
+    scope = excluded.scope
+WHERE wanted.request_id <> excluded.request_id"""  # noqa: S608 - constants only
+_UPSERT = _SELECT + _ON_CONFLICT
+_UPSERT_UNTIL = _SELECT + " AND (s.target_id, s.key) <= (:last_target, :last_key)" + _ON_CONFLICT
+
+__all__ = ["Known", "Staging", "Surge", "newer_plan"]

@@ -1,0 +1,169 @@
+"""The states of jobs, chunks and submissions, and the only way from one to the next.
+
+Each transition is one UPDATE that names the states it may come from, and writes its event in the same transaction. When
+nothing matched, somebody else was there first: `transition` says so by returning False, and `must` by raising.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from offpeak.clock import to_micros
+from offpeak.errors import LedgerUnreadable
+from offpeak.ledger import tables
+
+
+class JobState(StrEnum):
+    """One materialization, from its plan to its end."""
+
+    PLANNING = "planning"
+    HELD = "held"
+    """The surge guard stopped it."""
+    APPROVED = "approved"
+    """A held job that somebody approved; the next plan like it goes through."""
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    COMPLETED_WITH_PARTIAL_FAILURES = "completed_with_partial_failures"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    """A later job of the same asset took over what it waited for."""
+    ABANDONED = "abandoned"
+    """Its plan was not finished; nothing of it was submitted."""
+
+
+class ChunkState(StrEnum):
+    """Requests that are uploaded together."""
+
+    QUEUED = "queued"
+    """Spooled; no submission holds it."""
+    OPEN = "open"
+    """A submission holds it."""
+    APPLIED = "applied"
+    """Every line of its batch is accounted for."""
+    REFUSED = "refused"
+    """The provider would not take it; nothing was bought."""
+
+
+class SubmissionState(StrEnum):
+    """One attempt to have a chunk answered."""
+
+    INTENDED = "intended"
+    """Written down; nothing was sent that costs money."""
+    CREATING = "creating"
+    """The paid call is about to be sent, or was: its outcome is unknown until the next state."""
+    CREATED = "created"
+    """The provider's batch id is known."""
+    LANDED = "landed"
+    """The batch has ended and its lines are on this disk."""
+    APPLIED = "applied"
+    ABSENT = "absent"
+    """The provider never got it; the chunk was queued again under a new submission."""
+    REFUSED = "refused"
+
+
+OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
+LIVE_SUBMISSIONS = frozenset(
+    {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
+)
+
+_J, _C, _S = JobState, ChunkState, SubmissionState
+
+TRANSITIONS: Mapping[StrEnum, frozenset[StrEnum]] = {
+    _J.HELD: frozenset({_J.PLANNING}),
+    _J.APPROVED: frozenset({_J.HELD}),
+    _J.ABANDONED: frozenset({_J.PLANNING, _J.APPROVED, _J.HELD}),
+    _J.QUEUED: frozenset({_J.PLANNING}),
+    _J.IN_PROGRESS: frozenset({_J.QUEUED}),
+    _J.COMPLETED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    _J.COMPLETED_WITH_PARTIAL_FAILURES: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    _J.FAILED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    _J.EXPIRED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    _J.CANCELLED: frozenset({_J.PLANNING, _J.HELD, _J.QUEUED, _J.IN_PROGRESS}),
+    _J.SUPERSEDED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    _C.OPEN: frozenset({_C.QUEUED}),
+    _C.QUEUED: frozenset({_C.OPEN}),
+    _C.APPLIED: frozenset({_C.OPEN}),
+    _C.REFUSED: frozenset({_C.OPEN}),
+    _S.CREATING: frozenset({_S.INTENDED}),
+    _S.CREATED: frozenset({_S.CREATING}),
+    _S.LANDED: frozenset({_S.CREATED}),
+    _S.APPLIED: frozenset({_S.LANDED}),
+    _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
+    _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
+}
+"""For each state that can be entered, the states it may be entered from."""
+
+_TABLES: Mapping[type[StrEnum], sa.Table] = {
+    JobState: tables.job,
+    ChunkState: tables.chunk,
+    SubmissionState: tables.submission,
+}
+
+
+def record(
+    connection: Connection,
+    subject: sa.Table,
+    subject_id: int,
+    state: StrEnum,
+    *,
+    at: datetime,
+    who: str,
+    why: str | None,
+) -> None:
+    """Append an event: what a new row begins with, or what changed."""
+    connection.execute(
+        tables.event.insert().values(
+            at=to_micros(at), subject=subject.name, subject_id=subject_id, state=state.value, who=who, why=why
+        )
+    )
+
+
+def transition(
+    connection: Connection,
+    subject_id: int,
+    to: StrEnum,
+    *,
+    at: datetime,
+    who: str,
+    why: str | None = None,
+    **values: Any,
+) -> bool:
+    """Enter `to` from a state that may lead there, and record it; False when the row is in no such state."""
+    table = _TABLES[type(to)]
+    changed = connection.execute(
+        table.update()
+        .where(table.c.id == subject_id, table.c.state.in_([state.value for state in TRANSITIONS[to]]))
+        .values(state=to.value, **values)
+    )
+    if changed.rowcount != 1:
+        return False
+    record(connection, table, subject_id, to, at=at, who=who, why=why)
+    return True
+
+
+def must(
+    connection: Connection,
+    subject_id: int,
+    to: StrEnum,
+    *,
+    at: datetime,
+    who: str,
+    why: str | None = None,
+    **values: Any,
+) -> None:
+    """`transition` where only this process can be at work. Raises LedgerUnreadable when the row is elsewhere."""
+    if not transition(connection, subject_id, to, at=at, who=who, why=why, **values):
+        table = _TABLES[type(to)]
+        found = connection.execute(sa.select(table.c.state).where(table.c.id == subject_id)).scalar()
+        raise LedgerUnreadable(
+            f"{table.name} {subject_id} is {found!r} and cannot become {to.value!r}: another process worked on it, or "
+            "the ledger was edited by hand. Nothing was sent. Materialise the asset again to go on from what the "
+            "ledger holds."
+        )

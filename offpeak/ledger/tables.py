@@ -1,0 +1,215 @@
+"""The ledger's tables, for SQLite and Postgres.
+
+State is kept per chunk; a request has a row of its own only as its identity (fingerprint) and where it differs from its
+chunk (a failed attempt, a dead letter). Times are microseconds since the epoch, money is whole pico-dollars (1e-12).
+
+    target      one asset, or one partition of it, as last planned
+    wanted      which request each key of a target wants, and the answer it served before
+    request     a fingerprint, and the chunk that carries it
+    chunk       requests that are uploaded together; its bodies are one spool file
+    submission  one attempt to have a provider answer a chunk
+    answer      what was bought
+    failure     an attempt of one request that brought no usable answer
+    job         one materialization, and the chunks it waits for
+    event       what changed state, when, by whom and why
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""SQLite only lets INTEGER PRIMARY KEY stand for the row id."""
+
+identity = sa.Table(
+    "identity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("ledger", sa.String(8), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("next_request", sa.BigInteger, nullable=False),
+    sa.Column("next_submission", sa.BigInteger, nullable=False),
+)
+
+target = sa.Table(
+    "target",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("partition_key", sa.Text, nullable=False),
+    sa.Column("planned_by", sa.BigInteger, comment="the newest job that began to write its plan here"),
+    sa.Column("job_id", sa.BigInteger, comment="the job whose plan is valid now"),
+    sa.Column("as_of", sa.BigInteger, comment="watermark: rows served as wanted are at least this fresh"),
+    sa.Column("valid_for", sa.BigInteger, comment="microseconds"),
+    sa.Column("realm", sa.Text),
+    sa.Column("code_version", sa.Text, comment="the user's own"),
+    sa.Column("components", sa.Text, comment="JSON: digests that the surge guard compares"),
+    sa.UniqueConstraint("asset", "partition_key"),
+)
+
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text),
+    sa.Column("realm", sa.Text, nullable=False),
+    sa.Column("run_id", sa.Text, nullable=False),
+    sa.Column("code_version", sa.Text),
+    sa.Column("components", sa.Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("deadline_at", sa.BigInteger, nullable=False),
+    sa.Column("closed_at", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("new", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("joined", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("reused", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("removed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lane", sa.Text),
+    sa.Column("reason", sa.Text, comment="why it has its lane, is held, or failed"),
+    sa.Column("owner", sa.Text, comment="the process that works on it"),
+)
+
+job_target = sa.Table(
+    "job_target",
+    metadata,
+    sa.Column("job_id", sa.BigInteger, primary_key=True),
+    sa.Column("target_id", sa.BigInteger, primary_key=True),
+    sa.Column("as_of", sa.BigInteger, nullable=False),
+    sa.Column("removed", sa.BigInteger, nullable=False, server_default="0"),
+)
+
+chunk = sa.Table(
+    "chunk",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("realm", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("stamp", sa.BigInteger, nullable=False, comment="the submission id that its custom_ids carry"),
+    sa.Column("first_request", sa.BigInteger, comment="ids run on from here by ordinal; NULL: see chunk_member"),
+    sa.Column("spool", sa.Text, comment="file name; NULL once pruned"),
+    sa.Column("spool_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("billed_job_id", sa.BigInteger, comment="the one job that its cost is counted for"),
+)
+
+chunk_offsets = sa.Table(
+    "chunk_offsets",
+    metadata,
+    sa.Column("chunk_id", sa.BigInteger, primary_key=True),
+    sa.Column("offsets", sa.LargeBinary, nullable=False, comment="u64 little-endian: where each line begins"),
+)
+
+chunk_member = sa.Table(
+    "chunk_member",
+    metadata,
+    sa.Column("chunk_id", sa.BigInteger, primary_key=True),
+    sa.Column("ordinal", sa.BigInteger, primary_key=True),
+    sa.Column("request_id", sa.BigInteger, nullable=False),
+)
+
+job_chunk = sa.Table(
+    "job_chunk",
+    metadata,
+    sa.Column("job_id", sa.BigInteger, primary_key=True),
+    sa.Column("chunk_id", sa.BigInteger, primary_key=True, index=True),
+)
+
+submission = sa.Table(
+    "submission",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("chunk_id", sa.BigInteger, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False, comment="the process that holds the claim"),
+    sa.Column("intended_at", sa.BigInteger, nullable=False),
+    sa.Column("file_id", sa.Text),
+    sa.Column("create_at", sa.BigInteger, comment="when the paid call was about to be sent"),
+    sa.Column("batch_id", sa.Text, unique=True),
+    sa.Column("submitted_at", sa.BigInteger),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("outcome", sa.Text, comment="the provider's terminal state"),
+    sa.Column("results", sa.Text, comment="file name of the downloaded lines; NULL once pruned"),
+    sa.Column("error", sa.Text),
+)
+
+request = sa.Table(
+    "request",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("fingerprint", sa.LargeBinary, nullable=False),
+    sa.Column("chunk_id", sa.BigInteger, nullable=False),
+    sa.Index("request_fingerprint", "fingerprint", unique=True),
+)
+
+wanted = sa.Table(
+    "wanted",
+    metadata,
+    sa.Column("target_id", sa.BigInteger, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.BigInteger, nullable=False),
+    sa.Column("scope", sa.Text),
+    sa.Column("previous_id", sa.BigInteger, comment="the answer it served before the request changed"),
+    sa.Column("previous_as_of", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+
+answer = sa.Table(
+    "answer",
+    metadata,
+    sa.Column("request_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("submission_id", sa.BigInteger, nullable=False),
+    sa.Column("produced_at", sa.BigInteger, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("output", sa.Text, comment="JSON of the output, or plain text"),
+    sa.Column("vector", sa.LargeBinary, comment="float32, little-endian"),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cached_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_pico", sa.BigInteger, nullable=False),
+    sa.Column("realtime_pico", sa.BigInteger, nullable=False),
+)
+
+failure = sa.Table(
+    "failure",
+    metadata,
+    sa.Column("request_id", sa.BigInteger, primary_key=True),
+    sa.Column("submission_id", sa.BigInteger, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text),
+    sa.Column("raw", sa.Text, comment="the unusable answer, as it came"),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger, nullable=False),
+    sa.Column("output_tokens", sa.BigInteger, nullable=False),
+    sa.Column("cost_pico", sa.BigInteger, nullable=False),
+    sa.Column("realtime_pico", sa.BigInteger, nullable=False),
+)
+
+dead_letter = sa.Table(
+    "dead_letter",
+    metadata,
+    sa.Column("request_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("message", sa.Text),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False, comment="job, chunk or submission"),
+    sa.Column("subject_id", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text),
+    sa.Index("event_subject", "subject", "subject_id"),
+)

@@ -1,0 +1,36 @@
+"""What a key may be: it names a row within its plan, is indexed, shown and pasted into commands."""
+
+from offpeak.errors import InvalidRequest
+from offpeak.requests.values import MAX_KEY_LENGTH, Chat, Request
+
+_REQUEST_TYPES = "Chat, Embedding or Moderation"
+
+
+def check_request(request: object, *, asset: str, position: int) -> None:
+    """Refuse what cannot be a row. `position` counts from 0 within the plan. Raises InvalidRequest."""
+    if not isinstance(request, Request):
+        raise InvalidRequest(
+            f"{asset}: row {position} of the plan is a {type(request).__name__}, not a request. "
+            f"Nothing was submitted. Yield {_REQUEST_TYPES}."
+        )
+    key = request.key
+    if type(key) is str and key.strip() and len(key) <= MAX_KEY_LENGTH and "\x00" not in key:
+        if isinstance(request, Chat) and (request.prompt is None) == (not request.messages):
+            raise InvalidRequest(
+                f"{asset}: row {key!r} needs either prompt= or messages=, and exactly one of them. "
+                "Nothing was submitted."
+            )
+        return
+    if key is None or (isinstance(key, float) and key != key):
+        problem, remedy = "has no key (it is null)", "Give every row a key, or leave the row out of the plan."
+    elif not isinstance(key, str):
+        problem = f"has the key {key!r} of type {type(key).__name__}"
+        remedy = "Keys are text: write key=str(...)."
+    elif len(key) > MAX_KEY_LENGTH:
+        problem = f"has a key of {len(key)} characters ({key[:40]!r}...)"
+        remedy = f"Keys have at most {MAX_KEY_LENGTH} characters: use an identifier, not the text itself."
+    elif "\x00" in key:
+        problem, remedy = f"has a NUL character in its key {key!r}", "Take it out."
+    else:
+        problem, remedy = "has an empty key", "Give every row a key, or leave the row out of the plan."
+    raise InvalidRequest(f"{asset}: row {position} of the plan {problem}. Nothing was submitted. {remedy}")
