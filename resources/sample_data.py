@@ -1,0 +1,111 @@
+"""The sample database: what `OFFPEAK_SOURCE_URL` stands for until it is set.
+
+`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves one that exists as it is, edits
+included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew.
+"""
+
+import csv
+import os
+import sys
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import sqlalchemy as sa
+import typer
+from sqlalchemy.pool import NullPool
+
+from resources.sources import PROJECT, SAMPLE_DATABASE, VARIABLE
+
+FOLDER = PROJECT / "sample_data"
+METADATA = sa.MetaData()
+
+
+def _table(name: str, key: str, *columns: str) -> sa.Table:
+    texts = (sa.Column(column, sa.Text) for column in columns)
+    return sa.Table(name, METADATA, sa.Column(key, sa.Text, primary_key=True), *texts)
+
+
+TICKETS = _table(
+    "support_tickets",
+    "ticket_id",
+    *("created_at", "updated_at", "customer", "plan", "channel", "subject", "body", "human_category", "human_urgency"),
+)
+DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
+BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def load() -> None:
+    """Create the sample database unless it is there already."""
+    if not SAMPLE_DATABASE.exists():
+        create(SAMPLE_DATABASE)
+    with _writing() as connection:
+        counts = [
+            f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
+            for table in (TICKETS, DOCUMENTS)
+        ]
+    print(f"{SAMPLE_DATABASE}: {', '.join(counts)}")
+
+
+@app.command()
+def reset() -> None:
+    """Make the sample database anew: every edit is gone."""
+    create(SAMPLE_DATABASE)
+    load()
+
+
+@app.command()
+def edit(
+    table: Annotated[str, typer.Argument(help="ticket or document")],
+    row: Annotated[str, typer.Argument(help="its id, such as T-0042")],
+    text: Annotated[str, typer.Argument(help="the new body")],
+) -> None:
+    """Replace one row's body and move its updated_at to now."""
+    if table not in BY_NAME:
+        _refuse(f"There is no table {table!r} in the sample data: edit a ticket or a document")
+    if not text.strip():
+        _refuse(f"The new body of {row} is blank; nothing was changed")
+    if not SAMPLE_DATABASE.exists():
+        _refuse(f"{SAMPLE_DATABASE} is not there; create it with `python -m resources.sample_data load`")
+    edited = BY_NAME[table]
+    (key,) = edited.primary_key
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    with _writing() as connection:
+        done = connection.execute(sa.update(edited).where(key == row).values(body=text, updated_at=now))
+        first, last = connection.execute(sa.select(sa.func.min(key), sa.func.max(key))).one()
+    if not done.rowcount:
+        _refuse(f"{edited.name} has no row {row!r}; the ids run from {first} to {last}; nothing was changed")
+    print(f"{edited.name} {row} has a new body of {len(text)} characters; the other rows are as they were")
+    if os.environ.get(VARIABLE):
+        print(f"{VARIABLE} is set, so the assets read from there and do not see this edit")
+
+
+def create(path: Path) -> None:
+    """Build the database beside its place and move it there whole, so that no reader meets half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with _writing(draft) as connection:
+        METADATA.create_all(connection)
+        for table in (TICKETS, DOCUMENTS):
+            with (FOLDER / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
+                rows = [{name: value or None for name, value in line.items()} for line in csv.DictReader(file)]
+            connection.execute(sa.insert(table), rows)
+    draft.replace(path)
+
+
+def _writing(path: Path | None = None) -> AbstractContextManager[sa.Connection]:
+    return sa.create_engine(f"sqlite:///{path or SAMPLE_DATABASE}", poolclass=NullPool).begin()
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
