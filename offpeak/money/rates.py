@@ -69,12 +69,17 @@ class ModelRates:
     realtime: Tariff
     _base: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """Both tariffs' rates side by side: `cost` runs once per result line, where lookups would be most of its time."""
+    _higher: tuple[tuple[int, tuple[int, ...]], ...] = field(init=False, repr=False, compare=False)
     _threshold: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_base", self._side_by_side(0))
-        thresholds = [tokens for tariff in (self.batch, self.realtime) for tokens, _ in tariff.long_context]
-        object.__setattr__(self, "_threshold", min(thresholds, default=float("inf")))
+        steps = sorted({tokens for tariff in (self.batch, self.realtime) for tokens, _ in tariff.long_context})
+        higher = tuple(
+            (tokens, _side_by_side(self.batch.at(tokens + 1), self.realtime.at(tokens + 1))) for tokens in steps
+        )
+        object.__setattr__(self, "_base", _side_by_side(self.batch.base, self.realtime.base))
+        object.__setattr__(self, "_higher", higher)
+        object.__setattr__(self, "_threshold", min(steps, default=float("inf")))
 
     def cost(self, usage: Usage) -> Cost:
         """The cost of ONE answer; long-context prices depend on the input tokens of the single request.
@@ -83,7 +88,11 @@ class ModelRates:
         answer that was paid for is not lost over its bookkeeping.
         """
         tokens, output, read, write, long_write = usage
-        rates = self._base if tokens <= self._threshold else self._side_by_side(tokens)
+        rates = self._base
+        if tokens > self._threshold:
+            for above, higher in self._higher:
+                if tokens > above:
+                    rates = higher
         b_in, r_in, b_out, r_out, b_read, r_read, b_write, r_write, b_long, r_long = rates
         if read or write:
             plain = tokens - read - write
@@ -108,10 +117,11 @@ class ModelRates:
         one_size = ModelRates(model_ref=self.model_ref, batch=Tariff(base=batch), realtime=Tariff(base=realtime))
         return one_size.cost(total)
 
-    def _side_by_side(self, input_tokens: int) -> tuple[int, ...]:
-        batch, realtime = self.batch.at(input_tokens), self.realtime.at(input_tokens)
-        names = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
-        return tuple(getattr(rates, name) for name in names for rates in (batch, realtime))
+
+def _side_by_side(batch: TokenRates, realtime: TokenRates) -> tuple[int, ...]:
+    """Alternating batch and realtime, in the order in which `Usage` counts."""
+    names = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+    return tuple(getattr(rates, name) for name in names for rates in (batch, realtime))
 
 
 def dollars(pico: int) -> Decimal:
