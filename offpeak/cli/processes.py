@@ -144,8 +144,10 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def accepts_connections(address: str) -> bool:
-    """Whether something listens at "host:port"."""
+    """Whether something listens at "host:port". Raises ConfigurationError for an address of another form."""
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigurationError(f"{address!r} is not an address: write HOST:PORT, such as 127.0.0.1:8099.")
     try:
         with socket.create_connection((host, int(port)), timeout=1):
             return True

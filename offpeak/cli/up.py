@@ -124,13 +124,11 @@ def refuse_dead_letters(landed: Sequence[Landed]) -> None:
 
 
 def _refuse_taken_port(port: int) -> None:
-    if port_is_free(port):
-        return
-    # Under make, its variable is what the user can change.
-    other = f"make run PORT={port + 1}" if "MAKELEVEL" in os.environ else f"offpeak up --port {port + 1}"
-    raise ConfigurationError(
-        f"Port {port}, where the Dagster UI would be, is in use by {holder_of(port)}: choose another with `{other}`."
-    )
+    if not port_is_free(port):
+        raise ConfigurationError(
+            f"Port {port}, where the Dagster UI would be, is in use by {holder_of(port)}: choose another with "
+            f"`offpeak up --port {port + 1}`."
+        )
 
 
 def _say_what_landed(session: "_Session", landed: Sequence[Landed], *, simulated: bool, as_json: bool) -> None:
@@ -155,6 +153,12 @@ class _Session:
 
     def start(self, alongside: Sequence[str], wait_for: Sequence[str]) -> None:
         """Start Dagster and what runs beside it; return when all of it is ready."""
+        for address in wait_for:
+            if accepts_connections(address):
+                raise ConfigurationError(
+                    f"{holder_of(int(address.rpartition(':')[2]))} answers at {address} already, so what is to be started "
+                    "there would not be what answers. End it, or choose another address."
+                )
         home = prepare_dagster_home(self.project)
         env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1"}
         began = time.monotonic()

@@ -1,0 +1,67 @@
+# make run: see it work. make test lint: what every change has to pass. make help: all there is.
+
+PYTHON ?= python3
+PORT ?= 3000
+PROVIDER_PORT ?= 8099
+OFFPEAK_PROVIDER ?= local
+export OFFPEAK_PROVIDER
+
+BIN := .venv/bin
+FAMILIES := ticket_labels,document_embeddings,support_dashboard
+
+UP := --port $(PORT) --next-steps docs/next-steps.txt
+UP += $(if $(filter 1,$(ALL)),--all,--select $(FAMILIES))
+UP += $(if $(filter 1,$(ONCE)),--once)
+
+ifeq ($(OFFPEAK_PROVIDER),local)
+  PORTS := PORT=$(PORT) PROVIDER_PORT=$(PROVIDER_PORT)
+  UP += --alongside "$(BIN)/python -m local_provider --port $(PROVIDER_PORT)"
+  UP += --wait-for 127.0.0.1:$(PROVIDER_PORT) --simulated
+else ifeq ($(OFFPEAK_PROVIDER),live)
+  PORTS := PORT=$(PORT)
+  UP += --quote
+else
+  $(error OFFPEAK_PROVIDER is "$(OFFPEAK_PROVIDER)": it is either local or live)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint bench docs lock venv clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables: PORT, PROVIDER_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
+
+run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 takes every asset
+	@$(BIN)/python scripts/check_ports.py $(PORTS)
+	@$(BIN)/python -m resources.sample_data load
+	@exec $(BIN)/offpeak up $(UP)
+
+test: venv ## Run the tests; ARGS="-k name" for some of them
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: venv ## Check style, types and the direction of imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --strict scripts
+	@$(BIN)/lint-imports
+
+bench: venv ## Measure 50,000 requests beside a plain script
+	@$(BIN)/python tests/bench/bench_requests.py
+
+docs: venv ## Write the command reference anew from the commands' own help
+	@$(BIN)/python scripts/write_command_reference.py
+
+lock: ## Resolve requirements.lock anew (needs uv)
+	@uv pip compile --quiet --universal --extra postgres --group project --group dev --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 \
+	  -o requirements.lock pyproject.toml
+
+venv: ## Make .venv from requirements.lock, where it is missing, half made or old
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here; Offpeak needs Python 3.11 or newer: choose one with PYTHON." >&2; exit 1; }
+	@$(PYTHON) scripts/make_venv.py
+
+clean: ## Remove .venv and caches; the ledger and results in .offpeak stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .tmp_dagster_home_*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
