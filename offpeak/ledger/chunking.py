@@ -8,6 +8,7 @@ import itertools
 from array import array
 from collections.abc import Sequence
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros
@@ -15,8 +16,8 @@ from offpeak.errors import PlanError
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.spool import SpoolFile, SpoolWriter
-from offpeak.ledger.states import ChunkState, record
+from offpeak.ledger.spool import SpoolFile, SpoolWriter, offsets_bytes
+from offpeak.ledger.states import OPEN_JOBS, ChunkState, record
 from offpeak.providers.base import Kind, Provider
 
 _ENVELOPE = 96
@@ -127,7 +128,9 @@ class ChunkWriter:
             why = f"job {self._job_id}, attempt {self._attempt}"
             record(connection, tables.chunk, chunk_id, ChunkState.QUEUED, at=now, who=str(ledger.claimant), why=why)
             connection.execute(tables.job_chunk.insert().values(job_id=self._job_id, chunk_id=chunk_id))
-            connection.execute(tables.chunk_offsets.insert().values(chunk_id=chunk_id, offsets=spool.offsets.tobytes()))
+            connection.execute(
+                tables.chunk_offsets.insert().values(chunk_id=chunk_id, offsets=offsets_bytes(spool.offsets))
+            )
             self._insert_requests(connection, new, first, chunk_id)
             if not contiguous:
                 self._insert_members(connection, first, chunk_id)
@@ -164,20 +167,10 @@ def discard_chunks(ledger: Ledger, *, job_id: int) -> None:
     Only queued chunks: whatever was ever sent stays.
     """
     others = tables.job_chunk.alias("others")
-    live = (
-        tables.job.select()
-        .with_only_columns(tables.job.c.id)
-        .where(tables.job.c.state.in_(["planning", "queued", "in_progress"]))
-    )
-    mine = (
-        tables.job_chunk.select()
-        .with_only_columns(tables.job_chunk.c.chunk_id)
-        .where(tables.job_chunk.c.job_id == job_id)
-    )
-    shared = (
-        others.select().with_only_columns(others.c.chunk_id).where(others.c.job_id != job_id, others.c.job_id.in_(live))
-    )
-    submitted = tables.submission.select().with_only_columns(tables.submission.c.chunk_id)
+    live = sa.select(tables.job.c.id).where(tables.job.c.state.in_([state.value for state in OPEN_JOBS]))
+    mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
+    shared = sa.select(others.c.chunk_id).where(others.c.job_id != job_id, others.c.job_id.in_(live))
+    submitted = sa.select(tables.submission.c.chunk_id)
     with ledger.database.write() as connection:
         rows = connection.execute(
             tables.chunk.select().where(
@@ -196,12 +189,6 @@ def discard_chunks(ledger: Ledger, *, job_id: int) -> None:
             (tables.chunk, tables.chunk.c.id),
         ):
             for part in slices(ids, 500):
-                _delete(connection, table, column, part)
+                connection.execute(table.delete().where(column.in_(part)))
     for row in rows:
         (ledger.spool / row.spool).unlink(missing_ok=True)
-
-
-def _delete(
-    connection: Connection, table: "tables.sa.Table", column: "tables.sa.Column[int]", ids: Sequence[int]
-) -> None:
-    connection.execute(table.delete().where(column.in_(ids)))

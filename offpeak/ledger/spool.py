@@ -6,6 +6,7 @@ file that the ledger does not know is a leftover of a crash and is never uploade
 
 import hashlib
 import os
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -141,3 +142,20 @@ def restamp(source: Path, target: Path, offsets: Sequence[int], *, ledger: str, 
         size = writing.tell()
     publish(temporary, target)
     return SpoolFile(target.name, size, digest.hexdigest(), array("Q", offsets))
+
+
+def read_offsets(stored: bytes) -> array[int]:
+    """Offsets as the ledger stores them: u64, little-endian."""
+    offsets: array[int] = array("Q")
+    offsets.frombytes(stored)
+    if sys.byteorder == "big":
+        offsets.byteswap()
+    return offsets
+
+
+def offsets_bytes(offsets: array[int]) -> bytes:
+    """Offsets in the form that the ledger stores."""
+    if sys.byteorder == "big":
+        offsets = array("Q", offsets)
+        offsets.byteswap()
+    return offsets.tobytes()

@@ -1,0 +1,337 @@
+"""A landed batch becomes answers and failures, idempotently: applying the same lines again changes nothing.
+
+Every ordinal is expected once. A line proves by its custom_id whose it is; foreign and repeated lines are counted and
+left out. Lines that are missing are asked for again by downloading again, before they count as failed.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import orjson
+import sqlalchemy as sa
+from pydantic import BaseModel, ValidationError
+
+from offpeak.clock import to_micros
+from offpeak.errors import CouldNotRead, DownloadIncomplete
+from offpeak.ledger import custom_ids, tables
+from offpeak.ledger.database import ROWS_PER_TRANSACTION
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.spool import publish
+from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
+from offpeak.ledger.submissions import Submission
+from offpeak.providers.base import BatchView, Finish, Kind, Outcome, Provider, ResultLine, Usage
+
+DOWNLOADS = 3
+"""How often a result file that lacks lines is downloaded before the missing ones count as failed."""
+
+Validate = Callable[[str], str]
+"""The text of an answer to the JSON that is stored. Raises ValueError when it is not what was asked for."""
+
+
+class Cost(Protocol):
+    """Prices of one answer, in pico-dollars."""
+
+    @property
+    def batch_pico(self) -> int: ...
+    @property
+    def realtime_pico(self) -> int: ...
+
+
+Price = Callable[[Usage], Cost]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What one batch brought."""
+
+    answered: int = 0
+    failed: int = 0
+    foreign: int = 0
+    repeated: int = 0
+    missing: int = 0
+
+
+def validator(output: type[BaseModel] | None) -> Validate | None:
+    """The check for answers of an asset; None for plain text, which is stored as it is."""
+    if output is None:
+        return None
+    check, dump = output.__pydantic_validator__.validate_json, output.__pydantic_serializer__.to_json
+
+    def validate(text: str) -> str:
+        return dump(check(text)).decode()
+
+    return validate
+
+
+def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> Submission:
+    """Download a terminal batch and write down that its lines are on this disk."""
+    name = f"{ledger.identity}-{chunk.token}.results"
+    _download(ledger, provider, batch, name)
+    now = ledger.clock.now()
+    ended = to_micros(batch.ended_at or now)
+    with ledger.database.write(durable=True) as connection:
+        landed = transition(
+            connection,
+            chunk.stamp,
+            SubmissionState.LANDED,
+            at=now,
+            who=str(ledger.claimant),
+            why=f"{batch.state.value} at the provider",
+            ended_at=ended,
+            outcome=batch.state.value,
+            results=name,
+        )
+    if not landed:
+        return chunk  # another process landed it in the same moment; the file has the same content
+    return replace(chunk, state=SubmissionState.LANDED, results=name, outcome=batch.state.value)
+
+
+def _download(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -> None:
+    temporary = ledger.spool / f"{name}.{os.getpid()}.writing"
+    try:
+        provider.download(batch, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        publish(temporary, ledger.spool / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def apply(
+    ledger: Ledger,
+    provider: Provider,
+    chunk: Submission,
+    batch: BatchView | None,
+    *,
+    validate: Validate | None,
+    price: Price,
+) -> Applied:
+    """Store every line of a landed chunk, then close it. Downloads again while lines are missing and a try is left."""
+    if chunk.results is None:
+        raise CouldNotRead(f"Submission {chunk.stamp} is said to have landed, but names no result file.")
+    for again in range(DOWNLOADS):
+        try:
+            applied, seen = _read_lines(ledger, provider, chunk, validate=validate, price=price)
+        except DownloadIncomplete:
+            if batch is None or again + 1 == DOWNLOADS:
+                raise
+        else:
+            if not applied.missing or batch is None:
+                break
+        if again + 1 < DOWNLOADS and batch is not None:
+            _download(ledger, provider, batch, chunk.results)
+    if applied.foreign and not applied.answered and not applied.failed:
+        raise CouldNotRead(
+            f"None of the {applied.foreign:,} lines of batch {chunk.batch_id} belongs to it. Nothing was stored. The "
+            "batch stays landed; look at its result file at the provider."
+        )
+    _close(ledger, chunk, applied, seen)
+    return applied
+
+
+def _read_lines(
+    ledger: Ledger, provider: Provider, chunk: Submission, *, validate: Validate | None, price: Price
+) -> tuple[Applied, bytearray]:
+    ids, letters = _members(ledger, chunk)
+    store = _Store(ledger, chunk, validate, price)
+    path: Path = ledger.spool / (chunk.results or "")
+    prefix = ledger.identity + chunk.token
+    seen = bytearray(chunk.requests)
+    applied = store.applied
+    for line in provider.results(path, kind=chunk.kind):
+        custom_id = line.custom_id
+        ordinal = _ordinal(custom_id, prefix, letters, chunk.requests)
+        if ordinal < 0:
+            applied.foreign += 1
+        elif seen[ordinal]:
+            applied.repeated += 1
+        else:
+            seen[ordinal] = 1
+            store.add(ids[ordinal], line)
+    store.flush()
+    applied.missing = seen.count(0)
+    return applied, seen
+
+
+def _ordinal(custom_id: str, prefix: str, letters: str, requests: int) -> int:
+    """The ordinal that a custom_id proves, or -1 when the line is not this chunk's."""
+    if len(custom_id) != custom_ids.WIDTH or not custom_id.startswith(prefix):
+        return -1
+    digits = custom_id[48:54]
+    if not digits.isdecimal():
+        return -1
+    ordinal = int(digits)
+    if ordinal >= requests or custom_id[16:48] != letters[ordinal * 32 : ordinal * 32 + 32]:
+        return -1
+    return ordinal
+
+
+def _members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", str]:
+    """Request ids by ordinal, and all their fingerprints in base32, joined."""
+    request, member = tables.request, tables.chunk_member
+    with ledger.database.read() as connection:
+        if chunk.first_request is not None:
+            ids: range | list[int] = range(chunk.first_request, chunk.first_request + chunk.requests)
+            query = (
+                sa.select(request.c.fingerprint)
+                .where(request.c.id >= ids.start, request.c.id < ids.stop)  # type: ignore[union-attr]
+                .order_by(request.c.id)
+            )
+            prints = [bytes(row) for row in connection.execute(query).scalars()]
+        else:
+            rows = connection.execute(
+                sa.select(member.c.request_id, request.c.fingerprint)
+                .join(request, request.c.id == member.c.request_id)
+                .where(member.c.chunk_id == chunk.chunk_id)
+                .order_by(member.c.ordinal)
+            ).all()
+            ids, prints = [row.request_id for row in rows], [bytes(row.fingerprint) for row in rows]
+    if len(prints) != chunk.requests:
+        raise CouldNotRead(
+            f"Chunk {chunk.chunk_id} holds {chunk.requests:,} requests, but the ledger knows {len(prints):,} of them. "
+            "Nothing was stored. The ledger was edited, or restored from a backup older than the batch."
+        )
+    return ids, custom_ids.base32(b"".join(prints))
+
+
+class _Store:
+    """Rows of answers and failures on their way into the ledger, a short transaction at a time."""
+
+    def __init__(self, ledger: Ledger, chunk: Submission, validate: Validate | None, price: Price) -> None:
+        self.applied = Applied()
+        self._ledger, self._chunk, self._validate, self._price = ledger, chunk, validate, price
+        self._answers: list[tuple[object, ...]] = []
+        self._failures: list[tuple[object, ...]] = []
+        self._costs: dict[Usage, tuple[int, int]] = {}
+        with ledger.database.read() as connection:
+            ended = connection.execute(
+                sa.select(tables.submission.c.ended_at).where(tables.submission.c.id == chunk.stamp)
+            ).scalar()
+        self._ended = int(ended or to_micros(ledger.clock.now()))
+        self._began = to_micros(chunk.create_at) - 300_000_000 if chunk.create_at is not None else 0
+
+    def add(self, request_id: int, line: ResultLine) -> None:
+        if line.outcome is not Outcome.SUCCEEDED:
+            self._fail(request_id, line, line.error_code or line.outcome.value, line.error_message, None)
+            return
+        if line.finish is not Finish.STOP:
+            self._fail(request_id, line, line.finish.value, f"the model stopped with {line.finish.value!r}", line.text)
+            return
+        output: str | None = line.text
+        if self._chunk.kind is Kind.MODERATION:
+            output = _json(line.output)
+        elif self._validate is not None:
+            try:
+                output = self._validate(line.text or "")
+            except ValidationError as error:
+                self._fail(request_id, line, "invalid_output", _first_problem(error), line.text)
+                return
+        cost = self._cost(line.usage)
+        produced = self._produced(line.created_at)
+        usage = line.usage
+        self._answers.append(
+            (
+                request_id, self._chunk.stamp, produced, line.model or "", output, line.vector, usage.input_tokens,
+                usage.output_tokens, usage.cache_read_tokens, cost[0], cost[1],
+            )
+        )  # fmt: skip
+        self.applied.answered += 1
+        if len(self._answers) >= ROWS_PER_TRANSACTION:
+            self.flush()
+
+    def _cost(self, usage: Usage) -> tuple[int, int]:
+        found = self._costs.get(usage)
+        if found is None:
+            cost = self._price(usage)
+            found = self._costs[usage] = (cost.batch_pico, cost.realtime_pico)
+            if len(self._costs) > 10_000:
+                self._costs.clear()
+        return found
+
+    def _produced(self, created_at: int | None) -> int:
+        """The answer's own time where it is one the batch could have been working at, else the batch's end."""
+        micros = (created_at or 0) * 1_000_000
+        return micros if self._began <= micros <= self._ended else self._ended
+
+    def _fail(self, request_id: int, line: ResultLine, reason: str, message: str | None, raw: str | None) -> None:
+        cost = self._cost(line.usage) if line.outcome is Outcome.SUCCEEDED else (0, 0)
+        usage = line.usage
+        self._failures.append(
+            (
+                request_id, self._chunk.stamp, reason, message, raw, self._ended, usage.input_tokens,
+                usage.output_tokens, cost[0], cost[1],
+            )
+        )  # fmt: skip
+        self.applied.failed += 1
+        if len(self._failures) >= ROWS_PER_TRANSACTION:
+            self.flush()
+
+    def flush(self) -> None:
+        database = self._ledger.database
+        for table, columns, rows in (
+            (tables.answer, ANSWER_COLUMNS, self._answers),
+            (tables.failure, FAILURE_COLUMNS, self._failures),
+        ):
+            if rows:
+                rows.sort(key=_request_id)  # neighbours on disk, whatever order the provider chose
+                with database.write() as connection:
+                    database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
+        self._answers, self._failures = [], []
+
+
+ANSWER_COLUMNS = (
+    "request_id", "submission_id", "produced_at", "model", "output", "vector", "input_tokens", "output_tokens",
+    "cached_tokens", "cost_pico", "realtime_pico",
+)  # fmt: skip
+FAILURE_COLUMNS = (
+    "request_id", "submission_id", "reason", "message", "raw", "at", "input_tokens", "output_tokens", "cost_pico",
+    "realtime_pico",
+)  # fmt: skip
+
+
+def _close(ledger: Ledger, chunk: Submission, applied: Applied, seen: bytearray) -> None:
+    now, who, database = ledger.clock.now(), str(ledger.claimant), ledger.database
+    if applied.missing:
+        ids, _ = _members(ledger, chunk)
+        lost = [
+            (
+                ids[ordinal],
+                chunk.stamp,
+                "missing",
+                "the result file holds no line for it",
+                None,
+                to_micros(now),
+                0,
+                0,
+                0,
+                0,
+            )
+            for ordinal, found in enumerate(seen)
+            if not found
+        ]
+        for start in range(0, len(lost), ROWS_PER_TRANSACTION):
+            with database.write() as connection:
+                part = lost[start : start + ROWS_PER_TRANSACTION]
+                database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, part, ignore_existing=True)
+    why = ", ".join(f"{name} {getattr(applied, name):,}" for name in Applied.__slots__ if getattr(applied, name))
+    with database.write() as connection:
+        # False where another process applied the same lines in the same moment: the rows are the same
+        if transition(connection, chunk.stamp, SubmissionState.APPLIED, at=now, who=who, why=why):
+            must(connection, chunk.chunk_id, ChunkState.APPLIED, at=now, who=who, why=why)
+
+
+def _request_id(row: tuple[object, ...]) -> int:
+    return row[0]  # type: ignore[return-value]
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    return f"{where}: {problem['msg']}" if where else str(problem["msg"])

@@ -1,0 +1,204 @@
+"""Jobs as the ledger holds them: to work on, to close, and to show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from offpeak.clock import from_micros, to_micros
+from offpeak.errors import PlanError
+from offpeak.ledger import tables
+from offpeak.ledger.claims import Claimant
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import OPEN_JOBS, JobState, must, transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """What a job's own chunks cost, every attempt included. Tokens and pico-dollars."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_pico: int = 0
+    realtime_pico: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """One job, for people."""
+
+    id: int
+    asset: str
+    state: JobState
+    model: str
+    run_id: str
+    created_at: datetime
+    deadline_at: datetime
+    closed_at: datetime | None
+    rows: int
+    new: int
+    joined: int
+    reused: int
+    removed: int
+    lane: str | None
+    reason: str | None
+    chunks: int
+    landed: int
+    """Chunks whose batch has ended but whose lines are not applied yet."""
+    applied: int
+    batch_ids: tuple[str, ...]
+
+
+def start(ledger: Ledger, job_id: int) -> None:
+    """The job is being worked on."""
+    with ledger.database.write() as connection:
+        transition(connection, job_id, JobState.IN_PROGRESS, at=ledger.clock.now(), who=str(ledger.claimant))
+
+
+def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
+    """End a job: count the cost of its chunks for it where no other job has, and end what it took over."""
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
+    with ledger.database.write() as connection:
+        must(connection, job_id, state, at=now, who=who, why=why, closed_at=to_micros(now))
+        connection.execute(
+            tables.chunk.update()
+            .where(tables.chunk.c.id.in_(mine), tables.chunk.c.billed_job_id.is_(None))
+            .values(billed_job_id=job_id)
+        )
+        for older in _orphans(connection, job_id, now):
+            why_older = f"its process died; job {job_id} took over"
+            transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
+
+
+def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:
+    """Older open jobs of the same asset, whose targets this job covers and whose process is dead."""
+    job, mine, theirs = tables.job, tables.job_target.alias("mine"), tables.job_target.alias("theirs")
+    asset = sa.select(job.c.asset).where(job.c.id == job_id).scalar_subquery()
+    covered = sa.select(mine.c.target_id).where(mine.c.job_id == job_id)
+    uncovered = sa.exists().where(theirs.c.job_id == job.c.id, theirs.c.target_id.not_in(covered))
+    rows = connection.execute(
+        sa.select(job.c.id, job.c.owner, job.c.created_at).where(
+            job.c.asset == asset,
+            job.c.id < job_id,
+            job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
+            ~uncovered,
+        )
+    )
+    orphans = []
+    for row in rows:
+        owner = Claimant.parse(row.owner or "")
+        if owner is None or not owner.alive(claimed_at=from_micros(row.created_at), now=now):
+            orphans.append(int(row.id))
+    return orphans
+
+
+def bill(ledger: Ledger, job_id: int) -> Bill:
+    """Sums over the answers and failures of the chunks that are billed to the job."""
+    chunk, submission = tables.chunk, tables.submission
+    total = [0, 0, 0, 0, 0]
+    with ledger.database.read() as connection:
+        for table in (tables.answer, tables.failure):
+            cached = table.c.cached_tokens if "cached_tokens" in table.c else sa.literal(0)
+            columns = (table.c.input_tokens, table.c.output_tokens, cached, table.c.cost_pico, table.c.realtime_pico)
+            row = connection.execute(
+                sa.select(*(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
+                .select_from(table)
+                .join(submission, submission.c.id == table.c.submission_id)
+                .join(chunk, chunk.c.id == submission.c.chunk_id)
+                .where(chunk.c.billed_job_id == job_id)
+            ).one()
+            total = [have + int(more) for have, more in zip(total, row, strict=True)]
+    return Bill(**dict(zip(Bill.__slots__, total, strict=True)))
+
+
+def mean_output_tokens(ledger: Ledger, asset: str) -> float | None:
+    """Tokens of the asset's answers on average, over up to 1,000 of them; None before there is any."""
+    recent = (
+        sa.select(tables.answer.c.output_tokens)
+        .join(tables.wanted, tables.wanted.c.request_id == tables.answer.c.request_id)
+        .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
+        .where(tables.target.c.asset == asset)
+        .limit(1000)
+        .subquery()
+    )
+    with ledger.database.read() as connection:
+        mean = connection.execute(sa.select(sa.func.avg(recent.c.output_tokens))).scalar()
+    return None if mean is None else float(mean)
+
+
+def approve(ledger: Ledger, job_id: int, *, who: str) -> JobRow:
+    """Let the next plan like a held job's go through. Raises PlanError when the job is not held."""
+    with ledger.database.write() as connection:
+        found = transition(connection, job_id, JobState.APPROVED, at=ledger.clock.now(), who=who, why="approved")
+    rows = listed(ledger, ids=[job_id])
+    if not rows:
+        raise PlanError(f"There is no job {job_id}. Nothing was approved. `offpeak jobs` lists them.")
+    if not found:
+        raise PlanError(f"Job {job_id} of {rows[0].asset} is {rows[0].state.value}, not held. Nothing was approved.")
+    return rows[0]
+
+
+def listed(
+    ledger: Ledger,
+    *,
+    asset: str | None = None,
+    open_only: bool = False,
+    ids: Sequence[int] | None = None,
+    limit: int = 50,
+) -> list[JobRow]:
+    """Jobs, newest first."""
+    job = tables.job
+    query = sa.select(job).order_by(job.c.id.desc()).limit(limit)
+    if asset is not None:
+        query = query.where(job.c.asset == asset)
+    if open_only:
+        query = query.where(job.c.state.in_([state.value for state in OPEN_JOBS] + [JobState.HELD.value]))
+    if ids is not None:
+        query = query.where(job.c.id.in_(ids))
+    with ledger.database.read() as connection:
+        rows = connection.execute(query).all()
+        chunks = connection.execute(
+            sa.select(
+                tables.job_chunk.c.job_id,
+                tables.chunk.c.state,
+                tables.submission.c.state.label("submission"),
+                tables.submission.c.batch_id,
+            )
+            .join(tables.chunk, tables.chunk.c.id == tables.job_chunk.c.chunk_id)
+            .outerjoin(tables.submission, tables.submission.c.id == tables.chunk.c.stamp)
+            .where(tables.job_chunk.c.job_id.in_([row.id for row in rows]))
+            .order_by(tables.chunk.c.id)
+        ).all()
+    by_job: dict[int, list[Row[Any]]] = {}
+    for chunk in chunks:
+        by_job.setdefault(chunk.job_id, []).append(chunk)
+    return [_job_row(row, by_job.get(row.id, [])) for row in rows]
+
+
+def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:
+    return JobRow(
+        id=row.id,
+        asset=row.asset,
+        state=JobState(row.state),
+        model=row.model,
+        run_id=row.run_id,
+        created_at=from_micros(row.created_at),
+        deadline_at=from_micros(row.deadline_at),
+        closed_at=None if row.closed_at is None else from_micros(row.closed_at),
+        rows=row.rows,
+        new=row.new,
+        joined=row.joined,
+        reused=row.reused,
+        removed=row.removed,
+        lane=row.lane,
+        reason=row.reason,
+        chunks=len(chunks),
+        landed=sum(chunk.submission == "landed" for chunk in chunks),
+        applied=sum(chunk.state == "applied" for chunk in chunks),
+        batch_ids=tuple(chunk.batch_id for chunk in chunks if chunk.batch_id),
+    )

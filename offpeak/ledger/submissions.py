@@ -1,0 +1,282 @@
+"""Submitting one chunk: intent is written before each step that matters, and its outcome after.
+
+    queued chunk -> INTENDED (claimed, durable) -> upload -> file id -> CREATING (durable) -> the paid call
+                 -> CREATED with the batch id (durable)
+
+Whatever is found in INTENDED was never bought. Whatever is found in CREATING may have been: `reconcile` asks the
+provider before anything is sent again. A claim of a process that died is taken over; one of a living process is left.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+
+from offpeak.clock import from_micros, to_micros
+from offpeak.errors import ConfigurationError, CouldNotRead, OffpeakError, ProviderUnavailable, SubmissionRejected
+from offpeak.ledger import custom_ids, spool, tables
+from offpeak.ledger.claims import Claimant
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
+from offpeak.providers.base import BatchView, Kind, Provider
+
+LEDGER_KEY = "offpeak_ledger"
+SUBMISSION_KEY = "offpeak_submission"
+"""Names of the batch metadata (where a provider keeps any) that say whose a batch is."""
+
+LIST_LAG = timedelta(seconds=90)
+"""How long after a create a batch may still be missing from the provider's list; then it counts as absent."""
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""By how much the provider's clock may differ from ours when its list is searched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A chunk together with the submission that holds it, if one does."""
+
+    chunk_id: int
+    chunk_state: ChunkState
+    kind: Kind
+    attempt: int
+    requests: int
+    first_request: int | None
+    spool: str
+    sha256: str
+    stamp: int
+    id: int | None
+    state: SubmissionState | None
+    owner: str | None
+    intended_at: datetime | None
+    create_at: datetime | None
+    file_id: str | None
+    batch_id: str | None
+    results: str | None
+    outcome: str | None
+
+    @property
+    def token(self) -> str:
+        return custom_ids.submission_token(self.stamp)
+
+    def held_by_another(self, ledger: Ledger) -> bool:
+        """Whether a living process other than this one holds the claim."""
+        if self.owner is None or self.owner == str(ledger.claimant) or self.intended_at is None:
+            return False
+        owner = Claimant.parse(self.owner)
+        return owner is not None and owner.alive(claimed_at=self.intended_at, now=ledger.clock.now())
+
+
+def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
+    """Every chunk the job waits for, with its live or last submission."""
+    chunk, submission, job_chunk = tables.chunk, tables.submission, tables.job_chunk
+    query = (
+        sa.select(
+            chunk, submission.c.id.label("submission_id"), *(submission.c[name].label(f"s_{name}") for name in _FIELDS)
+        )
+        .select_from(job_chunk)
+        .join(chunk, chunk.c.id == job_chunk.c.chunk_id)
+        .outerjoin(submission, submission.c.id == chunk.c.stamp)
+        .where(job_chunk.c.job_id == job_id)
+        .order_by(chunk.c.id)
+    )
+    with ledger.database.read() as connection:
+        return [_read(row) for row in connection.execute(query)]
+
+
+_FIELDS = ("state", "owner", "intended_at", "create_at", "file_id", "batch_id", "results", "outcome")
+
+
+def _read(row: Row[Any]) -> Submission:
+    def moment(micros: int | None) -> datetime | None:
+        return None if micros is None else from_micros(micros)
+
+    return Submission(
+        chunk_id=row.id,
+        chunk_state=ChunkState(row.state),
+        kind=Kind(row.kind),
+        attempt=row.attempt,
+        requests=row.requests,
+        first_request=row.first_request,
+        spool=row.spool or "",
+        sha256=row.sha256,
+        stamp=row.stamp,
+        id=row.submission_id,
+        state=None if row.s_state is None else SubmissionState(row.s_state),
+        owner=row.s_owner,
+        intended_at=moment(row.s_intended_at),
+        create_at=moment(row.s_create_at),
+        file_id=row.s_file_id,
+        batch_id=row.s_batch_id,
+        results=row.s_results,
+        outcome=row.s_outcome,
+    )
+
+
+def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
+    """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first.
+
+    Raises SubmissionRejected or CouldNotRead (the chunk is then REFUSED), ProviderUnavailable or ConfigurationError (it
+    is queued again), or OutcomeUnknown (it stays CREATING, for `reconcile`).
+    """
+    if not _claim(ledger, chunk):
+        return
+    path = ledger.spool / chunk.spool
+    file_id = None
+    try:
+        spool.check(path, sha256=chunk.sha256)
+        file_id = provider.upload(path, name=_file_name(ledger, chunk))
+        _enter(ledger, chunk, SubmissionState.CREATING, file_id=file_id, create_at=to_micros(ledger.clock.now()))
+        metadata = {LEDGER_KEY: ledger.identity, SUBMISSION_KEY: chunk.token}
+        batch = provider.create(path, kind=chunk.kind, file_id=file_id, metadata=metadata)
+    except (SubmissionRejected, CouldNotRead) as error:
+        refuse(ledger, chunk, str(error))
+        _forget_file(provider, file_id)
+        raise
+    except (ProviderUnavailable, ConfigurationError) as error:
+        requeue(ledger, chunk, why=str(error))
+        _forget_file(provider, file_id)
+        raise
+    created(ledger, chunk, batch)
+
+
+def _file_name(ledger: Ledger, chunk: Submission) -> str:
+    return f"offpeak-{ledger.identity}-{chunk.token}.jsonl"
+
+
+def _claim(ledger: Ledger, chunk: Submission) -> bool:
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    with ledger.database.write(durable=True) as connection:
+        if not transition(
+            connection, chunk.chunk_id, ChunkState.OPEN, at=now, who=who, why=f"submission {chunk.stamp}"
+        ):
+            return False
+        connection.execute(
+            tables.submission.insert().values(
+                id=chunk.stamp,
+                chunk_id=chunk.chunk_id,
+                state=SubmissionState.INTENDED.value,
+                owner=who,
+                intended_at=to_micros(now),
+            )
+        )
+    return True
+
+
+def _enter(ledger: Ledger, chunk: Submission, to: SubmissionState, *, why: str | None = None, **values: Any) -> None:
+    with ledger.database.write(durable=True) as connection:
+        must(connection, chunk.stamp, to, at=ledger.clock.now(), who=str(ledger.claimant), why=why, **values)
+
+
+def created(ledger: Ledger, chunk: Submission, batch: BatchView, *, why: str | None = None) -> None:
+    """The provider's batch id is known: write it down, on disk before anything else happens."""
+    now = to_micros(ledger.clock.now())
+    _enter(ledger, chunk, SubmissionState.CREATED, why=why or f"batch {batch.id}", batch_id=batch.id, submitted_at=now)
+
+
+def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
+    """The provider would not take the chunk; nothing of it was bought."""
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    with ledger.database.write(durable=True) as connection:
+        must(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error)
+        must(connection, chunk.chunk_id, ChunkState.REFUSED, at=now, who=who, why=error)
+
+
+def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
+    """The provider never got the chunk: queue it under a new submission, whose token its custom_ids then carry."""
+    stamp = ledger.next_submission()
+    token = custom_ids.submission_token(stamp)
+    old = ledger.spool / chunk.spool
+    with ledger.database.read() as connection:
+        offsets = connection.execute(
+            sa.select(tables.chunk_offsets.c.offsets).where(tables.chunk_offsets.c.chunk_id == chunk.chunk_id)
+        ).scalar_one()
+    fresh = spool.restamp(
+        old,
+        old.with_name(f"{ledger.identity}-{token}.spool"),
+        spool.read_offsets(offsets),
+        ledger=ledger.identity,
+        old=chunk.token,
+        new=token,
+    )
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    with ledger.database.write(durable=True) as connection:
+        must(connection, chunk.stamp, SubmissionState.ABSENT, at=now, who=who, why=why, error=why)
+        must(
+            connection,
+            chunk.chunk_id,
+            ChunkState.QUEUED,
+            at=now,
+            who=who,
+            why=why,
+            stamp=stamp,
+            spool=fresh.name,
+            sha256=fresh.sha256,
+        )
+    old.unlink(missing_ok=True)
+
+
+def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag: timedelta = LIST_LAG) -> bool:
+    """Find out what became of a create whose answer never arrived. True once it is settled.
+
+    A batch that is ours is adopted. None, once the list has had `list_lag` to show it: the uploaded file is deleted, as
+    a fence, and the chunk queued again. Until then nothing is sent.
+    """
+    if chunk.create_at is None:
+        for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
+            _forget_file(provider, file_id)
+        requeue(ledger, chunk, why="its process died before the paid call")
+        return True
+    undecided = False
+    known = _known_batches(ledger)
+    for batch in provider.batches(since=chunk.create_at - CLOCK_SKEW):
+        if batch.id in known:
+            continue
+        match _ownership(ledger, provider, chunk, batch):
+            case True:
+                created(ledger, chunk, batch, why=f"found batch {batch.id} in the provider's list")
+                return True
+            case None:
+                undecided = True
+    if undecided or ledger.clock.now() - chunk.create_at < list_lag:
+        return False
+    _forget_file(provider, chunk.file_id)
+    requeue(ledger, chunk, why="the provider's list does not show it")
+    return True
+
+
+def _ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> bool | None:
+    """Whether `batch` carries `chunk`: by metadata or input file, else by its results' custom_ids. None: not known yet."""
+    if batch.metadata.get(LEDGER_KEY) or batch.metadata.get(SUBMISSION_KEY):
+        found = (batch.metadata.get(LEDGER_KEY), batch.metadata.get(SUBMISSION_KEY))
+        return found == (ledger.identity, chunk.token)
+    if batch.input_file_id or chunk.file_id:
+        return bool(chunk.file_id) and batch.input_file_id == chunk.file_id
+    if batch.total not in {0, chunk.requests}:
+        return False
+    if not batch.state.terminal:
+        return None
+    path = ledger.spool / f"{ledger.identity}-{chunk.token}.proof"
+    try:
+        provider.download(batch, path)
+        first = next(iter(provider.results(path, kind=chunk.kind)), None)
+    finally:
+        path.unlink(missing_ok=True)
+    return first is not None and first.custom_id.startswith(ledger.identity + chunk.token)
+
+
+def _known_batches(ledger: Ledger) -> set[str]:
+    query = sa.select(tables.submission.c.batch_id).where(tables.submission.c.batch_id.is_not(None))
+    with ledger.database.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _forget_file(provider: Provider, file_id: str | None) -> None:
+    """Best effort: an uploaded file that nothing will use costs nothing and expires by itself."""
+    if file_id is None:
+        return
+    try:
+        provider.delete_file(file_id)
+    except OffpeakError:
+        return
