@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 
 from offpeak.errors import DownloadIncomplete, InvalidRequest
-from offpeak.providers.base import ResultLine
+from offpeak.providers.base import Finish, Outcome, ResultLine
 from offpeak.requests import Chat, Image, Request
 
 DEFAULT_MAX_TOKENS = 1024
@@ -167,7 +167,18 @@ def read_lines(path: Path, decode: Callable[[dict[str, Any]], ResultLine]) -> It
                 raise DownloadIncomplete(
                     f"line {number} of {path.name} is JSON but no object: it is no result file. Download it again."
                 )
-            yield decode(parsed)
+            try:
+                decoded = decode(parsed)
+            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+                # One answer in a shape that nobody has described must not keep the others from being collected.
+                decoded = ResultLine(
+                    str(parsed.get("custom_id") or ""),
+                    Outcome.ERRORED,
+                    Finish.OTHER,
+                    error_code="unreadable_answer",
+                    error_message=f"line {number} is in no known shape ({type(error).__name__}: {error})",
+                )
+            yield decoded
 
 
 def mapping(value: object) -> dict[str, Any]:
