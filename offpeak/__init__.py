@@ -1,0 +1,70 @@
+"""Dagster assets bought on the OpenAI and Anthropic batch tiers: each request once, with a freshness contract.
+
+The names below are what users write. They are imported at first use, because Dagster takes seconds to import and a
+program that only needs a request value should not pay for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from offpeak.assets.decorator import BatchAsset, batch_asset
+    from offpeak.assets.definitions import with_offpeak
+    from offpeak.assets.plan import PlanContext
+    from offpeak.assets.resources import BatchApi, offpeak_resources
+    from offpeak.components import BatchAssetComponent
+    from offpeak.freshness.contract import FreshnessContract
+    from offpeak.freshness.gate import tolerates
+    from offpeak.lanes.workload import Waiting, Workload
+    from offpeak.requests import Chat, Embedding, Image, Message, Moderation
+    from offpeak.results.io_manager import OffpeakResults
+
+_HOMES = {
+    "BatchApi": "offpeak.assets.resources",
+    "BatchAsset": "offpeak.assets.decorator",
+    "BatchAssetComponent": "offpeak.components",
+    "Chat": "offpeak.requests",
+    "Embedding": "offpeak.requests",
+    "FreshnessContract": "offpeak.freshness.contract",
+    "Image": "offpeak.requests",
+    "Message": "offpeak.requests",
+    "Moderation": "offpeak.requests",
+    "OffpeakResults": "offpeak.results.io_manager",
+    "PlanContext": "offpeak.assets.plan",
+    "Waiting": "offpeak.lanes.workload",
+    "Workload": "offpeak.lanes.workload",
+    "batch_asset": "offpeak.assets.decorator",
+    "offpeak_resources": "offpeak.assets.resources",
+    "tolerates": "offpeak.freshness.gate",
+    "with_offpeak": "offpeak.assets.definitions",
+}
+
+__all__ = [
+    "BatchApi",
+    "BatchAsset",
+    "BatchAssetComponent",
+    "Chat",
+    "Embedding",
+    "FreshnessContract",
+    "Image",
+    "Message",
+    "Moderation",
+    "OffpeakResults",
+    "PlanContext",
+    "Waiting",
+    "Workload",
+    "batch_asset",
+    "offpeak_resources",
+    "tolerates",
+    "with_offpeak",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

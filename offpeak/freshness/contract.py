@@ -13,8 +13,8 @@ SHORTEST = timedelta(minutes=1)
 class FreshnessContract:
     """Rows are good for `valid_for`, counted from `as_of`: the age of what they were made from, not of their landing.
 
-    It has to cover the time between two runs, the workload's deadline and the collecting. `warn_after` (shorter) is when
-    the asset begins to be shown as ageing. Raises DefinitionError for a duration that makes no sense.
+    It has to cover the time between two runs, the workload's deadline and the collecting. `warn_after` (shorter) is
+    when the asset begins to be shown as ageing. Raises DefinitionError for a duration that makes no sense.
     """
 
     valid_for: timedelta
@@ -32,8 +32,8 @@ class FreshnessContract:
                 )
         if self.warn_after is not None and self.warn_after >= self.valid_for:
             raise DefinitionError(
-                f"FreshnessContract(warn_after={self.warn_after}, valid_for={self.valid_for}): the warning would come after "
-                "the promise is broken. Make warn_after shorter than valid_for."
+                f"FreshnessContract(warn_after={self.warn_after}, valid_for={self.valid_for}): the warning would "
+                "come after the promise is broken. Make warn_after shorter than valid_for."
             )
 
     def effective_until(self, as_of: datetime) -> datetime:

@@ -54,9 +54,7 @@ class Tolerance:
             found = found.value
         if not isinstance(found, Mapping):
             return None
-        return cls(
-            max_staleness=timedelta(seconds=found["max_staleness_seconds"]), min_coverage=found["min_coverage"]
-        )
+        return cls(max_staleness=timedelta(seconds=found["max_staleness_seconds"]), min_coverage=found["min_coverage"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +84,15 @@ def judge(state: InputState, tolerance: Tolerance, *, consumer: str, now: dateti
         )
     if state.as_of is None:
         raise StaleInput(
-            f"{consumer} reads {state.asset}, which has never landed. Nothing was read. Materialise {state.asset} first."
+            f"{consumer} reads {state.asset}, which has never landed. Nothing was read. Materialise {state.asset} "
+            "first."
         )
     age = now - state.as_of
     if age > tolerance.max_staleness:
         promised = f" {state.asset} promises at most {in_words(state.promise)}." if state.promise is not None else ""
         raise StaleInput(
-            f"{consumer} tolerates rows of {state.asset} up to {in_words(tolerance.max_staleness)} old; the oldest is as of "
-            f"{state.as_of:%Y-%m-%d %H:%M:%S} UTC, {in_words(age)} old.{promised} Nothing was read. "
+            f"{consumer} tolerates rows of {state.asset} up to {in_words(tolerance.max_staleness)} old; the oldest "
+            f"is as of {state.as_of:%Y-%m-%d %H:%M:%S} UTC, {in_words(age)} old.{promised} Nothing was read. "
             f"Materialise {state.asset} again, or let {consumer} tolerate more: "
             f"tolerates({_as_code(age, tolerance.max_staleness)})."
         )
@@ -160,8 +159,8 @@ def tolerates(
         )
     if key is not None or dagster_type is not None:
         raise DefinitionError(
-            "tolerates(asset, max_staleness) is a dependency and takes neither key= nor dagster_type=: they describe an "
-            "input that Dagster loads. Use tolerates(max_staleness, key=...) in ins= for that."
+            "tolerates(asset, max_staleness) is a dependency and takes neither key= nor dagster_type=: they "
+            "describe an input that Dagster loads. Use tolerates(max_staleness, key=...) in ins= for that."
         )
     tolerance = Tolerance(max_staleness=second, min_coverage=min_coverage)
     return dg.AssetDep(

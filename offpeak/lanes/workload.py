@@ -36,15 +36,15 @@ class Workload:
             )
         if not isinstance(self.deadline, timedelta) or self.deadline <= timedelta(0):
             raise DefinitionError(
-                f"Workload(deadline={self.deadline!r}): expected a positive timedelta, counted from the run's creation, "
-                "such as timedelta(hours=12)."
+                f"Workload(deadline={self.deadline!r}): expected a positive timedelta, counted from the run's "
+                "creation, such as timedelta(hours=12)."
             )
 
     def refuse_watched(self, asset: str) -> None:
         """Raise DefinitionError when a person would be watching `asset` being bought."""
         if self.waiting is Waiting.WATCHING:
             raise DefinitionError(
-                f"{asset}: workload=Workload(waiting=Waiting.WATCHING) cannot be a batch asset. A batch may take a day, and "
-                "a person who watches needs an answer in seconds. Call the provider directly where the person waits; or "
-                "declare Waiting.WALKED_AWAY if minutes are fine, Waiting.NOBODY if hours are."
+                f"{asset}: workload=Workload(waiting=Waiting.WATCHING) cannot be a batch asset. A batch may take a "
+                "day, and a person who watches needs an answer in seconds. Call the provider directly where the person "
+                "waits; or declare Waiting.WALKED_AWAY if minutes are fine, Waiting.NOBODY if hours are."
             )

@@ -1,0 +1,153 @@
+"""What a user declared with `@batch_asset`, and how it is found again from whatever Dagster made of the asset.
+
+Dagster copies assets (resources, group names, key prefixes). The copies share the op, and the op's function carries the
+declaration.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel
+
+from offpeak.errors import DefinitionError
+from offpeak.freshness.contract import FreshnessContract
+from offpeak.freshness.gate import Tolerance
+from offpeak.lanes.workload import Workload
+from offpeak.requests.fingerprint import canonical_json
+from offpeak.requests.schema import canonical_schema
+
+RESERVED_COLUMNS = frozenset(
+    {"key", "text", "embedding", "partition_key", "as_of", "produced_at", "effective_until", "model", "cost_usd"}
+)
+"""The columns of a consumer's frame that Offpeak writes itself."""
+
+PROVIDERS = ("openai", "anthropic")
+"""The prefixes that a model reference may have."""
+
+_ATTRIBUTE = "__offpeak_declaration__"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredInput:
+    """One parameter of the user's function: an upstream asset that is loaded while planning."""
+
+    parameter: str
+    op_input: str
+    """The op's name for the dependency; the asset's key may change in a copy, this does not."""
+    annotation: Any
+    """The parameter's type, None without one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A batch asset as its author wrote it."""
+
+    function: Callable[..., Any]
+    takes_context: bool
+    inputs: Sequence[DeclaredInput]
+    model: str
+    output: type[BaseModel] | None
+    workload: Workload
+    contract: FreshnessContract
+    code_version: str | None
+    """The author's own."""
+    io_manager_key: str | None
+    """Where the result frame goes instead of Offpeak's store."""
+
+    @property
+    def provider(self) -> str:
+        return self.model.partition("/")[0]
+
+    @property
+    def effective_code_version(self) -> str:
+        """The author's version and a digest of model and output schema: what Dagster shows and compares."""
+        schema = canonical_schema(self.output) if self.output is not None else None
+        digest = hashlib.blake2b(canonical_json([self.model, schema]), digest_size=4).hexdigest()
+        return f"{self.code_version}-{digest}" if self.code_version else digest
+
+
+def attach(declaration: Declaration, compute: Callable[..., Any]) -> None:
+    """Make `declaration` findable from every asset that is built on `compute`."""
+    setattr(compute, _ATTRIBUTE, declaration)
+
+
+def declaration_of(asset: dg.AssetsDefinition) -> Declaration | None:
+    """The declaration behind an asset or a copy of it; None for any other asset."""
+    if not asset.is_executable or not isinstance(asset.node_def, dg.OpDefinition):
+        return None
+    compute = asset.node_def.compute_fn
+    found = getattr(getattr(compute, "decorated_fn", compute), _ATTRIBUTE, None)
+    return found if isinstance(found, Declaration) else None
+
+
+def tolerances(asset: dg.AssetsDefinition) -> dict[dg.AssetKey, Tolerance]:
+    """What an asset or check declares about each of its inputs and dependencies; those without one are left out."""
+    found: dict[dg.AssetKey, Tolerance] = {}
+    if asset.is_executable:
+        for name, key in asset.node_keys_by_input_name.items():
+            tolerance = Tolerance.from_metadata(asset.node_def.input_def_named(name).metadata)
+            if tolerance is not None:
+                found[key] = tolerance
+    for spec in asset.specs:
+        for dep in spec.deps:
+            if (tolerance := Tolerance.from_metadata(dep.metadata)) is not None:
+                found[dep.asset_key] = tolerance
+    return found
+
+
+def check_model(asset: str, model: str) -> None:
+    """Raise DefinitionError unless `model` is "provider/model" with a provider that Offpeak knows."""
+    provider, _, name = model.partition("/") if isinstance(model, str) else ("", "", "")
+    if not provider or not name:
+        raise DefinitionError(
+            f'{asset}: model={model!r} does not name its provider. Write "provider/model", such as '
+            '"openai/gpt-5-mini"; the providers are ' + " and ".join(PROVIDERS) + "."
+        )
+    if provider not in PROVIDERS:
+        raise DefinitionError(
+            f"{asset}: model={model!r} names the provider {provider!r}, which Offpeak does not know. "
+            f"The providers are {' and '.join(PROVIDERS)}."
+        )
+
+
+def check_output(asset: str, output: object) -> None:
+    """Raise DefinitionError unless `output` is None or a pydantic model that leaves the reserved columns alone."""
+    if output is None:
+        return
+    if not (isinstance(output, type) and issubclass(output, BaseModel)):
+        raise DefinitionError(
+            f"{asset}: output={output!r} is not a pydantic model. Give a subclass of pydantic.BaseModel, or None "
+            "for plain text."
+        )
+    if not output.model_fields:
+        raise DefinitionError(f"{asset}: output={output.__name__} has no fields, so there is nothing to ask for.")
+    clash = sorted(RESERVED_COLUMNS & set(output.model_fields))
+    if clash:
+        raise DefinitionError(
+            f"{asset}: output={output.__name__} has the field {', '.join(map(repr, clash))}, a column that Offpeak "
+            f"writes itself. Rename it. Taken are {', '.join(sorted(RESERVED_COLUMNS))}."
+        )
+
+
+def check_contract(asset: str, workload: object, contract: object) -> None:
+    """Raise DefinitionError for a missing, watched or impossible workload, or a contract shorter than its deadline."""
+    if not isinstance(workload, Workload):
+        raise DefinitionError(
+            f"{asset}: workload={workload!r} is not a Workload. Say who waits and until when: "
+            "workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))."
+        )
+    workload.refuse_watched(asset)
+    if not isinstance(contract, FreshnessContract):
+        raise DefinitionError(
+            f"{asset}: contract={contract!r} is not a FreshnessContract. Promise an age: "
+            "contract=FreshnessContract(valid_for=timedelta(hours=37))."
+        )
+    if contract.valid_for <= workload.deadline:
+        raise DefinitionError(
+            f"{asset}: contract valid_for={contract.valid_for} does not outlast the workload's deadline "
+            f"({workload.deadline}): rows that land at the deadline would be stale as they land. valid_for has to "
+            "cover the time between two runs, the deadline and the collecting."
+        )

@@ -1,0 +1,240 @@
+"""`@batch_asset`: a software-defined asset whose rows are bought on the provider's batch tier.
+
+The decorated function takes its inputs and yields requests. What is declared wrongly fails here, when definitions load,
+naming the asset and the field.
+"""
+
+import inspect
+import typing
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import BaseModel
+
+from offpeak.assets.declaration import (
+    Declaration,
+    DeclaredInput,
+    attach,
+    check_contract,
+    check_model,
+    check_output,
+    declaration_of,
+)
+from offpeak.assets.materialize import materialize_batch
+from offpeak.assets.plan import PlanContext, plan
+from offpeak.assets.resources import API_KEY
+from offpeak.errors import DefinitionError
+from offpeak.freshness.contract import FreshnessContract
+from offpeak.lanes.workload import Workload
+from offpeak.requests import Request
+from offpeak.results.io_manager import RESULTS_KEY
+from offpeak.results.producer import PRODUCER_KEY, Producer, register
+
+
+class BatchAsset(dg.AssetsDefinition):
+    """What `@batch_asset` makes of a function: an asset definition that can also be planned by hand."""
+
+    @property
+    def declaration(self) -> Declaration:
+        """What was declared."""
+        found = declaration_of(self)
+        if found is None:
+            raise DefinitionError(f"{self} carries no batch declaration; build it with @batch_asset.")
+        return found
+
+    def plan(self, *inputs: Any, context: PlanContext | None = None, **named_inputs: Any) -> list[Request]:
+        """The requests that the function makes of these inputs, without Dagster or a ledger; nothing is bought.
+
+        Inputs are given as the function takes them. Raises InvalidRequest for a null, empty, over-long or repeated key.
+        """
+        return plan(self.declaration, self.key.to_user_string(), inputs, named_inputs, context or PlanContext())
+
+    @staticmethod
+    def dagster_internal_init(**attributes: Any) -> "BatchAsset":
+        """Dagster copies a definition through this; a copy stays a BatchAsset."""
+        return BatchAsset(**attributes)
+
+
+def batch_asset(
+    *,
+    model: str,
+    workload: Workload,
+    contract: FreshnessContract,
+    output: type[BaseModel] | None = None,
+    wait: Literal["run"] = "run",
+    ins: Mapping[str, dg.AssetIn] | None = None,
+    io_manager_key: str | None = None,
+    **asset_arguments: Any,
+) -> Callable[[Callable[..., Any]], BatchAsset]:
+    """Declare an asset that is bought in batches.
+
+    `model` is "provider/model". `output` is a pydantic model that every answer has to fit; None asks for plain text
+    (and embeddings and moderations need none). `workload` says who waits and until when, `contract` how old rows may
+    get. `wait="run"`: the run waits for its batch. `io_manager_key` sends the result frame to an IO manager of your
+    own. `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
+
+    Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
+    which is a PlanContext. The function is called once for each partition.
+
+    Raises DefinitionError for a declaration that cannot work.
+    """
+
+    def decorate(function: Callable[..., Any]) -> BatchAsset:
+        name = _asset_name(function, asset_arguments)
+        check_model(name, model)
+        check_output(name, output)
+        check_contract(name, workload, contract)
+        check_wait(name, wait)
+        _check_arguments(name, asset_arguments)
+        parameters, takes_context = _parameters(function, name)
+        dependencies = _dependencies(name, parameters, ins or {})
+        declaration = Declaration(
+            function=function,
+            takes_context=takes_context,
+            inputs=[
+                DeclaredInput(
+                    parameter=parameter,
+                    op_input="_".join(dependencies[parameter].asset_key.path),
+                    annotation=annotation,
+                )
+                for parameter, annotation in parameters.items()
+            ],
+            model=model,
+            output=output,
+            workload=workload,
+            contract=contract,
+            code_version=asset_arguments.get("code_version"),
+            io_manager_key=io_manager_key,
+        )
+        return _build(declaration, name, dependencies, asset_arguments)
+
+    return decorate
+
+
+def check_wait(asset: str, wait: object) -> None:
+    """Raise DefinitionError for a way of waiting that this version does not have."""
+    if wait == "run":
+        return
+    if wait == "park":
+        raise DefinitionError(
+            f'{asset}: wait="park" is not available in this version: a run waits for its batch in place. Use '
+            'wait="run".'
+        )
+    raise DefinitionError(f'{asset}: wait={wait!r} is not a way to wait. Use wait="run".')
+
+
+def _build(
+    declaration: Declaration, name: str, dependencies: Mapping[str, dg.AssetDep], arguments: Mapping[str, Any]
+) -> BatchAsset:
+    function = declaration.function
+
+    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+        yield from materialize_batch(declaration, context)
+
+    compute.__name__ = function.__name__
+    compute.__qualname__ = function.__qualname__
+    compute.__module__ = function.__module__
+    attach(declaration, compute)
+    declared_in = f"{function.__module__}.{function.__qualname__}"
+    if not declared_in.endswith(f".{name}"):  # a factory makes several assets of one function
+        declared_in = f"{declared_in} ({name})"
+    register(declared_in, Producer(output=declaration.output, valid_for=declaration.contract.valid_for))
+    passed = {
+        "kinds": {"offpeak", declaration.provider},
+        "description": inspect.getdoc(function),
+        **arguments,
+        "metadata": {**(arguments.get("metadata") or {}), **_metadata(declaration), PRODUCER_KEY: declared_in},
+        "deps": [*(arguments.get("deps") or ()), *dependencies.values()],
+        "code_version": declaration.effective_code_version,
+        "freshness_policy": dg.FreshnessPolicy.time_window(
+            fail_window=declaration.contract.valid_for, warn_window=declaration.contract.warn_after
+        ),
+        "io_manager_key": declaration.io_manager_key or RESULTS_KEY,
+        "required_resource_keys": {
+            *(arguments.get("required_resource_keys") or ()),
+            API_KEY,
+            RESULTS_KEY,
+            *({declaration.io_manager_key} if declaration.io_manager_key else ()),
+        },
+    }
+    if arguments.get("partitions_def") is not None:
+        # one run for a range is one job, hence one batch
+        passed.setdefault("backfill_policy", dg.BackfillPolicy.single_run())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        asset = dg.asset(**passed)(compute)
+        return BatchAsset(**asset.get_attributes_dict())
+
+
+def _metadata(declaration: Declaration) -> dict[str, str]:
+    return {
+        "offpeak/model": declaration.model,
+        "offpeak/waiting": declaration.workload.waiting.value,
+        "offpeak/deadline": str(declaration.workload.deadline),
+        "offpeak/valid_for": str(declaration.contract.valid_for),
+    }
+
+
+def _asset_name(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
+    """The asset's key as Dagster prints it."""
+    if arguments.get("key") is not None:
+        return dg.AssetKey.from_coercible(arguments["key"]).to_user_string()
+    prefix = arguments.get("key_prefix") or []
+    own = arguments.get("name") or function.__name__
+    return dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix), own]).to_user_string()
+
+
+def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
+    refused = {
+        "freshness_policy": "contract= already gives the asset its freshness policy (and the gate its promise): leave "
+        "freshness_policy= out.",
+        "io_manager_def": "give the IO manager a resource key and name it with io_manager_key=.",
+        "config_schema": "run config does not reach the plan function: use the run's tags (context.run_tags) instead.",
+        "dagster_type": "the output is described by output=, a pydantic model.",
+    }
+    for field, remedy in refused.items():
+        if arguments.get(field) is not None:
+            raise DefinitionError(f"{name}: {field}= is not for a batch asset: {remedy}")
+
+
+def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, Any], bool]:
+    """The parameters that are upstream assets with their annotations, and whether a context comes first."""
+    parameters = list(inspect.signature(function).parameters.values())
+    for parameter in parameters:
+        if parameter.kind not in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY):
+            raise DefinitionError(
+                f"{name}: the parameter {parameter} of {function.__name__} names no asset. Every parameter is an "
+                "upstream asset, except a first one called `context`."
+            )
+    takes_context = bool(parameters) and parameters[0].name == "context"
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # an annotation of a name that only a type checker imports
+        hints = {}
+    return {each.name: hints.get(each.name) for each in parameters[takes_context:]}, takes_context
+
+
+def _dependencies(name: str, parameters: Mapping[str, Any], ins: Mapping[str, dg.AssetIn]) -> dict[str, dg.AssetDep]:
+    """Each parameter as a dependency: it is loaded by the plan, not by Dagster before the body."""
+    unknown = sorted(set(ins) - set(parameters))
+    if unknown:
+        raise DefinitionError(
+            f"{name}: ins= names {', '.join(unknown)}, which the function does not take. Its inputs are "
+            f"{', '.join(parameters) or 'none'}."
+        )
+    dependencies = {}
+    for parameter in parameters:
+        given = ins.get(parameter) or dg.AssetIn()
+        if given.input_manager_key is not None:
+            raise DefinitionError(
+                f"{name}: ins={{{parameter!r}: ...}} sets input_manager_key=, but a batch asset loads an input "
+                "through the IO manager of the asset that wrote it. Leave it out."
+            )
+        dependencies[parameter] = dg.AssetDep(
+            given.resolve_key(parameter),
+            partition_mapping=given.partition_mapping,
+            metadata=dict(given.metadata or {}),
+        )
+    return dependencies

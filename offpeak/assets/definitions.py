@@ -1,0 +1,96 @@
+"""`with_offpeak`: the one line that a Dagster project adds.
+
+Dagster has no hook at definitions load, so this wrapper is where the graph is validated, missing resources are added,
+and the gates of `deps=[tolerates(...)]` are put in front of the bodies that need them.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from offpeak.assets.declaration import declaration_of, tolerances
+from offpeak.assets.gated import gated
+from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.clock import SystemClock
+from offpeak.errors import ConfigurationError, DefinitionError
+from offpeak.money.prices import PriceSheet
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults, undeclared
+from offpeak.results.producer import producer_in
+
+
+def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
+    """The same definitions with Offpeak's resources, gates and guarantees.
+
+    A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept. Raises DefinitionError for a
+    reader of a batch asset that declares no tolerance, and for a model that nobody knows the price of.
+    """
+    resources = dict(defs.resources or {})
+    resources.setdefault(API_KEY, BatchApi())
+    resources.setdefault(RESULTS_KEY, OffpeakResults())
+    definitions = [each for each in defs.assets or () if isinstance(each, dg.AssetsDefinition)]
+    batch = batch_assets(definitions)
+    checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition)]
+    for reader in (*definitions, *checks):
+        _refuse_undeclared(reader, batch)
+    _check_prices(batch.values(), resources[API_KEY])
+    return dg.Definitions(
+        assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
+        schedules=defs.schedules,
+        sensors=defs.sensors,
+        jobs=defs.jobs,
+        resources=resources,
+        executor=defs.executor,
+        loggers=defs.loggers,
+        asset_checks=defs.asset_checks,
+        metadata=defs.metadata,
+        component_tree=defs.component_tree,
+    )
+
+
+def batch_assets(definitions: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, dg.AssetsDefinition]:
+    """The batch assets among `definitions`, by key."""
+    return {spec.key: asset for asset in definitions for spec in asset.specs if producer_in(spec.metadata) is not None}
+
+
+def _refuse_undeclared(reader: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> None:
+    """Raise DefinitionError when `reader` reads a batch asset and does not say how stale it may be."""
+    read = {dep.asset_key for spec in reader.specs for dep in spec.deps}
+    if reader.is_executable:
+        read |= set(reader.node_keys_by_input_name.values())
+    # a check of the batch asset itself is part of the producer: it has to see rows that no consumer would accept
+    read -= {check.asset_key for check in reader.check_keys} | set(reader.keys)
+    missing = sorted(read & batch.keys() - tolerances(reader).keys())
+    if not missing:
+        return
+    if reader.is_executable and isinstance(reader.node_def, dg.GraphDefinition):
+        raise DefinitionError(
+            f"{_name(reader)} is a graph-backed asset that reads the batch asset {missing[0].to_user_string()}. "
+            "Dagster drops what a graph's input declares, so its tolerance cannot be kept. Read the rows in an "
+            "@asset with ins={...: tolerates(...)}, and let the graph read that."
+        )
+    raise DefinitionError(undeclared(_name(reader), missing[0].to_user_string(), check=not reader.keys))
+
+
+def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
+    """Raise DefinitionError for a model without a price, where the resource says which prices count."""
+    if not isinstance(api, BatchApi):
+        return
+    path = api.price_sheet.get_value() if isinstance(api.price_sheet, dg.EnvVar) else api.price_sheet
+    sheet: PriceSheet | None = None
+    for asset in batch:
+        declaration = declaration_of(asset)
+        if declaration is None:
+            continue
+        sheet = sheet or PriceSheet.load(Path(path) if path else None)
+        try:
+            sheet.rates(declaration.model, at=SystemClock().now())
+        except ConfigurationError as error:
+            raise DefinitionError(f"{_name(asset)}: model={declaration.model!r}: {error}") from error
+
+
+def _name(reader: dg.AssetsDefinition) -> str:
+    if reader.keys:
+        return min(key.to_user_string() for key in reader.keys)
+    return min(check.to_user_string() for check in reader.check_keys)

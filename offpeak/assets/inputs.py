@@ -1,0 +1,161 @@
+"""A batch asset reads its own inputs, while planning: a run that only collects loads none.
+
+Each partition that is planned gets its own inputs, through the partition mappings and the IO managers that Dagster has
+for them, and its own `as_of`: the oldest of the moment before reading, the `as_of` of batch inputs, and the last
+materialization of materialised ones. Batch inputs pass the gate first.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any, get_origin
+
+import dagster as dg
+import pandas as pd
+
+from offpeak.assets.declaration import Declaration, tolerances
+from offpeak.clock import Clock
+from offpeak.errors import DefinitionError, PlanError
+from offpeak.results.io_manager import admit, undeclared
+from offpeak.results.producer import Producer, producer_in
+from offpeak.results.store import ResultStore
+
+
+class InputReader:
+    """Reads the inputs of one batch asset. `upstream` finds the definition of each asset it depends on."""
+
+    def __init__(
+        self,
+        *,
+        asset: dg.AssetsDefinition,
+        declaration: Declaration,
+        upstream: Callable[[dg.AssetKey], dg.AssetsDefinition],
+        instance: dg.DagsterInstance,
+        store: ResultStore,
+        clock: Clock,
+    ) -> None:
+        self._key = asset.key
+        self._asset = asset
+        self._declaration = declaration
+        self._instance = instance
+        self._store = store
+        self._clock = clock
+        self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
+        self._tolerances = tolerances(asset)
+        self._loader = dg.AssetValueLoader(self._upstream, instance=instance)
+
+    def __enter__(self) -> "InputReader":
+        self._loader.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._loader.__exit__(*error)
+
+    def age(self, partition_key: str | None) -> datetime:
+        """The `as_of` of a plan that is made now. Raises StaleInput when a batch input is older than tolerated."""
+        return min(self._ages(partition_key))
+
+    def read(self, partition_key: str | None) -> dict[str, Any]:
+        """The inputs, by parameter."""
+        return {
+            each.parameter: self._load(
+                self._asset.node_keys_by_input_name[each.op_input], each.annotation, partition_key
+            )
+            for each in self._declaration.inputs
+        }
+
+    def _ages(self, partition_key: str | None) -> Iterator[datetime]:
+        yield self._clock.now()
+        for key, asset in self._upstream.items():
+            if key == self._key:
+                continue
+            keys = self._partitions(key, partition_key)
+            producer = producer_in(asset.specs_by_key[key].metadata)
+            if producer is not None:
+                yield from self._gate(key, producer, keys)
+            else:
+                yield from self._materialized(key, keys)
+
+    def _gate(self, key: dg.AssetKey, producer: Producer, partitions: Sequence[str] | None) -> Iterator[datetime]:
+        consumer, name = self._key.to_user_string(), key.to_user_string()
+        tolerance = self._tolerances.get(key)
+        if tolerance is None:
+            raise DefinitionError(undeclared(consumer, name))
+        as_of = admit(
+            self._store,
+            consumer=consumer,
+            asset=name,
+            partitions=partitions,
+            tolerance=tolerance,
+            promise=producer.valid_for,
+            now=self._clock.now(),
+        )
+        if as_of is not None:
+            yield as_of
+
+    def _materialized(self, key: dg.AssetKey, partitions: Sequence[str] | None) -> Iterator[datetime]:
+        for wanted in ([each] for each in partitions) if partitions is not None else (None,):
+            found = self._instance.fetch_materializations(
+                dg.AssetRecordsFilter(asset_key=key, asset_partitions=wanted), limit=1
+            )
+            for record in found.records:
+                yield datetime.fromtimestamp(record.timestamp, UTC)
+
+    def _load(self, key: dg.AssetKey, annotation: Any, partition_key: str | None) -> Any:
+        partitions = self._partitions(key, partition_key)
+        if partitions is None:
+            return self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation))
+        parts = (
+            self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation), partition_key=each)
+            for each in partitions
+        )
+        return _together(parts, annotation, count=len(partitions), key=key, consumer=self._key)
+
+    def _partitions(self, key: dg.AssetKey, partition_key: str | None) -> Sequence[str] | None:
+        """The upstream partitions that `partition_key` of this asset reads; None for an unpartitioned upstream."""
+        upstream_def = self._upstream[key].specs_by_key[key].partitions_def
+        if upstream_def is None:
+            return None
+        own_def = self._asset.partitions_def if partition_key is not None else None
+        mapped = self._asset.infer_partition_mapping(
+            self._key, key, upstream_def
+        ).get_upstream_mapped_partitions_result_for_partitions(
+            own_def.subset_with_partition_keys([partition_key]) if own_def and partition_key is not None else None,
+            own_def,
+            upstream_def,
+            current_time=self._clock.now(),
+            dynamic_partitions_store=self._instance,
+        )
+        absent = mapped.required_but_nonexistent_partition_keys
+        if absent:
+            raise PlanError(
+                f"{self._key.to_user_string()}: partition {partition_key!r} reads {key.to_user_string()} partition "
+                f"{', '.join(absent)}, which does not exist. Nothing was submitted. Change the partition mapping, "
+                "or begin later."
+            )
+        return list(mapped.partitions_subset.get_partition_keys())
+
+
+def _as_dagster_type(annotation: Any) -> Any:
+    if annotation is None or isinstance(annotation, type):
+        return annotation
+    # Dagster takes no generic such as Iterator[Row] as a type; an IO manager reads it from typing_type all the same
+    return dg.DagsterType(name="Rows", type_check_fn=lambda _context, _value: True, typing_type=annotation)
+
+
+def _together(parts: Iterable[Any], annotation: Any, *, count: int, key: dg.AssetKey, consumer: dg.AssetKey) -> Any:
+    """Several partitions as one value: frames one below the other, streams one after the other."""
+    origin = get_origin(annotation) or annotation
+    if origin in (Iterator, Iterable):
+        return chain.from_iterable(parts)
+    loaded = list(parts)
+    if count == 1:
+        return loaded[0]
+    if loaded and all(isinstance(each, pd.DataFrame) for each in loaded):
+        return pd.concat(loaded, ignore_index=True)
+    kinds = ", ".join(sorted({type(each).__name__ for each in loaded})) or "nothing"
+    raise PlanError(
+        f"{consumer.to_user_string()} reads {count} partitions of {key.to_user_string()}, which load as {kinds}; "
+        "Offpeak only joins data frames and row streams. Nothing was submitted. Load frames, or narrow the partition "
+        "mapping."
+    )

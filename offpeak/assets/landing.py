@@ -1,0 +1,146 @@
+"""What Dagster is told when rows have landed: the materialization's figures, times and data version.
+
+Also the way of the frames to an IO manager of the user's own, where the asset has one.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from offpeak.assets.declaration import Declaration
+from offpeak.assets.order import UNPARTITIONED, PartitionReceipt, Receipt
+from offpeak.assets.preview import preview
+from offpeak.results.store import ResultStore
+
+
+def land(
+    declaration: Declaration,
+    context: dg.AssetExecutionContext,
+    receipt: Receipt,
+    store: ResultStore,
+    checks: Sequence[dg.AssetCheckResult],
+) -> dg.MaterializeResult[Any]:
+    """The materialization, and the frames for an IO manager of the user's own."""
+    asset = context.asset_key.to_user_string()
+    value: dict[str, Any] = {}
+    frames = {
+        each.partition_key: _frame(declaration, asset, each.partition_key, store) for each in receipt.partitions[:1]
+    }
+    if declaration.io_manager_key is not None:
+        if len(receipt.partitions) == 1:
+            value["value"] = next(iter(frames.values()))
+        else:
+            _hand_over(declaration, context, receipt, store)
+    if len(receipt.partitions) == 1:
+        metadata = figures(receipt) | _of_partition(receipt.partitions[0])
+        metadata |= {"preview": preview(next(iter(frames.values())))}
+    else:
+        metadata = {"batch_ids": ", ".join(receipt.batch_ids), "partitions_of_job": len(receipt.partitions)}
+        nothing = _nothing(figures(receipt))
+        for number, each in enumerate(receipt.partitions):
+            # a job's figures stand on its first partition, so that sums and plots over partitions stay true
+            own = (figures(receipt) if number == 0 else nothing) | _of_partition(each)
+            if each.partition_key in frames:
+                own["preview"] = preview(frames[each.partition_key])
+            context.add_asset_metadata(own, partition_key=each.partition_key)
+    return dg.MaterializeResult(
+        metadata=metadata,
+        data_version=dg.DataVersion(data_version(receipt.partitions)),
+        check_results=worst(checks),
+        **value,
+    )
+
+
+def figures(receipt: Receipt) -> dict[str, Any]:
+    """What the job bought, as numbers that Dagster plots. Money is in dollars."""
+    return {
+        "rows": receipt.rows,
+        "bought": receipt.bought,
+        "joined": receipt.joined,
+        "reused": receipt.reused,
+        "failed": receipt.failed,
+        "input_tokens": receipt.input_tokens,
+        "output_tokens": receipt.output_tokens,
+        "cached_tokens": receipt.cached_tokens,
+        "cost_usd": float(receipt.cost),
+        "realtime_cost_usd": float(receipt.realtime_cost),
+        "saved_usd": float(receipt.saved),
+        "batch_ids": ", ".join(receipt.batch_ids),
+        "offpeak_job": receipt.job_id,
+    }
+
+
+def data_version(partitions: Sequence[PartitionReceipt]) -> str:
+    """One partition's own version; for several, a digest of theirs.
+
+    Dagster records a single data version for all partitions of an event batch, so a range that changed in one partition
+    shows as changed in all of them; one that did not change at all shows as unchanged.
+    """
+    if len(partitions) == 1:
+        return partitions[0].data_version
+    pairs = sorted((each.partition_key, each.data_version) for each in partitions)
+    return hashlib.blake2b(repr(pairs).encode(), digest_size=16).hexdigest()
+
+
+def worst(checks: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
+    """One result for each check: over several partitions, a failing one if there is any."""
+    found: dict[str | None, dg.AssetCheckResult] = {}
+    for check in checks:
+        if check.check_name not in found or not check.passed:
+            found[check.check_name] = check
+    return list(found.values())
+
+
+def _of_partition(receipt: PartitionReceipt) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "rows": receipt.rows,
+        "missing": receipt.missing,
+        "removed": receipt.removed,
+        "as_of": dg.MetadataValue.timestamp(receipt.as_of),
+        "effective_until": dg.MetadataValue.timestamp(receipt.effective_until),
+    }
+    if receipt.produced_at is not None:
+        metadata["produced_at"] = dg.MetadataValue.timestamp(receipt.produced_at)
+    return metadata
+
+
+def _nothing(figures_of_job: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: type(value)(0) if isinstance(value, (int, float)) and name != "offpeak_job" else value
+        for name, value in figures_of_job.items()
+    }
+
+
+def _frame(declaration: Declaration, asset: str, partition_key: str, store: ResultStore) -> pd.DataFrame:
+    partitions = None if partition_key == UNPARTITIONED else [partition_key]
+    return store.frame(asset, partitions=partitions, output=declaration.output)
+
+
+def _hand_over(
+    declaration: Declaration, context: dg.AssetExecutionContext, receipt: Receipt, store: ResultStore
+) -> None:
+    """Give each partition's frame to the user's IO manager by itself.
+
+    Many IO managers, file-based ones above all, take one partition at a time, and replacing a whole partition is what
+    keeps rows of an earlier delivery from staying behind.
+    """
+    asset = context.asset_key.to_user_string()
+    manager = getattr(context.resources, str(declaration.io_manager_key))
+    for each in receipt.partitions:
+        output = dg.build_output_context(
+            name=context.assets_def.get_output_name_for_asset_key(context.asset_key),
+            run_id=context.run.run_id,
+            asset_key=context.asset_key,
+            partition_key=each.partition_key,
+            asset_partitions_def=context.assets_def.partitions_def,
+            definition_metadata=dict(context.assets_def.specs_by_key[context.asset_key].metadata),
+            op_def=context.op_def,
+            instance=context.instance,
+        )
+        events = manager.handle_output(output, _frame(declaration, asset, each.partition_key, store))
+        if isinstance(events, Iterator):  # an IO manager may be written as a generator
+            deque(events, maxlen=0)

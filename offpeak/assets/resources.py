@@ -1,0 +1,82 @@
+"""The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from offpeak.clock import SystemClock
+from offpeak.errors import ConfigurationError
+from offpeak.money.prices import PriceSheet
+from offpeak.money.rates import ModelRates
+from offpeak.providers import open_provider
+from offpeak.providers.base import Provider
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+
+API_KEY = "batch_api"
+"""The resource key of `BatchApi`."""
+
+
+class BatchApi(dg.ConfigurableResource[Any]):
+    """Accounts at the providers, what a batch may hold, and what models cost. Resource key `batch_api`.
+
+    Keys and addresses take `dg.EnvVar`. What is not given falls back on the SDKs' own variables when a run begins:
+    OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
+    with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
+    """
+
+    openai_api_key: str | None = None
+    openai_base_url: str | None = None
+    anthropic_api_key: str | None = None
+    anthropic_base_url: str | None = None
+    price_sheet: str | None = None
+    max_requests_per_batch: int | None = None
+
+    def provider(self, name: str, *, asset: str | None = None) -> Provider:
+        """An open account at "openai" or "anthropic"; close it after use.
+
+        Raises ConfigurationError when its key is missing, naming the asset, the variable and the remedy.
+        """
+        prefix = f"{asset}: " if asset else ""
+        known = {
+            "openai": (self.openai_api_key, self.openai_base_url),
+            "anthropic": (self.anthropic_api_key, self.anthropic_base_url),
+        }
+        if name not in known:
+            raise ConfigurationError(f"{prefix}there is no provider {name!r}; there are {' and '.join(known)}.")
+        key, base_url = known[name]
+        variable = f"{name.upper()}_API_KEY"
+        key = key or os.environ.get(variable)
+        if not key:
+            raise ConfigurationError(
+                f"{prefix}no API key for {name}: {variable} is not set, and the resource {API_KEY!r} gives none. "
+                f"Nothing was submitted. Set {variable}, or BatchApi({name}_api_key=dg.EnvVar(...))."
+            )
+        provider = open_provider(
+            name, api_key=key, base_url=base_url or os.environ.get(f"{name.upper()}_BASE_URL") or None
+        )
+        if self.max_requests_per_batch is not None:
+            provider.limits = dataclasses.replace(
+                provider.limits, max_requests=min(self.max_requests_per_batch, provider.limits.max_requests)
+            )
+        return provider
+
+    def rates(self, model_ref: str) -> ModelRates:
+        """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""
+        sheet = PriceSheet.load(Path(self.price_sheet) if self.price_sheet else None)
+        return sheet.rates(model_ref, at=SystemClock().now())
+
+
+def offpeak_resources(
+    *, database_url: str | None = None, spool_dir: str | None = None, batch_api: BatchApi | None = None
+) -> dict[str, Any]:
+    """Resources for `dg.materialize`, a notebook or a test: the whole lifecycle in one process.
+
+    Without `database_url` the ledger is the project's own (OFFPEAK_DATABASE_URL, or `.offpeak/`).
+    """
+    return {
+        API_KEY: batch_api or BatchApi(),
+        RESULTS_KEY: OffpeakResults(database_url=database_url, spool_dir=spool_dir),
+    }
