@@ -16,6 +16,7 @@ from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.lanes.workload import Workload
+from offpeak.providers import NAMES
 from offpeak.requests.fingerprint import canonical_json
 from offpeak.requests.schema import canonical_schema
 
@@ -23,9 +24,6 @@ RESERVED_COLUMNS = frozenset(
     {"key", "text", "embedding", "partition_key", "as_of", "produced_at", "effective_until", "model", "cost_usd"}
 )
 """The columns of a consumer's frame that Offpeak writes itself."""
-
-PROVIDERS = ("openai", "anthropic")
-"""The prefixes that a model reference may have."""
 
 _ATTRIBUTE = "__offpeak_declaration__"
 
@@ -104,12 +102,12 @@ def check_model(asset: str, model: str) -> None:
     if not provider or not name:
         raise DefinitionError(
             f'{asset}: model={model!r} does not name its provider. Write "provider/model", such as '
-            '"openai/gpt-5-mini"; the providers are ' + " and ".join(PROVIDERS) + "."
+            '"openai/gpt-5-mini"; the providers are ' + " and ".join(NAMES) + "."
         )
-    if provider not in PROVIDERS:
+    if provider not in NAMES:
         raise DefinitionError(
             f"{asset}: model={model!r} names the provider {provider!r}, which Offpeak does not know. "
-            f"The providers are {' and '.join(PROVIDERS)}."
+            f"The providers are {' and '.join(NAMES)}."
         )
 
 

@@ -28,9 +28,11 @@ def gated(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefin
     op = asset.node_def
     compute = op.compute_fn
     decorated = getattr(compute, "decorated_fn", None)
-    # Dagster wraps a decorated function in a class of its own, which is built anew around ours
-    behind = type(compute)(_behind(decorated, gates)) if decorated is not None else _behind(compute, gates)  # type:
-    ignore[call-arg, arg-type] guarded = dg.OpDefinition(
+    behind: Any = _behind(decorated or compute, gates)
+    if decorated is not None:
+        # Dagster wraps a decorated function in a class of its own, which is built anew around ours
+        behind = type(compute)(behind)
+    guarded = dg.OpDefinition(
         compute_fn=behind,
         name=op.name,
         ins={each.name: dg.In.from_definition(each) for each in op.input_defs},

@@ -1,9 +1,8 @@
 """The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
@@ -25,10 +24,12 @@ class BatchApi(dg.ConfigurableResource[Any]):
     Keys and addresses take `dg.EnvVar`. What is not given falls back on the SDKs' own variables when a run begins:
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
+    `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint.
     """
 
     openai_api_key: str | None = None
     openai_base_url: str | None = None
+    openai_chat_endpoint: Literal["responses", "chat.completions"] | None = None
     anthropic_api_key: str | None = None
     anthropic_base_url: str | None = None
     price_sheet: str | None = None
@@ -54,14 +55,13 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 f"{prefix}no API key for {name}: {variable} is not set, and the resource {API_KEY!r} gives none. "
                 f"Nothing was submitted. Set {variable}, or BatchApi({name}_api_key=dg.EnvVar(...))."
             )
-        provider = open_provider(
-            name, api_key=key, base_url=base_url or os.environ.get(f"{name.upper()}_BASE_URL") or None
+        return open_provider(
+            name,
+            api_key=key,
+            base_url=base_url or os.environ.get(f"{name.upper()}_BASE_URL") or None,
+            max_requests=self.max_requests_per_batch,
+            chat_endpoint=self.openai_chat_endpoint if name == "openai" else None,
         )
-        if self.max_requests_per_batch is not None:
-            provider.limits = dataclasses.replace(
-                provider.limits, max_requests=min(self.max_requests_per_batch, provider.limits.max_requests)
-            )
-        return provider
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

@@ -1,0 +1,150 @@
+"""A batch asset written in YAML: one source table, one prompt, one model.
+
+For anything that needs code (several inputs, images, conversations) there is `@batch_asset`.
+"""
+
+import importlib
+import string
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from offpeak.assets.decorator import batch_asset
+from offpeak.errors import DefinitionError, PlanError
+from offpeak.freshness.contract import FreshnessContract
+from offpeak.freshness.gate import tolerates
+from offpeak.lanes.workload import Waiting, Workload
+from offpeak.requests import Chat, Embedding, Request
+
+_TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
+
+
+class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
+    """A batch asset that asks one question about every row of a table."""
+
+    key: Annotated[str, Field(description="The asset's key; parts are separated by '/'.")]
+    model_ref: Annotated[str, Field(description='The model as "provider/model".')]
+    source: Annotated[str, Field(description="The key of the asset that holds the rows; it loads as a data frame.")]
+    key_column: Annotated[str, Field(description="The column that names a row.")]
+    prompt: Annotated[
+        str,
+        Field(description="What is asked about each row; {column} stands for a value. For ask: embedding, the text."),
+    ]
+    system: Annotated[str | None, Field(description="The system text, the same for every row.")] = None
+    ask: Annotated[Literal["chat", "embedding"], Field(description="Whether to ask a model or to embed the text.")] = (
+        "chat"
+    )
+    output_model: Annotated[
+        str | None, Field(description="A pydantic model by its import path, such as my_project.models.Label.")
+    ] = None
+    output_fields: Annotated[
+        dict[str, str | list[str]] | None,
+        Field(
+            description="Instead of output_model: each field with its type (text, integer, number, boolean), or with "
+            "the list of values it may take."
+        ),
+    ] = None
+    waiting: Annotated[Literal["nobody", "walked_away"], Field(description="Who waits for the rows.")]
+    deadline_hours: Annotated[float, Field(description="The latest useful moment, from the run's creation.")]
+    valid_for_hours: Annotated[float, Field(description="How old rows may get, counted from their as_of.")]
+    tolerates_hours: Annotated[
+        float | None, Field(description="How stale the source may be; required when it is a batch asset itself.")
+    ] = None
+    max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
+    code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
+    description: str | None = None
+    group_name: str | None = None
+    owners: list[str] | None = None
+    tags: dict[str, str] | None = None
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
+        """The one asset. Raises DefinitionError for attributes that cannot work together."""
+        for name in self._columns():
+            if name != name.strip() or not name:
+                raise DefinitionError(
+                    f"{self.key}: prompt names the column {name!r}; write {{column}}, and double the braces that "
+                    "belong to the text itself."
+                )
+        source = dg.AssetKey.from_user_string(self.source)
+        staleness = None if self.tolerates_hours is None else timedelta(hours=self.tolerates_hours)
+        decorate = batch_asset(
+            model=self.model_ref,
+            output=self._output(),
+            workload=Workload(waiting=Waiting(self.waiting), deadline=timedelta(hours=self.deadline_hours)),
+            contract=FreshnessContract(valid_for=timedelta(hours=self.valid_for_hours)),
+            key=dg.AssetKey.from_user_string(self.key),
+            ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
+            description=self.description or f"{self.model_ref} on every row of {self.source}.",
+            code_version=self.code_version,
+            group_name=self.group_name,
+            owners=self.owners,
+            tags=self.tags,
+        )
+
+        def plan(rows: pd.DataFrame) -> Iterator[Request]:
+            yield from self._requests(rows)
+
+        return dg.Definitions(assets=[decorate(plan)])
+
+    def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
+        missing = sorted({self.key_column, *self._columns()} - set(map(str, rows.columns)))
+        if missing:
+            raise PlanError(
+                f"{self.key}: {self.source} has no column {', '.join(missing)}. Nothing was submitted. Its columns are "
+                f"{', '.join(map(str, rows.columns))}."
+            )
+        columns = list(map(str, rows.columns))
+        for values in rows.itertuples(index=False, name=None):
+            row: dict[str, Any] = dict(zip(columns, values, strict=True))
+            key, text = row[self.key_column], self.prompt.format_map(row)
+            key = str(key) if isinstance(key, int) else key
+            if self.ask == "embedding":
+                yield Embedding(key=key, text=text)
+            else:
+                yield Chat(key=key, system=self.system, prompt=text, max_tokens=self.max_tokens)
+
+    def _columns(self) -> list[str]:
+        try:
+            return [name for _, name, _, _ in string.Formatter().parse(self.prompt) if name is not None]
+        except ValueError as error:
+            raise DefinitionError(
+                f"{self.key}: prompt cannot be read ({error}). Write {{column}} for a value, and double the braces "
+                "that belong to the text itself."
+            ) from error
+
+    def _output(self) -> type[BaseModel] | None:
+        if self.output_model is not None and self.output_fields is not None:
+            raise DefinitionError(f"{self.key}: give output_model or output_fields, not both.")
+        if self.output_model is not None:
+            return self._imported(self.output_model)
+        if self.output_fields is None:
+            return None
+        fields: dict[str, Any] = {}
+        for name, kind in self.output_fields.items():
+            if isinstance(kind, list):
+                fields[name] = (Literal[tuple(kind)], ...)
+            elif kind in _TYPES:
+                fields[name] = (_TYPES[kind], ...)
+            else:
+                raise DefinitionError(
+                    f"{self.key}: output_fields.{name} is {kind!r}; expected one of {', '.join(_TYPES)}, or a list of "
+                    "values."
+                )
+        return create_model("Answer", __config__=ConfigDict(extra="forbid"), **fields)
+
+    def _imported(self, path: str) -> type[BaseModel]:
+        module, _, name = path.rpartition(".")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise DefinitionError(
+                f"{self.key}: output_model={path!r} cannot be imported ({error}). Give the dotted path of a "
+                "pydantic model."
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, BaseModel)):
+            raise DefinitionError(f"{self.key}: output_model={path!r} is not a pydantic model.")
+        return found
