@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 
@@ -13,6 +13,9 @@ from offpeak.money.rates import ModelRates
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+
+if TYPE_CHECKING:
+    from offpeak.providers.openai_wire import ChatEndpoint
 
 API_KEY = "batch_api"
 """The resource key of `BatchApi`."""
@@ -29,7 +32,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
 
     openai_api_key: str | None = None
     openai_base_url: str | None = None
-    openai_chat_endpoint: Literal["responses", "chat.completions"] | None = None
+    openai_chat_endpoint: str | None = None
     anthropic_api_key: str | None = None
     anthropic_base_url: str | None = None
     price_sheet: str | None = None
@@ -55,12 +58,18 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 f"{prefix}no API key for {name}: {variable} is not set, and the resource {API_KEY!r} gives none. "
                 f"Nothing was submitted. Set {variable}, or BatchApi({name}_api_key=dg.EnvVar(...))."
             )
+        if self.openai_chat_endpoint not in (None, "responses", "chat.completions"):
+            raise ConfigurationError(
+                f"{prefix}openai_chat_endpoint={self.openai_chat_endpoint!r} of the resource {API_KEY!r} is none. "
+                "Nothing was "
+                'submitted. Use "responses" (the default) or "chat.completions".'
+            )
         return open_provider(
             name,
             api_key=key,
             base_url=base_url or os.environ.get(f"{name.upper()}_BASE_URL") or None,
             max_requests=self.max_requests_per_batch,
-            chat_endpoint=self.openai_chat_endpoint if name == "openai" else None,
+            chat_endpoint=cast("ChatEndpoint | None", self.openai_chat_endpoint) if name == "openai" else None,
         )
 
     def rates(self, model_ref: str) -> ModelRates:
