@@ -66,7 +66,8 @@ def install_commands(root: Path, uv: "str | None") -> "list[list[str]]":
     )
     return [
         create,
-        [*install, "--require-hashes", "-r", str(root / LOCK)],
+        # The lock names everything, so nothing is left to resolve; pip refuses extras of hashed packages otherwise.
+        [*install, "--no-deps", "--require-hashes", "-r", str(root / LOCK)],
         [*install, "--no-deps", "--no-build-isolation", "-e", str(root)],
     ]
 

@@ -156,8 +156,8 @@ class _Session:
         for address in wait_for:
             if accepts_connections(address):
                 raise ConfigurationError(
-                    f"{holder_of(int(address.rpartition(':')[2]))} answers at {address} already, so what is to be started "
-                    "there would not be what answers. End it, or choose another address."
+                    f"{holder_of(int(address.rpartition(':')[2]))} answers at {address} already, so what would be "
+                    "started there is not what would answer. End it, or choose another address."
                 )
         home = prepare_dagster_home(self.project)
         env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1"}

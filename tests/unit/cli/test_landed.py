@@ -1,0 +1,58 @@
+"""The table of what landed, from what materializations report."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from rich.console import Console
+
+from offpeak.cli.landed import landed_assets, table_of
+from offpeak.cli.up import refuse_dead_letters
+from offpeak.cli.webserver import EventKind, Metadata, RunEvent
+from offpeak.errors import JobFailed
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LATER = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def landing(asset: str, **metadata: int | float | datetime) -> RunEvent:
+    reported: Metadata = dict(metadata)
+    return RunEvent(kind=EventKind.MATERIALIZED, asset=asset, message="landed", metadata=reported)
+
+
+def test_the_partitions_of_an_asset_are_one_line_fresh_until_the_earliest() -> None:
+    first = landing("labels", rows=2, bought=2, reused=0, cost_usd=0.1, saved_usd=0.1, effective_until=LATER)
+    second = landing("labels", rows=3, bought=0, reused=3, cost_usd=0.2, saved_usd=0.2, effective_until=NOON)
+    (line,) = landed_assets([first, second])
+    assert (line.rows, line.bought, line.reused) == (5, 2, 3)
+    assert line.cost_usd == Decimal("0.3")
+    assert line.fresh_until == NOON
+
+
+def test_an_answer_that_was_on_its_way_already_counts_as_reused() -> None:
+    (line,) = landed_assets([landing("labels", rows=5, bought=1, reused=3, joined=1)])
+    assert line.reused == 4
+
+
+def test_an_asset_that_buys_nothing_has_blanks_and_not_noughts() -> None:
+    (line,) = landed_assets([landing("dashboard")])
+    assert line.bought is None
+    assert line.cost_usd is None
+
+
+def test_what_is_not_a_materialization_is_not_in_the_table() -> None:
+    assert landed_assets([RunEvent(kind=EventKind.LOG, asset="labels", message="submitted")]) == []
+
+
+def test_simulated_prices_are_called_so() -> None:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(table_of(landed_assets([landing("labels", cost_usd=1.5)]), simulated=True))
+    shown = console.export_text()
+    assert "at list price, simulated" in shown
+    assert "$1.5000" in shown
+
+
+def test_rows_without_an_answer_are_not_everything_landed() -> None:
+    with pytest.raises(JobFailed, match="2 of labels"):
+        refuse_dead_letters(landed_assets([landing("labels", failed=2), landing("dashboard")]))
+    refuse_dead_letters(landed_assets([landing("labels", failed=0)]))
