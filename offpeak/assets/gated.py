@@ -26,7 +26,7 @@ def gated(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefin
     if not gates:
         return asset
     op = asset.node_def
-    compute = op.compute_fn
+    compute: Any = op.compute_fn
     decorated = getattr(compute, "decorated_fn", None)
     behind: Any = _behind(decorated or compute, gates)
     if decorated is not None:

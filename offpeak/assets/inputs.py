@@ -6,6 +6,7 @@ materialization of materialised ones. Batch inputs pass the gate first.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, get_origin
@@ -42,14 +43,16 @@ class InputReader:
         self._clock = clock
         self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
         self._tolerances = tolerances(asset)
-        self._loader = dg.AssetValueLoader(self._upstream, instance=instance)
+        self._stack = ExitStack()
+        self._loader: dg.AssetValueLoader = self._stack.enter_context(
+            dg.AssetValueLoader(self._upstream, instance=instance)
+        )
 
     def __enter__(self) -> "InputReader":
-        self._loader.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._loader.__exit__(*error)
+        self._stack.close()
 
     def age(self, partition_key: str | None) -> datetime:
         """The `as_of` of a plan that is made now. Raises StaleInput when a batch input is older than tolerated."""

@@ -13,7 +13,7 @@ import pandas as pd
 
 from offpeak.assets.declaration import Declaration
 from offpeak.assets.order import UNPARTITIONED, PartitionReceipt, Receipt
-from offpeak.assets.preview import preview
+from offpeak.assets.preview import ROWS, preview
 from offpeak.results.store import ResultStore
 
 
@@ -27,25 +27,23 @@ def land(
     """The materialization, and the frames for an IO manager of the user's own."""
     asset = context.asset_key.to_user_string()
     value: dict[str, Any] = {}
-    frames = {
-        each.partition_key: _frame(declaration, asset, each.partition_key, store) for each in receipt.partitions[:1]
-    }
+    shown = preview(_frame(declaration, asset, receipt.partitions[0], store, limit=ROWS), of=receipt.partitions[0].rows)
     if declaration.io_manager_key is not None:
         if len(receipt.partitions) == 1:
-            value["value"] = next(iter(frames.values()))
+            value["value"] = _frame(declaration, asset, receipt.partitions[0], store)
         else:
             _hand_over(declaration, context, receipt, store)
     if len(receipt.partitions) == 1:
         metadata = figures(receipt) | _of_partition(receipt.partitions[0])
-        metadata |= {"preview": preview(next(iter(frames.values())))}
+        metadata["preview"] = shown
     else:
         metadata = {"batch_ids": ", ".join(receipt.batch_ids), "partitions_of_job": len(receipt.partitions)}
         nothing = _nothing(figures(receipt))
         for number, each in enumerate(receipt.partitions):
             # a job's figures stand on its first partition, so that sums and plots over partitions stay true
             own = (figures(receipt) if number == 0 else nothing) | _of_partition(each)
-            if each.partition_key in frames:
-                own["preview"] = preview(frames[each.partition_key])
+            if number == 0:
+                own["preview"] = shown
             context.add_asset_metadata(own, partition_key=each.partition_key)
     return dg.MaterializeResult(
         metadata=metadata,
@@ -115,9 +113,11 @@ def _nothing(figures_of_job: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _frame(declaration: Declaration, asset: str, partition_key: str, store: ResultStore) -> pd.DataFrame:
-    partitions = None if partition_key == UNPARTITIONED else [partition_key]
-    return store.frame(asset, partitions=partitions, output=declaration.output)
+def _frame(
+    declaration: Declaration, asset: str, partition: PartitionReceipt, store: ResultStore, *, limit: int | None = None
+) -> pd.DataFrame:
+    partitions = None if partition.partition_key == UNPARTITIONED else [partition.partition_key]
+    return store.frame(asset, partitions=partitions, output=declaration.output, limit=limit)
 
 
 def _hand_over(
@@ -141,6 +141,6 @@ def _hand_over(
             op_def=context.op_def,
             instance=context.instance,
         )
-        events = manager.handle_output(output, _frame(declaration, asset, each.partition_key, store))
+        events = manager.handle_output(output, _frame(declaration, asset, each, store))
         if isinstance(events, Iterator):  # an IO manager may be written as a generator
             deque(events, maxlen=0)

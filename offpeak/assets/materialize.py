@@ -1,8 +1,8 @@
 """One run of a batch asset: plan, buy and wait, then tell Dagster what landed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -10,20 +10,15 @@ import dagster as dg
 from offpeak.assets.declaration import Declaration
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.landing import land
-from offpeak.assets.order import UNPARTITIONED, Order, PartitionPlan
-from offpeak.assets.plan import PlanContext, stream
+from offpeak.assets.orders import order_of, partition_plans
+from offpeak.assets.plan import PlanContext
 from offpeak.assets.purchase import purchase
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import DefinitionError
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
-APPROVE_TAG = "offpeak/approve"
-"""A run tag: this run may go on although the surge guard would hold its plan."""
-
 WAIT_TAG = "offpeak/wait"
-
-_NO = frozenset({"", "false", "no", "0"})
 
 
 def materialize_batch(
@@ -74,58 +69,6 @@ def materialize_batch(
         )
         receipt = purchase(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
     yield land(declaration, context, receipt, store, checks)
-
-
-def order_of(
-    declaration: Declaration,
-    asset: str,
-    *,
-    partitions: Iterator[PartitionPlan],
-    run_id: str,
-    run_tags: Mapping[str, str],
-    elapsed: timedelta = timedelta(0),
-) -> Order:
-    """The order of one run that was created `elapsed` ago: the workload's deadline counts from there."""
-    return Order(
-        asset=asset,
-        model=declaration.model,
-        output=declaration.output,
-        code_version=declaration.code_version,
-        valid_for=declaration.contract.valid_for,
-        deadline=max(declaration.workload.deadline - elapsed, timedelta(0)),
-        partitions=partitions,
-        run_id=run_id,
-        approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
-    )
-
-
-def partition_plans(
-    declaration: Declaration,
-    asset: str,
-    reader: InputReader,
-    keys: Sequence[str],
-    context: PlanContext,
-    checks: list[dg.AssetCheckResult],
-) -> Iterator[PartitionPlan]:
-    """A plan per partition, or one for an asset without; the inputs of a partition are loaded when it is reached."""
-    for key in keys or [None]:
-        as_of = reader.age(key)
-        yield PartitionPlan(
-            partition_key=UNPARTITIONED if key is None else key,
-            as_of=as_of,
-            requests=stream(
-                declaration,
-                asset,
-                reader.read(key),
-                PlanContext(
-                    partition_key=key,
-                    partition_keys=context.partition_keys,
-                    run_tags=context.run_tags,
-                    log=context.log,
-                ),
-                checks=checks,
-            ),
-        )
 
 
 def _created(context: dg.AssetExecutionContext, clock: Clock) -> datetime:

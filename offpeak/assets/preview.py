@@ -14,8 +14,11 @@ _LEFT_OUT = frozenset({"partition_key", "as_of", "effective_until"})
 """Columns that are the same in every row, or stand in the metadata beside the table."""
 
 
-def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
-    """At most eight rows of `frame`. Cells are texts of models and of users: none can end its row or the table."""
+def preview(frame: pd.DataFrame, *, of: int) -> dg.MarkdownMetadataValue:
+    """At most eight rows of `frame`, the beginning of a table of `of` rows.
+
+    Cells are texts of models and of users: none of them can end its row or the table.
+    """
     head = frame.head(ROWS)
     columns = [str(name) for name in head.columns if name not in _LEFT_OUT]
     lines = ["| " + " | ".join(map(_cell, columns)) + " |", "|" + " --- |" * len(columns)]
@@ -23,8 +26,8 @@ def preview(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
         "| " + " | ".join(_cell(value) for value in row) + " |"
         for row in head[columns].itertuples(index=False, name=None)
     ]
-    if len(frame) > ROWS:
-        lines += ["", f"{len(frame) - ROWS:,} more rows"]
+    if of > len(head):
+        lines += ["", f"{of - len(head):,} more rows"]
     return dg.MetadataValue.md("\n".join(lines))
 
 

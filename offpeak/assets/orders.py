@@ -1,0 +1,148 @@
+"""Orders: what one materialization asks to buy, made inside a Dagster run or, to look at it, outside one."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import dagster as dg
+
+from offpeak.assets.declaration import Declaration, declaration_of
+from offpeak.assets.inputs import InputReader
+from offpeak.assets.order import UNPARTITIONED, Order, PartitionPlan
+from offpeak.assets.plan import PlanContext, stream
+from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.clock import Clock
+from offpeak.errors import ConfigurationError
+from offpeak.ledger.ledger import Ledger
+from offpeak.money.rates import ModelRates
+from offpeak.providers.base import Provider
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+
+APPROVE_TAG = "offpeak/approve"
+"""A run tag: this run may go on although the surge guard would hold its plan."""
+
+_NO = frozenset({"", "false", "no", "0"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedOrder:
+    """An order with everything that `purchase` and `quote` need beside it."""
+
+    order: Order
+    ledger: Ledger
+    provider: Provider
+    rates: ModelRates
+
+
+@contextmanager
+def prepared_order(
+    defs: dg.Definitions,
+    asset: dg.AssetKey,
+    *,
+    partition_keys: Sequence[str] = (),
+    instance: dg.DagsterInstance,
+    clock: Clock,
+) -> Iterator[PreparedOrder]:
+    """The order that materialising `asset` now would make, without a run; inputs are loaded as the order is read.
+
+    `defs` are the project's definitions, through `with_offpeak`. Raises ConfigurationError when `asset` is not a batch
+    asset of theirs, or when partition keys are given where there are none (or none where they are needed).
+    """
+    name = asset.to_user_string()
+    graph = defs.resolve_asset_graph()
+    found = graph.get(asset).assets_def if asset in graph.get_all_asset_keys() else None
+    declaration = declaration_of(found) if found is not None else None
+    if found is None or declaration is None:
+        batch = sorted(
+            spec.key.to_user_string()
+            for each in graph.assets_defs
+            if declaration_of(each) is not None
+            for spec in each.specs
+        )
+        raise ConfigurationError(f"{name} is not a batch asset of this project. Its batch assets: {', '.join(batch)}.")
+    if bool(partition_keys) != (found.partitions_def is not None):
+        raise ConfigurationError(
+            f"{name} has {'no partitions' if partition_keys else 'partitions'}: "
+            f"{'leave the partition out' if partition_keys else 'name at least one'}."
+        )
+    with ExitStack() as stack:
+        resources = stack.enter_context(
+            dg.build_resources({key: (defs.resources or {})[key] for key in (API_KEY, RESULTS_KEY)}, instance=instance)
+        )
+        api: BatchApi = getattr(resources, API_KEY)
+        results: OffpeakResults = getattr(resources, RESULTS_KEY)
+        provider = api.provider(declaration.provider, asset=name)
+        stack.callback(provider.close)
+        reader = stack.enter_context(
+            InputReader(
+                asset=found,
+                declaration=declaration,
+                upstream=lambda key: graph.get(key).assets_def,
+                instance=instance,
+                store=results.store,
+                clock=clock,
+            )
+        )
+        context = PlanContext(partition_keys=partition_keys)
+        order = order_of(
+            declaration,
+            name,
+            partitions=partition_plans(declaration, name, reader, partition_keys, context, []),
+            run_id="",
+            run_tags={},
+        )
+        yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
+
+
+def order_of(
+    declaration: Declaration,
+    asset: str,
+    *,
+    partitions: Iterator[PartitionPlan],
+    run_id: str,
+    run_tags: Mapping[str, str],
+    elapsed: timedelta = timedelta(0),
+) -> Order:
+    """The order of one run that was created `elapsed` ago: the workload's deadline counts from there."""
+    return Order(
+        asset=asset,
+        model=declaration.model,
+        output=declaration.output,
+        code_version=declaration.code_version,
+        valid_for=declaration.contract.valid_for,
+        deadline=max(declaration.workload.deadline - elapsed, timedelta(0)),
+        partitions=partitions,
+        run_id=run_id,
+        approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
+    )
+
+
+def partition_plans(
+    declaration: Declaration,
+    asset: str,
+    reader: InputReader,
+    keys: Sequence[str],
+    context: PlanContext,
+    checks: list[dg.AssetCheckResult],
+) -> Iterator[PartitionPlan]:
+    """A plan per partition, or one for an asset without; the inputs of a partition are loaded when it is reached."""
+    planned: Sequence[str | None] = keys or [None]
+    for key in planned:
+        as_of = reader.age(key)
+        yield PartitionPlan(
+            partition_key=UNPARTITIONED if key is None else key,
+            as_of=as_of,
+            requests=stream(
+                declaration,
+                asset,
+                reader.read(key),
+                PlanContext(
+                    partition_key=key,
+                    partition_keys=context.partition_keys,
+                    run_tags=context.run_tags,
+                    log=context.log,
+                ),
+                checks=checks,
+            ),
+        )
