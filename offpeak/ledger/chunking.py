@@ -30,13 +30,12 @@ class ChunkWriter:
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
 
-    def __init__(
-        self, ledger: Ledger, provider: Provider, *, kind: Kind, model: str, job_id: int, attempt: int
-    ) -> None:
+    def __init__(self, ledger: Ledger, provider: Provider, *, model: str, job_id: int, attempt: int) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
-        self._ledger, self._provider, self._kind, self._model = ledger, provider, kind, model
+        self._ledger, self._provider, self._model = ledger, provider, model
         self._job_id, self._attempt = job_id, attempt
+        self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
         self._size = 0
@@ -49,23 +48,27 @@ class ChunkWriter:
         """Whether the chunk being written carries this request already."""
         return fingerprint in self._prints
 
-    def add(self, fingerprint: bytes, letters: str, body: bytes, *, request_id: int = 0) -> None:
-        """Append a request. `letters` is its fingerprint in base32; `request_id` is given when it has a row already."""
+    def add(self, kind: Kind, fingerprint: bytes, letters: str, body: bytes, *, request_id: int = 0) -> None:
+        """Append a request; all of one writer are of one kind.
+
+        `letters` is its fingerprint in base32; `request_id` is given when it has a row already.
+        """
         limits = self._provider.limits
         needed = len(body) + custom_ids.WIDTH + _ENVELOPE
         if self._prints and (len(self._prints) >= limits.max_requests or self._size + needed > limits.max_bytes):
             self.close()
         if self._spool is None:
-            self._begin()
+            self._begin(kind)
         ordinal = len(self._prints)
         self._prints[fingerprint] = None
         self._ids.append(request_id)
         custom_id = f"{self._prefix}{letters}{ordinal:06d}{self._attempt:02d}"
-        line = self._provider.line(kind=self._kind, custom_id=custom_id, body=body)
+        line = self._provider.line(kind=kind, custom_id=custom_id, body=body)
         self._lines.append(line)
         self._size += len(line) + len(self._provider.spooling.separator)
 
-    def _begin(self) -> None:
+    def _begin(self, kind: Kind) -> None:
+        self._kind = kind
         spooling = self._provider.spooling
         self._stamp = self._ledger.next_submission()
         token = custom_ids.submission_token(self._stamp)

@@ -202,3 +202,42 @@ def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:
         applied=sum(chunk.state == "applied" for chunk in chunks),
         batch_ids=tuple(chunk.batch_id for chunk in chunks if chunk.batch_id),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class JobTarget:
+    """One partition that a job planned."""
+
+    partition_key: str
+    removed: int
+
+
+def targets(ledger: Ledger, job_id: int) -> list[JobTarget]:
+    """The partitions a job planned, in key order."""
+    mine, target = tables.job_target, tables.target
+    query = (
+        sa.select(target.c.partition_key, mine.c.removed)
+        .join(target, target.c.id == mine.c.target_id)
+        .where(mine.c.job_id == job_id)
+        .order_by(target.c.partition_key)
+    )
+    with ledger.database.read() as connection:
+        return [JobTarget(row.partition_key, row.removed) for row in connection.execute(query)]
+
+
+def reasons(ledger: Ledger, job_id: int) -> str:
+    """Why requests of the job's chunks brought nothing, most frequent first, as text."""
+    dead = tables.dead_letter
+    count = sa.func.count().label("count")
+    query = (
+        sa.select(dead.c.reason, sa.func.min(dead.c.message).label("message"), count)
+        .join(tables.wanted, tables.wanted.c.request_id == dead.c.request_id)
+        .join(tables.job_target, tables.job_target.c.target_id == tables.wanted.c.target_id)
+        .where(tables.job_target.c.job_id == job_id)
+        .group_by(dead.c.reason)
+        .order_by(count.desc())
+        .limit(3)
+    )
+    with ledger.database.read() as connection:
+        rows = connection.execute(query).all()
+    return "; ".join(f"{row.reason} ({row.count:,}; {row.message})" for row in rows) or "no reason was recorded"

@@ -8,7 +8,7 @@ Two plans of one target at once: the newer job's rows stand; the older job only 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -22,10 +22,11 @@ from offpeak.errors import InvalidRequest, PlanError
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.staging import Known, Staging, Surge
 from offpeak.ledger.states import JobState, must, record, transition
-from offpeak.providers.base import Encode, Kind, Provider
+from offpeak.providers.base import Provider
 from offpeak.requests import Request
 
 BLOCK = 5_000
@@ -39,7 +40,6 @@ class JobSpec:
     asset: str
     model: str
     """"provider/model"."""
-    kind: Kind
     run_id: str
     code_version: str | None
     """The user's own."""
@@ -73,15 +73,14 @@ class Plan:
         ledger: Ledger,
         provider: Provider,
         spec: JobSpec,
+        coding: Coding,
         *,
-        fingerprint: Callable[[Request], bytes],
-        encode: Encode,
         dry: bool = False,
     ) -> None:
         self.counts = Counts()
         self.job_id = 0
         self._ledger, self._provider, self._spec = ledger, provider, spec
-        self._fingerprint, self._encode, self._dry = fingerprint, encode, dry
+        self._coding, self._dry = coding, dry
         self._as_of: dict[int, int] = {}
         self._position = 0
         self._attached: set[int] = set()
@@ -90,8 +89,7 @@ class Plan:
         if not dry:
             self._sweep()
             self.job_id = self._begin()
-        model = spec.model.partition("/")[2]
-        self._writer = ChunkWriter(ledger, provider, kind=spec.kind, model=model, job_id=self.job_id, attempt=1)
+        self._writer = ChunkWriter(ledger, provider, model=spec.model.partition("/")[2], job_id=self.job_id, attempt=1)
         self._staging = Staging(ledger.database)
 
     def _begin(self) -> int:
@@ -100,7 +98,6 @@ class Plan:
             "asset": spec.asset,
             "state": JobState.PLANNING.value,
             "model": spec.model,
-            "kind": spec.kind.value,
             "realm": self._provider.realm,
             "run_id": spec.run_id,
             "code_version": spec.code_version,
@@ -156,8 +153,8 @@ class Plan:
         return int(found)
 
     def _add_block(self, target_id: int, block: Sequence[Request]) -> None:
-        prints = [self._fingerprint(request) for request in block]
         first = self._position
+        prints = self._coding.fingerprints(block, first)
         self._position += len(block)
         self.counts.rows += len(block)
         self._staging.add(
@@ -200,7 +197,9 @@ class Plan:
                 )
 
     def _write(self, fresh: Sequence[tuple[Request, bytes]], known: Mapping[bytes, Known]) -> None:
-        encode, largest = self._encode, self._provider.limits.max_request_bytes
+        if not fresh or (kind := self._coding.kind) is None:
+            return
+        encode, largest = self._coding.encode, self._provider.limits.max_request_bytes
         letters = custom_ids.base32(b"".join(print_ for _, print_ in fresh)) if fresh and not self._dry else ""
         for number, (request, print_) in enumerate(fresh):
             body = encode(request)
@@ -214,7 +213,7 @@ class Plan:
             if not self._dry:
                 found = known.get(print_)
                 request_id = found.request_id if found is not None else 0
-                self._writer.add(print_, letters[number * 32 : number * 32 + 32], body, request_id=request_id)
+                self._writer.add(kind, print_, letters[number * 32 : number * 32 + 32], body, request_id=request_id)
         if not self._dry:
             self._writer.flush()
             self._seen.clear()  # what is written is known to the chunk writer, or to the ledger
@@ -235,24 +234,24 @@ class Plan:
         meant = self._spec.code_version is not None and found and found.code_version != self._spec.code_version
         return None if meant else found
 
-    def approval(self, components: Mapping[str, str]) -> int | None:
+    def approval(self) -> int | None:
         """The held and since approved job whose plan this one repeats, if there is one."""
         table = tables.job
         query = sa.select(sa.func.max(table.c.id)).where(
             table.c.asset == self._spec.asset,
             table.c.state == JobState.APPROVED.value,
             table.c.realm == self._provider.realm,
-            table.c.components == _text(components),
+            table.c.components == self._components(),
         )
         with self._ledger.database.read() as connection:
             found = connection.execute(query).scalar()
         return None if found is None else int(found)
 
-    def hold(self, components: Mapping[str, str], reason: str) -> None:
+    def hold(self, reason: str) -> None:
         """End as a held job, with nothing queued."""
-        self._take_back(JobState.HELD, reason, components)
+        self._take_back(JobState.HELD, reason)
 
-    def commit(self, components: Mapping[str, str], *, lane: str, reason: str, approval: int | None = None) -> None:
+    def commit(self, *, lane: str, reason: str, approval: int | None = None) -> None:
         """Make this plan the valid one, and its job one that may be submitted."""
         targets, table = list(self._as_of), tables.target
         with self._ledger.database.write() as connection:
@@ -279,7 +278,7 @@ class Plan:
                         as_of=as_of,
                         realm=self._provider.realm,
                         code_version=self._spec.code_version,
-                        components=_text(components),
+                        components=self._components(),
                         valid_for=self._spec.valid_for // timedelta(microseconds=1),
                     )
                 )
@@ -293,7 +292,7 @@ class Plan:
                 why=why,
                 lane=lane,
                 reason=reason,
-                **self._row(components),
+                **self._row(),
             )
             if approval is not None:
                 transition(
@@ -301,20 +300,19 @@ class Plan:
                 )
         self._done = True
 
-    def _row(self, components: Mapping[str, str]) -> dict[str, object]:
+    def _row(self) -> dict[str, object]:
         counts = self.counts
         numbers = {name: getattr(counts, name) for name in ("rows", "new", "joined", "reused", "removed")}
-        return {**numbers, "components": _text(components)}
+        kind = self._coding.kind
+        return {**numbers, "components": self._components(), "kind": None if kind is None else kind.value}
 
-    def _take_back(self, state: JobState, reason: str, components: Mapping[str, str]) -> None:
+    def _take_back(self, state: JobState, reason: str) -> None:
         self._writer.discard()
         if not self._dry:
             discard_chunks(self._ledger, job_id=self.job_id)
             now, who = self._ledger.clock.now(), str(self._ledger.claimant)
             with self._ledger.database.write() as connection:
-                must(
-                    connection, self.job_id, state, at=now, who=who, why=reason, reason=reason, **self._row(components)
-                )
+                must(connection, self.job_id, state, at=now, who=who, why=reason, reason=reason, **self._row())
         self._done = True
 
     def __enter__(self) -> Self:
@@ -325,10 +323,9 @@ class Plan:
     ) -> None:
         try:
             if not self._done:
-                self._take_back(JobState.ABANDONED, str(error) if error is not None else "not committed", {})
+                self._take_back(JobState.ABANDONED, str(error) if error is not None else "not committed")
         finally:
             self._staging.close()
 
-
-def _text(components: Mapping[str, str]) -> str:
-    return orjson.dumps(dict(components), option=orjson.OPT_SORT_KEYS).decode()
+    def _components(self) -> str:
+        return orjson.dumps(self._coding.components(), option=orjson.OPT_SORT_KEYS).decode()

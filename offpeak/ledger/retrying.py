@@ -45,9 +45,9 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
     for row in again:
         by_attempt.setdefault(row.attempt + 1, []).append(row)
     for attempt, rows in by_attempt.items():
-        writer = ChunkWriter(ledger, provider, kind=kind, model=model, job_id=job_id, attempt=attempt)
+        writer = ChunkWriter(ledger, provider, model=model, job_id=job_id, attempt=attempt)
         try:
-            _respool(ledger, provider, writer, rows)
+            _respool(ledger, provider, writer, kind, rows)
             writer.close()
         finally:
             writer.discard()
@@ -65,7 +65,7 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
     )
     query = (
         sa.select(
-            request.c.id, request.c.fingerprint, request.c.chunk_id, chunk.c.attempt, chunk.c.state.label("state"),
+            request.c.id, request.c.fingerprint, request.c.chunk_id, chunk.c.attempt,
             failure.c.reason, failure.c.message, submission.c.error,
         )
         .select_from(tables.job_target)
@@ -80,7 +80,7 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
         )
         .where(
             tables.job_target.c.job_id == job_id,
-            chunk.c.state.in_([ChunkState.APPLIED.value, ChunkState.REFUSED.value]),
+            chunk.c.state == ChunkState.APPLIED.value,
             ~sa.exists().where(tables.answer.c.request_id == request.c.id),
             ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
         )
@@ -93,8 +93,8 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
                 bytes(row.fingerprint),
                 row.chunk_id,
                 row.attempt,
-                "refused_batch" if row.state == ChunkState.REFUSED.value else row.reason or "missing",
-                row.error if row.state == ChunkState.REFUSED.value else row.message,
+                row.reason or "missing",
+                row.message,
             )
             for row in connection.execute(query)
         ]
@@ -113,20 +113,19 @@ def _bury(ledger: Ledger, dead: Sequence[_Unanswered]) -> None:
             )
 
 
-def _respool(ledger: Ledger, provider: Provider, writer: ChunkWriter, rows: Sequence[_Unanswered]) -> None:
+def _respool(ledger: Ledger, provider: Provider, writer: ChunkWriter, kind: Kind, rows: Sequence[_Unanswered]) -> None:
     by_chunk: dict[int, list[_Unanswered]] = {}
     for row in rows:
         by_chunk.setdefault(row.chunk_id, []).append(row)
     for chunk_id, members in by_chunk.items():
-        for row, line in zip(
-            members, bodies(ledger, provider, chunk_id, [row.request_id for row in members]), strict=True
-        ):
-            writer.add(row.fingerprint, custom_ids.base32(row.fingerprint), line, request_id=row.request_id)
+        texts = bodies(ledger, provider, chunk_id, [row.request_id for row in members])
+        for row, body in zip(members, texts, strict=True):
+            writer.add(kind, row.fingerprint, custom_ids.base32(row.fingerprint), body, request_id=row.request_id)
         writer.flush()
 
 
 def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Sequence[int]) -> list[bytes]:
-    """The encoded bodies of requests of one chunk, out of its spool file. Raises CouldNotRead when that is not whole."""
+    """The encoded bodies of requests of one chunk, out of its spool file. Raises CouldNotRead when it is torn."""
     chunk, offsets = tables.chunk, tables.chunk_offsets
     with ledger.database.read() as connection:
         row = connection.execute(
@@ -138,11 +137,10 @@ def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Seque
             ordinals = [request_id - row.first_request for request_id in request_ids]
         else:
             member = tables.chunk_member
-            found = dict(
-                connection.execute(
-                    sa.select(member.c.request_id, member.c.ordinal).where(member.c.chunk_id == chunk_id)
-                ).all()
+            rows = connection.execute(
+                sa.select(member.c.request_id, member.c.ordinal).where(member.c.chunk_id == chunk_id)
             )
+            found: dict[int, int] = {row.request_id: row.ordinal for row in rows}
             ordinals = [found[request_id] for request_id in request_ids]
     path = ledger.spool / row.spool
     spool.check(path, sha256=row.sha256)

@@ -217,12 +217,26 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
     old.unlink(missing_ok=True)
 
 
+def take_over(ledger: Ledger, chunk: Submission) -> bool:
+    """Make this process the holder of a claim whose process died; False when another was faster."""
+    table, now = tables.submission, ledger.clock.now()
+    with ledger.database.write(durable=True) as connection:
+        changed = connection.execute(
+            table.update()
+            .where(table.c.id == chunk.stamp, table.c.owner == chunk.owner)
+            .values(owner=str(ledger.claimant), intended_at=to_micros(now))
+        )
+    return changed.rowcount == 1
+
+
 def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag: timedelta = LIST_LAG) -> bool:
     """Find out what became of a create whose answer never arrived. True once it is settled.
 
     A batch that is ours is adopted. None, once the list has had `list_lag` to show it: the uploaded file is deleted, as
     a fence, and the chunk queued again. Until then nothing is sent.
     """
+    if not take_over(ledger, chunk):
+        return False
     if chunk.create_at is None:
         for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
             _forget_file(provider, file_id)
@@ -247,7 +261,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
 
 
 def _ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> bool | None:
-    """Whether `batch` carries `chunk`: by metadata or input file, else by its results' custom_ids. None: not known yet."""
+    """Whether `batch` carries `chunk`: by metadata or file, else by its results' custom_ids. None: not known yet."""
     if batch.metadata.get(LEDGER_KEY) or batch.metadata.get(SUBMISSION_KEY):
         found = (batch.metadata.get(LEDGER_KEY), batch.metadata.get(SUBMISSION_KEY))
         return found == (ledger.identity, chunk.token)

@@ -32,7 +32,7 @@ def migrate(database: Database) -> None:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerUnreadable(
-                f"The ledger at {database.url.render_as_string(hide_password=True)} has schema version {current!r}, which "
-                "this program does not know: it was written by a newer Offpeak. Nothing was changed. "
-                "Install that version or a later one."
+                f"The ledger at {database.url.render_as_string(hide_password=True)} has schema version {current!r}, "
+                "unknown to this program: a newer Offpeak wrote it. Nothing was changed. Install that version or a "
+                "later one."
             ) from error

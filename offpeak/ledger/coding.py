@@ -1,0 +1,73 @@
+"""Requests of one asset to fingerprints and bodies: checked, and all of one kind."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from offpeak.errors import PlanError
+from offpeak.providers.base import Encode, Kind, Provider
+from offpeak.requests import Chat, Embedding, Moderation, Request
+from offpeak.requests.fingerprint import Fingerprinter
+from offpeak.requests.keys import check_request
+
+
+class Coding:
+    """Learns the kind from the first request; a plan that mixes kinds is refused, since a batch has one endpoint."""
+
+    def __init__(self, provider: Provider, *, asset: str, model: str, output: type[BaseModel] | None) -> None:
+        self.asset = asset
+        self._provider, self._model, self._output = provider, model, output
+        self._type: type[Request] | None = None
+        self._kind: Kind | None = None
+        self._fingerprinter: Fingerprinter | None = None
+        self._encode: Encode | None = None
+
+    @property
+    def kind(self) -> Kind | None:
+        """None before the first request."""
+        return self._kind
+
+    def fingerprints(self, block: Sequence[Request], first: int) -> list[bytes]:
+        """A fingerprint per request; `first` is the position of the first one in the plan. Raises PlanError."""
+        fingerprinter = self._fingerprinter
+        if fingerprinter is None:
+            check_request(block[0], asset=self.asset, position=first)
+            fingerprinter = self._begin(block[0])
+        expected, of = self._type, fingerprinter.of
+        prints = []
+        for position, request in enumerate(block, first):
+            check_request(request, asset=self.asset, position=position)
+            if type(request) is not expected:
+                raise PlanError(
+                    f"{self.asset}: row {request.key!r} is a {type(request).__name__}, the rows before it are not. "
+                    "Nothing was submitted. One asset asks one kind of question: split it in two."
+                )
+            prints.append(of(request))
+        return prints
+
+    def _begin(self, request: Request) -> Fingerprinter:
+        self._type = type(request)
+        match request:
+            case Chat():
+                kind = Kind.CHAT
+            case Embedding():
+                kind = Kind.EMBEDDING
+            case Moderation():
+                kind = Kind.MODERATION
+        self._kind = kind
+        self._fingerprinter = Fingerprinter(
+            realm=self._provider.realm, endpoint=self._provider.endpoint(kind), model=self._model, output=self._output
+        )
+        self._encode = self._provider.encoder(kind=kind, model=self._model, output=self._output)
+        return self._fingerprinter
+
+    @property
+    def encode(self) -> Encode:
+        """The body of a request, without custom_id. Raises InvalidRequest."""
+        if self._encode is None:
+            raise PlanError(f"{self.asset}: nothing was planned yet.")
+        return self._encode
+
+    def components(self) -> dict[str, str]:
+        """Digests of what the requests have in common."""
+        return {} if self._fingerprinter is None else self._fingerprinter.components()
