@@ -25,6 +25,9 @@ _FINISH = {
     "refusal": Finish.REFUSED,
 }
 
+# Looking a member up on its enum costs more than the rest of a simple line's bookkeeping.
+_SUCCEEDED, _STOP, _OTHER, _REFUSED = Outcome.SUCCEEDED, Finish.STOP, Finish.OTHER, Finish.REFUSED
+
 
 def encoder(*, model: str, output: type[BaseModel] | None, limit: int) -> Encode:
     """The encoder of one asset's Chats; `limit` is in bytes of one `params`. Errors as `Provider.encoder` says."""
@@ -102,16 +105,16 @@ def decode(line: dict[str, Any]) -> ResultLine:
             message = result.get("message")
             return _answer(custom_id, message if type(message) is dict else wire.mapping(message))
         case "expired":
-            return ResultLine(custom_id, Outcome.EXPIRED, Finish.OTHER, error_code="expired")
+            return ResultLine(custom_id, Outcome.EXPIRED, _OTHER, error_code="expired")
         case "canceled" | "cancelled":
-            return ResultLine(custom_id, Outcome.CANCELLED, Finish.OTHER, error_code="canceled")
+            return ResultLine(custom_id, Outcome.CANCELLED, _OTHER, error_code="canceled")
         case "errored":
             return _error(custom_id, wire.mapping(result.get("error")))
         case other:
             return ResultLine(
                 custom_id,
                 Outcome.ERRORED,
-                Finish.OTHER,
+                _OTHER,
                 error_code="unknown_result_type",
                 error_message=f"a result of type {other!r}, which this version does not know",
             )
@@ -123,17 +126,13 @@ def _answer(custom_id: str, message: dict[str, Any]) -> ResultLine:
         if block.get("type") == "text":
             words = block.get("text") or ""
             answer = words if answer is None else answer + words
-    finish = _FINISH.get(message.get("stop_reason") or None, Finish.OTHER)
-    if answer is None and finish is Finish.STOP:
-        finish = Finish.OTHER
+    finish = _FINISH.get(message.get("stop_reason") or None, _OTHER)
+    if answer is None and finish is _STOP:
+        finish = _OTHER
+    code = "refusal" if finish is _REFUSED else None
+    # By position: names double the cost of making the tuple.
     return ResultLine(
-        custom_id,
-        Outcome.SUCCEEDED,
-        finish,
-        answer,
-        usage=usage(message.get("usage")),
-        model=message.get("model"),
-        error_code="refusal" if finish is Finish.REFUSED else None,
+        custom_id, _SUCCEEDED, finish, answer, None, None, usage(message.get("usage")), message.get("model"), None, code
     )
 
 
@@ -141,7 +140,7 @@ def _error(custom_id: str, error: Mapping[str, Any]) -> ResultLine:
     inner = wire.mapping(error.get("error")) or error
     code = wire.said(inner.get("type")) or "error"
     return ResultLine(
-        custom_id, Outcome.ERRORED, Finish.OTHER, error_code=code, error_message=wire.said(inner.get("message"))
+        custom_id, Outcome.ERRORED, _OTHER, error_code=code, error_message=wire.said(inner.get("message"))
     )
 
 

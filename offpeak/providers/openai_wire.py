@@ -34,6 +34,8 @@ _FINISH = {
 }
 _INCOMPLETE = {"max_output_tokens": Finish.LENGTH, "content_filter": Finish.FILTERED}
 _LINE_OUTCOMES = {"batch_expired": Outcome.EXPIRED, "batch_cancelled": Outcome.CANCELLED}
+# Looking a member up on its enum costs more than the rest of a simple line's bookkeeping.
+_SUCCEEDED, _STOP, _OTHER = Outcome.SUCCEEDED, Finish.STOP, Finish.OTHER
 _MODERATION_FIELDS = ("flagged", "categories", "category_scores")
 
 
@@ -198,7 +200,8 @@ def decoder(kind: Kind, chat_endpoint: ChatEndpoint) -> Callable[[dict[str, Any]
         response = line.get("response")
         if not response:
             return _without_response(custom_id, wire.mapping(line.get("error")))
-        response = wire.mapping(response)
+        if type(response) is not dict:
+            response = wire.mapping(response)
         status = response.get("status_code")
         body = response.get("body")
         if type(body) is not dict:
@@ -215,7 +218,7 @@ def _without_response(custom_id: str, error: Mapping[str, Any]) -> ResultLine:
     return ResultLine(
         custom_id,
         _LINE_OUTCOMES.get(code, Outcome.ERRORED),
-        Finish.OTHER,
+        _OTHER,
         error_code=code,
         error_message=wire.said(error.get("message")),
     )
@@ -234,7 +237,7 @@ def _http_error(
     code, message = wire.http_error(
         number, wire.said(error.get("code")) or wire.said(error.get("type")), wire.said(error.get("message"))
     )
-    return ResultLine(custom_id, Outcome.ERRORED, Finish.OTHER, error_code=code, error_message=message)
+    return ResultLine(custom_id, Outcome.ERRORED, _OTHER, error_code=code, error_message=message)
 
 
 def _responses_answer(custom_id: str, body: dict[str, Any]) -> ResultLine:
@@ -253,30 +256,36 @@ def _responses_answer(custom_id: str, body: dict[str, Any]) -> ResultLine:
             elif kind == "refusal":
                 refusal = part.get("refusal") or "refused"
     status = body.get("status")
-    finish, code = Finish.STOP, None
+    finish, code = _STOP, None
     if status == "incomplete":
         reason = wire.mapping(body.get("incomplete_details")).get("reason")
-        finish = _INCOMPLETE.get(reason, Finish.OTHER)  # type: ignore[arg-type]
+        finish = _INCOMPLETE.get(reason, _OTHER)  # type: ignore[arg-type]
     elif status == "failed":
         return _failed_response(custom_id, body)
     elif status == "cancelled":
-        return ResultLine(custom_id, Outcome.CANCELLED, Finish.OTHER, usage=usage(body.get("usage")))
+        return ResultLine(custom_id, Outcome.CANCELLED, _OTHER, usage=usage(body.get("usage")))
     elif status and status != "completed":
-        finish = Finish.OTHER
+        finish = _OTHER
     if refusal is not None:
         finish, code = Finish.REFUSED, "refusal"
-    elif answer is None and finish is Finish.STOP:
-        finish = Finish.OTHER
+    elif answer is None and finish is _STOP:
+        finish = _OTHER
+    at = body.get("completed_at") or body.get("created_at")
+    if type(at) is not int:
+        at = wire.unix_seconds(at)
+    # By position: names double the cost of making the tuple.
     return ResultLine(
         custom_id,
-        Outcome.SUCCEEDED,
+        _SUCCEEDED,
         finish,
         answer,
-        usage=usage(body.get("usage")),
-        model=body.get("model"),
-        created_at=wire.unix_seconds(body.get("completed_at") or body.get("created_at")),
-        error_code=code,
-        error_message=refusal,
+        None,
+        None,
+        usage(body.get("usage")),
+        body.get("model"),
+        at,
+        code,
+        refusal,
     )
 
 
@@ -286,7 +295,7 @@ def _failed_response(custom_id: str, body: dict[str, Any]) -> ResultLine:
     return ResultLine(
         custom_id,
         Outcome.ERRORED,
-        Finish.OTHER,
+        _OTHER,
         usage=usage(body.get("usage")),
         model=body.get("model"),
         # server_error and rate_limit_exceeded are about the moment, not about the request.
@@ -309,21 +318,25 @@ def _completions_answer(custom_id: str, body: dict[str, Any]) -> ResultLine:
     if refusal is not None:
         finish = Finish.REFUSED
     elif answer is None:
-        finish = (
-            Finish.LENGTH if reason == "length" else Finish.FILTERED if reason == "content_filter" else Finish.OTHER
-        )
+        finish = Finish.LENGTH if reason == "length" else Finish.FILTERED if reason == "content_filter" else _OTHER
     else:
-        finish = _FINISH.get(reason, Finish.OTHER) if reason else Finish.STOP
+        finish = _FINISH.get(reason, _OTHER) if reason else _STOP
+    at = body.get("created")
+    if type(at) is not int:
+        at = wire.unix_seconds(at)
+    code = None if refusal is None else "refusal"
     return ResultLine(
         custom_id,
-        Outcome.SUCCEEDED,
+        _SUCCEEDED,
         finish,
         answer,
-        usage=usage(body.get("usage")),
-        model=body.get("model"),
-        created_at=wire.unix_seconds(body.get("created")),
-        error_code=None if refusal is None else "refusal",
-        error_message=refusal,
+        None,
+        None,
+        usage(body.get("usage")),
+        body.get("model"),
+        at,
+        code,
+        refusal,
     )
 
 
@@ -333,8 +346,8 @@ def _embedding_answer(custom_id: str, body: dict[str, Any]) -> ResultLine:
     unreadable = vector is None
     return ResultLine(
         custom_id,
-        Outcome.ERRORED if unreadable else Outcome.SUCCEEDED,
-        Finish.OTHER if unreadable else Finish.STOP,
+        Outcome.ERRORED if unreadable else _SUCCEEDED,
+        _OTHER if unreadable else _STOP,
         vector=vector,
         usage=usage(body.get("usage")),
         model=body.get("model"),
@@ -348,8 +361,8 @@ def _moderation_answer(custom_id: str, body: dict[str, Any]) -> ResultLine:
     verdict = {field: results[0].get(field) for field in _MODERATION_FIELDS} if results else None
     return ResultLine(
         custom_id,
-        Outcome.SUCCEEDED if verdict else Outcome.ERRORED,
-        Finish.STOP if verdict else Finish.OTHER,
+        _SUCCEEDED if verdict else Outcome.ERRORED,
+        _STOP if verdict else _OTHER,
         output=verdict,
         usage=usage(body.get("usage")),
         model=body.get("model"),
