@@ -1,0 +1,111 @@
+"""`python -m local_provider`: serve until SIGTERM or SIGINT.
+
+The first line on stdout is `listening on http://127.0.0.1:PORT`, printed when connections are accepted.
+"""
+
+import argparse
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import uvicorn
+
+from local_provider.app import application
+from local_provider.faults import Faults
+from local_provider.settings import Settings, SettingsError
+from local_provider.state import State
+from local_provider.wire import CuttableProtocol
+
+HOST = "127.0.0.1"
+GRACE_SECONDS = 1
+
+
+class Server(uvicorn.Server):
+    """Ends with exit code 0 on a signal, instead of raising the signal again after an orderly stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {one: signal.signal(one, self.handle_exit) for one in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
+
+
+def main() -> int:
+    options = _options()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    settings, faults = Settings(), Faults()
+    try:
+        if options.config is not None:
+            _configure(options.config, settings, faults)
+        if options.latency is not None:
+            settings.update({"latency_seconds": options.latency})
+        listening = _listening(options.port)
+    except (SettingsError, OSError) as error:
+        print(f"The local provider cannot start: {error}", file=sys.stderr)
+        return 2
+    with contextlib.ExitStack() as stack:
+        stack.callback(listening.close)
+        folder = options.data or Path(stack.enter_context(_temporary_folder()))
+        state = State.open(folder, settings, faults)
+        stack.callback(state.close)
+        state.worker.start()
+        server = Server(
+            uvicorn.Config(
+                application(state), http=CuttableProtocol, ws="none", lifespan="off", log_config=None,
+                access_log=False, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False,
+            )
+        )  # fmt: skip
+        print(f"listening on http://{HOST}:{listening.getsockname()[1]}", flush=True)
+        server.run(sockets=[listening])
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local_provider", description=__doc__)
+    parser.add_argument("--port", type=int, default=8099, help="port on 127.0.0.1; 0 picks a free one (default 8099)")
+    parser.add_argument("--data", type=Path, help="folder to keep files and batches in (default: a temporary one)")
+    parser.add_argument("--config", type=Path, help='JSON file: {"settings": {...}, "faults": [...]}')
+    parser.add_argument("--latency", type=float, help="seconds from a batch's creation to its end (default 2)")
+    return parser.parse_args()
+
+
+def _configure(path: Path, settings: Settings, faults: Faults) -> None:
+    """Apply a config file. Raises SettingsError or OSError."""
+    try:
+        config = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise SettingsError(f"{path} is not valid JSON: {error}") from None
+    if not isinstance(config, dict) or not set(config) <= {"settings", "faults"}:
+        raise SettingsError(f'{path} has to be {{"settings": {{...}}, "faults": [...]}}.')
+    settings.update(config.get("settings", {}))
+    faults.add(config.get("faults", []))
+
+
+def _listening(port: int) -> socket.socket:
+    """A socket that accepts connections already, so that the printed address works at once."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise OSError(f"port {port} of {HOST} cannot be used ({error.strerror}): choose another with --port") from None
+    return listening
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="local_provider_", ignore_cleanup_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Anthropic's messages endpoint: params to a message, the same live and in a batch."""
+
+import uuid
+from typing import Any
+
+from local_provider.answers import LOCAL_PREFIX, Answerer
+from local_provider.asks import ask_of, token_limit
+from local_provider.replies import Reply, RequestRefused
+from local_provider.schema_rules import check_anthropic
+from local_provider.tokens import cut, tokens_of
+
+
+def respond(params: Any, answerer: Answerer, *, batch: bool = False) -> Reply:
+    """Answer a request; a refused one gives its HTTP status and Anthropic's error body."""
+    try:
+        return _message(_checked(params, batch=batch), answerer, batch=batch)
+    except RequestRefused as refused:
+        return Reply(status=refused.status, body=error_body(refused.code or "invalid_request_error", refused.message))
+
+
+def error_body(kind: str, message: str, request_id: str | None = None) -> dict[str, Any]:
+    return {
+        "type": "error",
+        "error": {"details": {"error_visibility": "user_facing"}, "type": kind, "message": message},
+        "request_id": request_id,
+    }
+
+
+def _checked(params: Any, *, batch: bool) -> dict[str, Any]:
+    if not isinstance(params, dict):
+        raise RequestRefused("params: Input should be a valid dictionary")
+    for name in ("model", "max_tokens", "messages"):
+        if params.get(name) is None:
+            raise RequestRefused(f"{name}: Field required")
+    if not isinstance(params["model"], str) or not params["model"].startswith("claude"):
+        raise RequestRefused(f"model: {params['model']}", code="not_found_error", status=404)
+    if not isinstance(params["messages"], list) or not params["messages"]:
+        raise RequestRefused("messages: at least one message is required")
+    if any(isinstance(m, dict) and m.get("role") not in {"user", "assistant"} for m in params["messages"]):
+        raise RequestRefused("messages: Input should be 'user' or 'assistant'")
+    if params.get("stream"):
+        where = "in a batch" if batch else "by the local provider"
+        raise RequestRefused(f"stream: streaming is not supported {where}")
+    if batch and params.get("speed") is not None:
+        raise RequestRefused("speed: not supported in a batch")
+    return params
+
+
+def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Reply:
+    model: str = params["model"]
+    wanted = (params.get("output_config") or {}).get("format") or {}
+    if wanted.get("type") == "json_schema":
+        check_anthropic(wanted.get("schema"))
+    ask = ask_of(
+        model=model, instructions=_system(params.get("system")), messages=params["messages"],
+        schema=wanted.get("schema"), max_tokens=token_limit(params, "max_tokens"),
+    )  # fmt: skip
+    text, was_cut = cut(answerer.write(ask), ask.max_tokens)
+    output_tokens = max(1, tokens_of(len(text)))
+    message = {
+        "id": f"msg_{uuid.uuid4().hex}",
+        "type": "message",
+        "role": "assistant",
+        "model": LOCAL_PREFIX + model,
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "max_tokens" if was_cut else "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": ask.input_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "output_tokens": output_tokens,
+            "service_tier": "batch" if batch else "standard",
+        },
+    }
+    return Reply(
+        status=200, body=message, model=model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
+        usable=not was_cut,
+    )  # fmt: skip
+
+
+def _system(system: Any) -> str:
+    if system is None or isinstance(system, str):
+        return system or ""
+    if not isinstance(system, list) or not all(isinstance(block, dict) for block in system):
+        raise RequestRefused("system: Input should be a valid string or a list of text blocks")
+    return "\n\n".join(str(block.get("text") or "") for block in system)

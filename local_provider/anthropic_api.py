@@ -1,0 +1,201 @@
+"""Anthropic's side over HTTP: message batches, and messages answered at once."""
+
+import asyncio
+import time
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from local_provider.anthropic_answers import respond
+from local_provider.anthropic_intake import take_in
+from local_provider.batches import Batch, Outcome, Phase, ProviderName
+from local_provider.faults import Occasion, Point
+from local_provider.replies import RequestRefused, digest_of
+from local_provider.state import State, state_of
+from local_provider.striking import strike
+from local_provider.tally import Purchase
+from local_provider.wire import JSON, ApiError, json_object, require_key, whole_number
+
+WINDOW_SECONDS = 24 * 3600
+ENDPOINT = "/v1/messages"
+ANTHROPIC = ProviderName.ANTHROPIC
+
+
+async def create_batch(request: Request) -> Response:
+    require_key(request)
+    state = state_of(request)
+    nth = state.faults.count_create(ANTHROPIC)
+    batch_id = f"msgbatch_{uuid.uuid4().hex[:24]}"
+    lines = state.store.folder / "inputs" / f"{batch_id}.jsonl"
+    incoming = state.store.incoming_path()
+    try:
+        await _receive(request, incoming, state.settings.anthropic_max_bytes)
+        checked = await asyncio.to_thread(take_in, incoming, lines, max_requests=state.settings.anthropic_max_requests)
+    except RequestRefused as refused:
+        lines.unlink(missing_ok=True)
+        raise ApiError(refused.status, refused.message) from None
+    finally:
+        incoming.unlink(missing_ok=True)
+    occasion = Occasion(
+        provider=ANTHROPIC, model=checked.model, endpoint=ENDPOINT, nth_create=nth, custom_id=checked.first_custom_id
+    )
+    try:
+        await strike(state.faults, Point.CREATE, occasion)
+    except BaseException:
+        lines.unlink(missing_ok=True)
+        raise
+    now = time.time()
+    batch = Batch(
+        id=batch_id, provider=ANTHROPIC, endpoint=ENDPOINT, model=checked.model, input_path=str(lines), created_at=now,
+        latency=state.settings.latency_seconds, results_order=state.settings.results_order, phase=Phase.ANSWERING,
+        started_at=now, total=checked.count, sample_custom_id=checked.first_custom_id,
+        faults={fired.fault: fired.params for fired in state.faults.take(Point.BATCH, occasion)},
+    )  # fmt: skip
+    with state.store.transaction():
+        state.store.add_batch(batch)
+        state.tally.count(ANTHROPIC, "batches_created")
+        state.tally.count(ANTHROPIC, "requests_accepted", checked.count)
+    state.worker.wake()
+    await strike(state.faults, Point.ACCEPTED, occasion)
+    return JSON(show_batch(batch, request))
+
+
+async def _receive(request: Request, path: Path, most: int) -> None:
+    """Write the body to disk as it arrives. Raises ApiError 413 when it is too large."""
+    size = 0
+    with path.open("wb") as out:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise ApiError(413, f"Request exceeds the maximum size: {most} bytes")
+            out.write(chunk)
+
+
+async def list_batches(request: Request) -> Response:
+    require_key(request)
+    limit = whole_number(request, "limit", 20, 1_000)
+    before, after = request.query_params.get("before_id"), request.query_params.get("after_id")
+    if before and after:
+        raise ApiError(400, "before_id and after_id cannot be given together")
+    store = state_of(request).store
+    found = store.batches(ANTHROPIC, older_than=after, newer_than=before, limit=limit + 1)
+    data = found[-limit:] if before else found[:limit]
+    shown = [show_batch(batch, request) for batch in data]
+    return JSON(
+        {
+            "data": shown, "has_more": len(found) > limit,
+            "first_id": shown[0]["id"] if shown else None, "last_id": shown[-1]["id"] if shown else None,
+        }
+    )  # fmt: skip
+
+
+def _batch(request: Request, state: State) -> Batch:
+    batch_id = request.path_params["batch_id"]
+    batch = state.store.batch(batch_id, ANTHROPIC)
+    if batch is None:
+        raise ApiError(404, f"Message batch {batch_id} not found")
+    return batch
+
+
+async def retrieve_batch(request: Request) -> Response:
+    require_key(request)
+    return JSON(show_batch(_batch(request, state_of(request)), request))
+
+
+async def cancel_batch(request: Request) -> Response:
+    require_key(request)
+    state = state_of(request)
+    with state.store.transaction():
+        batch = _batch(request, state)
+        if not batch.open:
+            raise ApiError(400, f"Message batch {batch.id} has already ended and cannot be canceled")
+        if batch.cancel_requested_at is None and batch.phase is Phase.ANSWERING:
+            batch.cancel_requested_at = time.time()
+            state.store.save_batch(batch)
+    state.worker.wake()
+    return JSON(show_batch(batch, request))
+
+
+async def delete_batch(request: Request) -> Response:
+    require_key(request)
+    state = state_of(request)
+    batch = _batch(request, state)
+    if batch.open:
+        raise ApiError(400, f"Message batch {batch.id} has not ended yet: cancel it before deleting it")
+    state.store.delete_batch(batch)
+    return JSON({"id": batch.id, "type": "message_batch_deleted"})
+
+
+async def results(request: Request) -> Response:
+    require_key(request)
+    state = state_of(request)
+    batch = _batch(request, state)
+    if batch.open:
+        raise ApiError(404, f"Message batch {batch.id} has no results yet: it is {status_of(batch)}")
+    return FileResponse(state.store.results_path(batch), media_type="application/x-jsonl")
+
+
+def status_of(batch: Batch) -> str:
+    """The batch's status in Anthropic's words."""
+    if not batch.open:
+        return "ended"
+    return "in_progress" if batch.cancel_requested_at is None else "canceling"
+
+
+def show_batch(batch: Batch, request: Request) -> dict[str, Any]:
+    counts = {"processing": batch.total, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+    if not batch.open:
+        counts = {
+            "processing": 0, "succeeded": batch.succeeded, "errored": batch.errored,
+            "canceled": batch.unfinished if batch.outcome is Outcome.CANCELLED else 0,
+            "expired": batch.unfinished if batch.outcome is Outcome.EXPIRED else 0,
+        }  # fmt: skip
+    return {
+        "id": batch.id,
+        "type": "message_batch",
+        "processing_status": status_of(batch),
+        "request_counts": counts,
+        "created_at": _rfc3339(batch.created_at),
+        "expires_at": _rfc3339(batch.created_at + WINDOW_SECONDS),
+        "ended_at": _rfc3339(batch.ended_at),
+        "cancel_initiated_at": _rfc3339(batch.cancel_requested_at),
+        "archived_at": None,
+        "results_url": None if batch.open else f"{request.base_url}v1/messages/batches/{batch.id}/results",
+    }
+
+
+def _rfc3339(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds")
+
+
+async def message(request: Request) -> Response:
+    """One message, answered at once."""
+    require_key(request)
+    state = state_of(request)
+    params = await json_object(request)
+    state.tally.count(ANTHROPIC, "realtime_calls")
+    occasion = Occasion(provider=ANTHROPIC, model=params.get("model"), endpoint=ENDPOINT)
+    await strike(state.faults, Point.REALTIME, occasion)
+    reply = await asyncio.to_thread(respond, params, state.answerer)
+    if state.settings.realtime_latency_seconds:
+        await asyncio.sleep(state.settings.realtime_latency_seconds)
+    if reply.billed:
+        purchase = Purchase(digest_of(params), reply.model, reply.input_tokens, reply.output_tokens, reply.usable)
+        state.tally.record(ANTHROPIC, [purchase], realtime=True)
+    return JSON(reply.body, status_code=reply.status, headers={"request-id": f"req_{uuid.uuid4().hex[:24]}"})
+
+
+ROUTES = [
+    Route("/v1/messages", message, methods=["POST"]),
+    Route("/v1/messages/batches", create_batch, methods=["POST"]),
+    Route("/v1/messages/batches", list_batches, methods=["GET"]),
+    Route("/v1/messages/batches/{batch_id}", retrieve_batch, methods=["GET"]),
+    Route("/v1/messages/batches/{batch_id}", delete_batch, methods=["DELETE"]),
+    Route("/v1/messages/batches/{batch_id}/cancel", cancel_batch, methods=["POST"]),
+    Route("/v1/messages/batches/{batch_id}/results", results, methods=["GET"]),
+]

@@ -1,0 +1,46 @@
+"""Answers for benchmarks: picked by hash, or echoed. Valid and deterministic, and nothing more."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from local_provider.asks import Ask
+from local_provider.fields import Field, find
+
+
+class CheapWriter:
+    """Values by a hash of what the user said."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._text = ask.user.strip()
+        self._seed = int.from_bytes(hashlib.blake2b(ask.user.encode(), digest_size=8).digest(), "big")
+
+    def choice(self, field: Field, options: Sequence[Any]) -> Any:
+        return options[self._seed % len(options)]
+
+    def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
+        return [options[self._seed % len(options)]]
+
+    def text(self, field: Field) -> str:
+        return self._text[:120]
+
+    def texts(self, field: Field, count: int) -> list[str]:
+        return [f"{self._text[:40]} {number}" for number in range(1, count + 1)]
+
+    def find(self, pattern: str) -> str | None:
+        return find(pattern, self._text)
+
+    def fraction(self, field: Field) -> float:
+        return (self._seed % 1000) / 999
+
+    def truth(self, field: Field) -> bool:
+        return self._seed % 2 == 0
+
+
+def cheap_embeddings(texts: Sequence[str]) -> NDArray[np.float32]:
+    """256 numbers a text, by hash."""
+    raw = b"".join(hashlib.shake_128(text.encode()).digest(256) for text in texts)
+    return np.frombuffer(raw, dtype=np.int8).reshape(len(texts), 256).astype(np.float32)

@@ -1,0 +1,123 @@
+"""Control over HTTP under /local/: what was bought, and what is to go wrong. No key is asked for."""
+
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from local_provider import anthropic_api, openai_api
+from local_provider.batches import Batch, ProviderName
+from local_provider.faults import KINDS, Point, params_of
+from local_provider.settings import SettingsError
+from local_provider.state import state_of
+from local_provider.wire import JSON, ApiError, json_object, whole_number
+
+
+async def health(request: Request) -> Response:
+    return JSON({"status": "ok", "open_batches": len(state_of(request).store.open_batch_ids())})
+
+
+async def tally(request: Request) -> Response:
+    return JSON(state_of(request).tally.summary())
+
+
+async def tally_requests(request: Request) -> Response:
+    at_least = whole_number(request, "at_least", 1, 1_000_000_000)
+    return JSON({"requests": state_of(request).tally.requests(at_least=at_least)})
+
+
+async def list_batches(request: Request) -> Response:
+    return JSON({"batches": [_shown(batch) for batch in state_of(request).store.batches()]})
+
+
+def _shown(batch: Batch) -> dict[str, Any]:
+    status = openai_api.status_of if batch.provider is ProviderName.OPENAI else anthropic_api.status_of
+    return {
+        "id": batch.id,
+        "provider": batch.provider,
+        "endpoint": batch.endpoint,
+        "model": batch.model,
+        "status": status(batch),
+        "outcome": batch.outcome,
+        "requests": batch.total,
+        "answered": batch.succeeded,
+        "errored": batch.errored,
+        "unfinished": batch.unfinished,
+        "created_at": batch.created_at,
+        "ended_at": batch.ended_at,
+        "metadata": batch.metadata,
+        "input_file_id": batch.input_file_id,
+        "first_custom_id": batch.sample_custom_id,
+        "faults": batch.faults,
+    }
+
+
+async def batch_faults(request: Request) -> Response:
+    """Give one open batch a fault, or (DELETE) take all of its faults from it, so that it can end."""
+    state = state_of(request)
+    given = await json_object(request) if request.method == "POST" else None
+    with state.store.transaction():
+        batch = state.store.batch(request.path_params["batch_id"])
+        if batch is None:
+            raise ApiError(404, f"There is no batch {request.path_params['batch_id']}.")
+        if given is None:
+            batch.faults = {}
+        else:
+            fault = str(given.pop("fault", ""))
+            if fault in KINDS and KINDS[fault].point is not Point.BATCH:
+                raise ApiError(400, f"{fault} does not strike a batch that exists already.")
+            batch.faults = {**batch.faults, fault: params_of(fault, given)}
+        state.store.save_batch(batch)
+    state.worker.wake()
+    return JSON(_shown(batch))
+
+
+async def reset(request: Request) -> Response:
+    """Forget every file, batch, count and fault. Settings stay."""
+    state = state_of(request)
+    state.faults.clear(counts=True)
+    state.store.clear()
+    return JSON({"status": "reset"})
+
+
+async def settings(request: Request) -> Response:
+    state = state_of(request)
+    if request.method == "POST":
+        state.settings.update(await json_object(request))
+        state.worker.wake()
+    return JSON(asdict(state.settings))
+
+
+async def faults(request: Request) -> Response:
+    """Show the rules; POST adds one or a list of them; DELETE takes all away and leaves the counts."""
+    state = state_of(request)
+    if request.method == "POST":
+        try:
+            given = orjson.loads(await request.body())
+        except orjson.JSONDecodeError as error:
+            raise ApiError(400, f"The request body is not valid JSON: {error}") from None
+        state.faults.add(given if isinstance(given, list) else [given])
+    elif request.method == "DELETE":
+        state.faults.clear()
+    return JSON(state.faults.show())
+
+
+async def unusable(request: Request, error: Exception) -> Response:
+    """A SettingsError, told to whoever sent it."""
+    assert isinstance(error, SettingsError)
+    return JSON({"error": {"message": str(error), "type": "invalid_request_error"}}, status_code=400)
+
+
+ROUTES = [
+    Route("/local/health", health, methods=["GET"]),
+    Route("/local/tally", tally, methods=["GET"]),
+    Route("/local/tally/requests", tally_requests, methods=["GET"]),
+    Route("/local/batches", list_batches, methods=["GET"]),
+    Route("/local/batches/{batch_id}/faults", batch_faults, methods=["POST", "DELETE"]),
+    Route("/local/reset", reset, methods=["POST"]),
+    Route("/local/settings", settings, methods=["GET", "POST"]),
+    Route("/local/faults", faults, methods=["GET", "POST", "DELETE"]),
+]

@@ -1,0 +1,236 @@
+"""OpenAI's endpoints: a request body to a response body, the same live and in a batch."""
+
+import base64
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from local_provider.answers import DIMENSIONS, LOCAL_PREFIX, Answerer
+from local_provider.asks import Ask, ask_of, token_limit
+from local_provider.moderation import moderate
+from local_provider.replies import Reply, RequestRefused
+from local_provider.schema_rules import check_openai
+from local_provider.tokens import cut, tokens_of
+
+MAX_EMBEDDING_TOKENS = 8_192
+
+
+def respond(endpoint: str, body: Any, answerer: Answerer) -> Reply:
+    """Answer a request; a refused one gives status 400 and OpenAI's error body."""
+    try:
+        if not isinstance(body, dict):
+            raise RequestRefused("The request body is not a JSON object.")
+        model = body.get("model")
+        if not isinstance(model, str) or not model:
+            raise RequestRefused("you must provide a model parameter", param="model")
+        if model.startswith("claude"):
+            raise RequestRefused(
+                f"The model `{model}` does not exist or you do not have access to it.",
+                code="model_not_found",
+                status=404,
+            )
+        if body.get("stream"):
+            raise RequestRefused("The local provider does not stream: send stream false.", param="stream")
+        return _ENDPOINTS[endpoint](body, model, answerer)
+    except RequestRefused as refused:
+        return Reply(status=refused.status, body=error_body(refused.message, refused.param, refused.code))
+
+
+def error_body(
+    message: str, param: str | None = None, code: str | None = None, kind: str = "invalid_request_error"
+) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _required(body: dict[str, Any], name: str) -> Any:
+    if body.get(name) in (None, "", []):
+        raise RequestRefused(
+            f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
+        )  # fmt: skip
+    return body[name]
+
+
+def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+    messages = _required(body, "messages")
+    if not isinstance(messages, list):
+        raise RequestRefused("Invalid type for 'messages': expected an array of objects.", param="messages")
+    wanted = body.get("response_format") or {}
+    schema = None
+    if wanted.get("type") == "json_schema":
+        inner = wanted.get("json_schema") or {}
+        schema = _schema(inner, "response_format")
+    ask = ask_of(
+        model=model, instructions="", messages=messages, schema=schema,
+        json_object=wanted.get("type") == "json_object",
+        max_tokens=token_limit(body, "max_completion_tokens", "max_tokens"),
+    )  # fmt: skip
+    text, was_cut = cut(answerer.write(ask), ask.max_tokens)
+    samples = body.get("n") or 1
+    output_tokens = max(1, tokens_of(len(text))) * samples
+    choice = {
+        "logprobs": None,
+        "finish_reason": "length" if was_cut else "stop",
+        "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
+    }
+    response = {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": LOCAL_PREFIX + model,
+        "choices": [{"index": index, **choice} for index in range(samples)],
+        "usage": {
+            "prompt_tokens": ask.input_tokens,
+            "completion_tokens": output_tokens,
+            "total_tokens": ask.input_tokens + output_tokens,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+        "system_fingerprint": None,
+    }
+    return _reply(response, ask, output_tokens, was_cut)
+
+
+def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+    given = _required(body, "input")
+    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not isinstance(messages, list):
+        raise RequestRefused("Invalid type for 'input': expected a string or an array.", param="input")
+    wanted = (body.get("text") or {}).get("format") or {"type": "text"}
+    schema = _schema(wanted, "text.format") if wanted.get("type") == "json_schema" else None
+    ask = ask_of(
+        model=model, instructions=body.get("instructions") or "", messages=messages, schema=schema,
+        json_object=wanted.get("type") == "json_object", max_tokens=token_limit(body, "max_output_tokens"),
+    )  # fmt: skip
+    text, was_cut = cut(answerer.write(ask), ask.max_tokens)
+    output_tokens = max(1, tokens_of(len(text)))
+    status = "incomplete" if was_cut else "completed"
+    message = {
+        "id": f"msg_{uuid.uuid4().hex}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}],
+    }
+    response = {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if was_cut else None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": ask.max_tokens,
+        "metadata": body.get("metadata") or {},
+        "model": LOCAL_PREFIX + model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "previous_response_id": None,
+        "service_tier": "default",
+        "temperature": body.get("temperature", 1.0),
+        "text": {"format": wanted},
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": body.get("top_p", 1.0),
+        "truncation": "disabled",
+        "usage": {
+            "input_tokens": ask.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": output_tokens,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": ask.input_tokens + output_tokens,
+        },
+    }
+    return _reply(response, ask, output_tokens, was_cut)
+
+
+def _reply(response: dict[str, Any], ask: Ask, output_tokens: int, was_cut: bool) -> Reply:
+    return Reply(
+        status=200, body=response, model=ask.model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
+        usable=not was_cut,
+    )  # fmt: skip
+
+
+def _schema(wanted: dict[str, Any], param: str) -> dict[str, Any]:
+    name = wanted.get("name")
+    if not isinstance(name, str) or not name:
+        raise RequestRefused(
+            f"Missing required parameter: '{param}.name'.", param=f"{param}.name", code="missing_required_parameter"
+        )
+    where = param if param == "response_format" else f"{param}.schema"
+    check_openai(wanted.get("schema"), name=name, strict=wanted.get("strict") is True, param=where)
+    schema: dict[str, Any] = wanted["schema"]
+    return schema
+
+
+def _embeddings(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+    texts = _texts(_required(body, "input"))
+    dimensions = body.get("dimensions") or DIMENSIONS
+    if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions <= DIMENSIONS:
+        raise RequestRefused(
+            f"The local provider has embeddings of at most {DIMENSIONS} dimensions; asked for {dimensions}.",
+            param="dimensions",
+        )
+    counts = [max(1, tokens_of(len(text))) for text in texts]
+    if max(counts) > MAX_EMBEDDING_TOKENS:
+        raise RequestRefused(
+            f"This model's maximum context length is {MAX_EMBEDDING_TOKENS} tokens, however you requested "
+            f"{max(counts)} tokens. Please reduce your prompt.",
+            param="input",
+        )
+    vectors = answerer.embed(texts, dimensions)
+    encoded: list[Any]
+    if body.get("encoding_format") == "base64":
+        encoded = [base64.b64encode(vector.tobytes()).decode() for vector in vectors]
+    else:
+        encoded = vectors.tolist()
+    response = {
+        "object": "list",
+        "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(encoded)],
+        "model": LOCAL_PREFIX + model,
+        "usage": {"prompt_tokens": sum(counts), "total_tokens": sum(counts)},
+    }
+    return Reply(status=200, body=response, model=model, input_tokens=sum(counts))
+
+
+def _texts(given: Any) -> list[str]:
+    """Texts to embed: a string, several, or token ids, which stand for themselves as words."""
+    items = given if isinstance(given, list) else [given]
+    if items and all(isinstance(item, int) for item in items):
+        items = [items]
+    texts = [" ".join(map(str, item)) if isinstance(item, list) else item for item in items]
+    if not all(isinstance(text, str) and text for text in texts):
+        raise RequestRefused("'$.input' is invalid: an input cannot be empty.", param="input")
+    if len(texts) > 2_048:
+        raise RequestRefused("'$.input' is invalid: at most 2048 inputs a request.", param="input")
+    return texts
+
+
+def _moderations(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+    given = _required(body, "input")
+    items = given if isinstance(given, list) else [given]
+    if items and all(isinstance(item, dict) for item in items):
+        items = [" ".join(str(item.get("text") or "") for item in items)]
+    if not all(isinstance(item, str) for item in items):
+        raise RequestRefused("Invalid type for 'input'.", param="input")
+    response = {
+        "id": f"modr-{uuid.uuid4().hex}",
+        "model": LOCAL_PREFIX + model,
+        "results": [moderate(text) for text in items],
+    }
+    return Reply(status=200, body=response, model=model, input_tokens=sum(tokens_of(len(text)) for text in items))
+
+
+_ENDPOINTS: dict[str, Callable[[dict[str, Any], str, Answerer], Reply]] = {
+    "/v1/chat/completions": _chat,
+    "/v1/responses": _responses,
+    "/v1/embeddings": _embeddings,
+    "/v1/moderations": _moderations,
+}

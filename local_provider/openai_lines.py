@@ -1,0 +1,80 @@
+"""The lines of OpenAI's batch output and error files, and how those files are published when a batch ends."""
+
+import time
+import uuid
+from typing import Any
+
+import orjson
+
+from local_provider.answers import Answerer
+from local_provider.batches import Batch, Outcome
+from local_provider.openai_answers import error_body, respond
+from local_provider.replies import LineResult, digest_of
+from local_provider.store import Store, StoredFile
+
+_LEFT = {
+    Outcome.EXPIRED: ("batch_expired", "This request could not be executed before the completion window expired."),
+    Outcome.CANCELLED: ("batch_cancelled", "This request was not executed because the batch was cancelled."),
+}
+_BROKEN = {
+    "server_error": (500, "server_error", "The server had an error while processing your request. Sorry about that!"),
+    "invalid_request": (400, "invalid_request_error", "Invalid request: the request could not be processed."),
+    "rate_limit": (429, "rate_limit_exceeded", "Rate limit reached. Please try again later."),
+}
+
+
+class OpenAILines:
+    """OpenAI's side of answering a batch."""
+
+    def answer(self, raw: bytes, batch: Batch, answerer: Answerer) -> LineResult:
+        request = orjson.loads(raw)
+        body = request["body"]
+        reply = respond(batch.endpoint, body, answerer)
+        return LineResult(
+            line=_line(request["custom_id"], response=_response(reply.status, reply.body)),
+            ok=reply.status == 200,
+            custom_id=request["custom_id"],
+            digest=digest_of(body),
+            reply=reply,
+        )
+
+    def broken(self, raw: bytes, code: str) -> LineResult:
+        custom_id = orjson.loads(raw)["custom_id"]
+        if code == "request_timeout":
+            error = {"code": code, "message": "The request timed out at the provider."}
+            return LineResult(line=_line(custom_id, error=error), ok=False, custom_id=custom_id)
+        status, kind, message = _BROKEN[code]
+        response = _response(status, error_body(message, kind=kind))
+        return LineResult(line=_line(custom_id, response=response), ok=False, custom_id=custom_id)
+
+    def left(self, raw: bytes, outcome: Outcome) -> bytes:
+        code, message = _LEFT[outcome]
+        return _line(orjson.loads(raw)["custom_id"], error={"code": code, "message": message})
+
+    def finish(self, batch: Batch, store: Store) -> None:
+        """Make the output and the error file downloadable; a file that would be empty is none."""
+        now = int(time.time())
+        expires_at = now + batch.output_expires_seconds if batch.output_expires_seconds else None
+        for errors, size in ((False, batch.output_bytes), (True, batch.error_bytes)):
+            if not size:
+                continue
+            kind = "error" if errors else "output"
+            file = StoredFile(
+                id=f"file-{uuid.uuid4().hex[:24]}", filename=f"{batch.id}_{kind}.jsonl", bytes=size,
+                purpose="batch_output", created_at=now, expires_at=expires_at,
+            )  # fmt: skip
+            store.results_path(batch, errors=errors).rename(store.file_path(file.id))
+            store.add_file(file)
+            if errors:
+                batch.error_file_id = file.id
+            else:
+                batch.output_file_id = file.id
+
+
+def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:
+    return {"status_code": status, "request_id": f"req_{uuid.uuid4().hex}", "body": body}
+
+
+def _line(custom_id: str, *, response: dict[str, Any] | None = None, error: dict[str, str] | None = None) -> bytes:
+    line = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": response, "error": error}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

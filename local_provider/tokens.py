@@ -1,0 +1,16 @@
+"""A plain estimate of tokens: four characters each, as both vendors' guides put it for English text."""
+
+CHARACTERS_PER_TOKEN = 4
+IMAGE_TOKENS = 800
+"""One image, whatever its size; of the order of what the providers count for a picture of a megapixel."""
+
+
+def tokens_of(characters: int) -> int:
+    return -(-characters // CHARACTERS_PER_TOKEN)
+
+
+def cut(text: str, max_tokens: int | None) -> tuple[str, bool]:
+    """The text within `max_tokens`, and whether it had to be cut."""
+    if max_tokens is None or tokens_of(len(text)) <= max_tokens:
+        return text, False
+    return text[: max_tokens * CHARACTERS_PER_TOKEN], True

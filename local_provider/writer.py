@@ -1,0 +1,88 @@
+"""Answers that make sense of a request with embeddings: nearest labels, central sentences, likeness as a grade."""
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from local_provider.asks import Ask
+from local_provider.digest import centrality, sentences
+from local_provider.embedder import Embedder, Vectors
+from local_provider.fields import Field, find
+from local_provider.labels import score_labels
+
+_PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
+_LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
+YES_ABOVE = 0.3
+SAME_ABOVE = 0.6
+
+
+class SensibleWriter:
+    """Values by what the user said and what the system prompt says about the labels."""
+
+    def __init__(self, ask: Ask, embedder: Embedder) -> None:
+        self._ask, self._embedder = ask, embedder
+
+    def choice(self, field: Field, options: Sequence[Any]) -> Any:
+        return options[int(np.argmax(self._scores(field, options)))]
+
+    def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
+        scores = self._scores(field, options)
+        near = [int(i) for i in np.argsort(-scores, kind="stable") if scores[i] >= scores.max() - 0.05]
+        return [options[i] for i in near]
+
+    def text(self, field: Field) -> str:
+        order = self._by_relevance(field)
+        return self._sentences[order[min(field.index, len(order) - 1)]]
+
+    def texts(self, field: Field, count: int) -> list[str]:
+        return list(dict.fromkeys(self._sentences[i] for i in sorted(self._by_relevance(field)[:count])))
+
+    def find(self, pattern: str) -> str | None:
+        return find(pattern, self._ask.user)
+
+    def fraction(self, field: Field) -> float:
+        """How alike the two longest parts of the text are; of a single part, how near it is to the field."""
+        if self._likeness is not None:
+            return self._likeness
+        return max(0.0, min(1.0, self._nearness(field)))
+
+    def truth(self, field: Field) -> bool:
+        if self._likeness is not None:
+            return self._likeness >= SAME_ABOVE
+        return self._nearness(field) >= YES_ABOVE
+
+    def _scores(self, field: Field, options: Sequence[Any]) -> Vectors:
+        return score_labels(
+            self._sentences, self._vectors, tuple(str(option) for option in options), field, self._ask.system,
+            self._embedder,
+        )  # fmt: skip
+
+    @cached_property
+    def _sentences(self) -> list[str]:
+        return sentences(self._ask.user)
+
+    @cached_property
+    def _vectors(self) -> Vectors:
+        return self._embedder.embed(self._sentences)
+
+    def _by_relevance(self, field: Field) -> list[int]:
+        """Sentences by nearness to the middle of the text, and a little to what the field is about."""
+        about = self._embedder.embed_cached((field.about or "text",))[0]
+        return [int(i) for i in np.argsort(-(centrality(self._vectors) + 0.5 * (self._vectors @ about)), kind="stable")]
+
+    def _nearness(self, field: Field) -> float:
+        about = self._embedder.embed_cached((field.about or "text",))[0]
+        return float((self._vectors @ about).max())
+
+    @cached_property
+    def _likeness(self) -> float | None:
+        """Cosine of the two longest parts; None where the text is one part."""
+        parts = [_LEAD.sub("", part).strip() for part in _PART.split(self._ask.user)]
+        parts = sorted((part for part in parts if len(part) > 1), key=len, reverse=True)
+        if len(parts) < 2:
+            return None
+        first, second = self._embedder.embed(parts[:2])
+        return max(0.0, min(1.0, float(first @ second)))
