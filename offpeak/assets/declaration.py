@@ -5,7 +5,9 @@ declaration.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +67,14 @@ class Declaration:
         schema = canonical_schema(self.output) if self.output is not None else None
         digest = hashlib.blake2b(canonical_json([self.model, schema]), digest_size=4).hexdigest()
         return f"{self.code_version}-{digest}" if self.code_version else digest
+
+
+@contextmanager
+def without_beta_warnings() -> Iterator[None]:
+    """Keep Dagster from telling users that Offpeak builds on parts of it that may still change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=dg.BetaWarning)
+        yield
 
 
 def attach(declaration: Declaration, compute: Callable[..., Any]) -> None:

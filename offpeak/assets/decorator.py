@@ -6,7 +6,6 @@ naming the asset and the field.
 
 import inspect
 import typing
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from offpeak.assets.declaration import (
     check_model,
     check_output,
     declaration_of,
+    without_beta_warnings,
 )
 from offpeak.assets.materialize import materialize_batch
 from offpeak.assets.plan import PlanContext, plan
@@ -54,7 +54,8 @@ class BatchAsset(dg.AssetsDefinition):
     @staticmethod
     def dagster_internal_init(**attributes: Any) -> "BatchAsset":
         """Dagster copies a definition through this; a copy stays a BatchAsset."""
-        return BatchAsset(**attributes)
+        with without_beta_warnings():
+            return BatchAsset(**attributes)
 
 
 def batch_asset(
@@ -162,8 +163,7 @@ def _build(
     if arguments.get("partitions_def") is not None:
         # one run for a range is one job, hence one batch
         passed.setdefault("backfill_policy", dg.BackfillPolicy.single_run())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", category=dg.BetaWarning)
+    with without_beta_warnings():
         asset = dg.asset(**passed)(compute)
         return BatchAsset(**asset.get_attributes_dict())
 

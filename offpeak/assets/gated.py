@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of, tolerances
+from offpeak.assets.declaration import declaration_of, tolerances, without_beta_warnings
 from offpeak.clock import SystemClock
 from offpeak.freshness.gate import Tolerance
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults, admit
@@ -45,7 +45,8 @@ def gated(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefin
         code_version=op.version,
         pool=op.pool,
     )
-    return type(asset)(**{**asset.get_attributes_dict(), "node_def": guarded})
+    with without_beta_warnings():
+        return type(asset)(**{**asset.get_attributes_dict(), "node_def": guarded})
 
 
 def _gates(

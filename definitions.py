@@ -1,0 +1,24 @@
+"""Where assets, resources and schedules meet: what Dagster loads."""
+
+import dagster as dg
+
+import ai_assets
+from offpeak import with_offpeak
+from resources.batch_api import batch_api
+from resources.results import results
+from resources.sources import SourceTables
+from schedules.nightly import nightly
+
+defs = with_offpeak(
+    dg.Definitions(
+        assets=dg.load_assets_from_package_module(ai_assets),
+        schedules=[nightly],
+        resources={
+            "batch_api": batch_api(),
+            "offpeak_results": results(),
+            "source_tables": SourceTables(),
+        },
+        # one process for a whole run: a step of its own costs seconds, and these steps mostly wait
+        executor=dg.in_process_executor,
+    )
+)
