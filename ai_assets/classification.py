@@ -72,7 +72,7 @@ def support_dashboard(
 
 
 def agreement(labels: pd.DataFrame, tickets: pd.DataFrame) -> dict[str, float]:
-    """The share of tickets where the model and a person said the same, 0 to 1; nothing where no person said anything."""
+    """The share of tickets where the model and a person said the same, 0 to 1; nothing where no person did."""
     both = labels.merge(tickets, left_on="key", right_on="ticket_id").dropna(subset=["human_category"])
     if both.empty:
         return {}
