@@ -75,30 +75,36 @@ LIVE_SUBMISSIONS = frozenset(
 
 _J, _C, _S = JobState, ChunkState, SubmissionState
 
-TRANSITIONS: Mapping[StrEnum, frozenset[StrEnum]] = {
-    _J.HELD: frozenset({_J.PLANNING}),
-    _J.APPROVED: frozenset({_J.HELD}),
-    _J.ABANDONED: frozenset({_J.PLANNING, _J.APPROVED, _J.HELD}),
-    _J.QUEUED: frozenset({_J.PLANNING}),
-    _J.IN_PROGRESS: frozenset({_J.QUEUED}),
-    _J.COMPLETED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
-    _J.COMPLETED_WITH_PARTIAL_FAILURES: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
-    _J.FAILED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
-    _J.EXPIRED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
-    _J.CANCELLED: frozenset({_J.PLANNING, _J.HELD, _J.QUEUED, _J.IN_PROGRESS}),
-    _J.SUPERSEDED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
-    _C.OPEN: frozenset({_C.QUEUED}),
-    _C.QUEUED: frozenset({_C.OPEN}),
-    _C.APPLIED: frozenset({_C.OPEN}),
-    _C.REFUSED: frozenset({_C.OPEN}),
-    _S.CREATING: frozenset({_S.INTENDED}),
-    _S.CREATED: frozenset({_S.CREATING}),
-    _S.LANDED: frozenset({_S.CREATED}),
-    _S.APPLIED: frozenset({_S.LANDED}),
-    _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
-    _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
+TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
+    JobState: {
+        _J.HELD: frozenset({_J.PLANNING}),
+        _J.APPROVED: frozenset({_J.HELD}),
+        _J.ABANDONED: frozenset({_J.PLANNING, _J.APPROVED, _J.HELD}),
+        _J.QUEUED: frozenset({_J.PLANNING}),
+        _J.IN_PROGRESS: frozenset({_J.QUEUED}),
+        _J.COMPLETED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+        _J.COMPLETED_WITH_PARTIAL_FAILURES: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+        _J.FAILED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+        _J.EXPIRED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+        _J.CANCELLED: frozenset({_J.PLANNING, _J.HELD, _J.QUEUED, _J.IN_PROGRESS}),
+        _J.SUPERSEDED: frozenset({_J.QUEUED, _J.IN_PROGRESS}),
+    },
+    ChunkState: {
+        _C.OPEN: frozenset({_C.QUEUED}),
+        _C.QUEUED: frozenset({_C.OPEN}),
+        _C.APPLIED: frozenset({_C.OPEN}),
+        _C.REFUSED: frozenset({_C.OPEN}),
+    },
+    SubmissionState: {
+        _S.CREATING: frozenset({_S.INTENDED}),
+        _S.CREATED: frozenset({_S.CREATING}),
+        _S.LANDED: frozenset({_S.CREATED}),
+        _S.APPLIED: frozenset({_S.LANDED}),
+        _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
+        _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
+    },
 }
-"""For each state that can be entered, the states it may be entered from."""
+"""For each state that can be entered, the states it may be entered from. By kind, since equal words are equal keys."""
 
 _TABLES: Mapping[type[StrEnum], sa.Table] = {
     JobState: tables.job,
@@ -139,7 +145,7 @@ def transition(
     table = _TABLES[type(to)]
     changed = connection.execute(
         table.update()
-        .where(table.c.id == subject_id, table.c.state.in_([state.value for state in TRANSITIONS[to]]))
+        .where(table.c.id == subject_id, table.c.state.in_([state.value for state in TRANSITIONS[type(to)][to]]))
         .values(state=to.value, **values)
     )
     if changed.rowcount != 1:
