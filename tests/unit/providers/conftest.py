@@ -1,7 +1,7 @@
 """Servers that the provider tests talk to, over HTTP and with the real SDKs.
 
-`local_provider` is the project's own offline provider as a process; `loopback` answers exactly what a test tells it, for
-what no well-behaved server does.
+`local_provider` is the project's own offline provider as a process; `loopback` answers exactly what a test tells it,
+for what no well-behaved server does.
 """
 
 import socket
