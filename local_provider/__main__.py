@@ -5,6 +5,7 @@ The first line on stdout is `listening on http://127.0.0.1:PORT`, printed when c
 
 import argparse
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -58,6 +59,9 @@ def main() -> int:
         state = State.open(folder, settings, faults)
         stack.callback(state.close)
         state.worker.start()
+        # What is there now stays; a batch makes millions of short-lived values, and few cycles.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 20)
         server = Server(
             uvicorn.Config(
                 application(state), http=CuttableProtocol, ws="none", lifespan="off", log_config=None,

@@ -1,10 +1,10 @@
 """Anthropic's messages endpoint: params to a message, the same live and in a batch."""
 
-import uuid
 from typing import Any
 
 from local_provider.answers import LOCAL_PREFIX, Answerer
 from local_provider.asks import ask_of, token_limit
+from local_provider.ids import new_id
 from local_provider.replies import Reply, RequestRefused
 from local_provider.schema_rules import check_anthropic
 from local_provider.tokens import cut, tokens_of
@@ -58,7 +58,7 @@ def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Repl
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     output_tokens = max(1, tokens_of(len(text)))
     message = {
-        "id": f"msg_{uuid.uuid4().hex}",
+        "id": new_id("msg_"),
         "type": "message",
         "role": "assistant",
         "model": LOCAL_PREFIX + model,

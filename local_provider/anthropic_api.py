@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from local_provider.anthropic_answers import respond
 from local_provider.anthropic_intake import take_in
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
 from local_provider.faults import Occasion, Point
+from local_provider.ids import new_id
 from local_provider.replies import RequestRefused, digest_of
 from local_provider.state import State, state_of
 from local_provider.striking import strike
@@ -30,7 +30,7 @@ async def create_batch(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
     nth = state.faults.count_create(ANTHROPIC)
-    batch_id = f"msgbatch_{uuid.uuid4().hex[:24]}"
+    batch_id = new_id("msgbatch_")
     lines = state.store.folder / "inputs" / f"{batch_id}.jsonl"
     incoming = state.store.incoming_path()
     try:
@@ -187,7 +187,7 @@ async def message(request: Request) -> Response:
     if reply.billed:
         purchase = Purchase(digest_of(params), reply.model, reply.input_tokens, reply.output_tokens, reply.usable)
         state.tally.record(ANTHROPIC, [purchase], realtime=True)
-    return JSON(reply.body, status_code=reply.status, headers={"request-id": f"req_{uuid.uuid4().hex[:24]}"})
+    return JSON(reply.body, status_code=reply.status, headers={"request-id": new_id("req_")})
 
 
 ROUTES = [

@@ -44,7 +44,8 @@ def _check(request: dict[str, Any], checked: Validated, seen: set[str]) -> None:
         raise RequestRefused(f"requests.{number}.custom_id: Field required")
     if not CUSTOM_ID.fullmatch(custom_id):
         raise RequestRefused(
-            f"requests.{number}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'; got {custom_id[:80]!r}"
+            f"requests.{number}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'; "
+            f"got {custom_id[:80]!r}"
         )
     if custom_id in seen:
         raise RequestRefused(f"requests.{number}.custom_id: duplicate custom_id {custom_id!r}")

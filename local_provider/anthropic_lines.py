@@ -4,8 +4,8 @@ from typing import Any
 
 import orjson
 
-from local_provider.anthropic_answers import error_body, respond
 from local_provider.answers import Answerer
+from local_provider.anthropic_answers import error_body, respond
 from local_provider.batches import Batch, Outcome
 from local_provider.replies import LineResult, digest_of
 from local_provider.store import Store
@@ -22,7 +22,7 @@ _BROKEN = {
 class AnthropicLines:
     """Anthropic's side of answering a batch."""
 
-    def answer(self, raw: bytes, batch: Batch, answerer: Answerer) -> LineResult:
+    def answer(self, raw: bytes, _: Batch, answerer: Answerer) -> LineResult:
         request = orjson.loads(raw)
         params = request["params"]
         reply = respond(params, answerer, batch=True)

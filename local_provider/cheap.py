@@ -18,25 +18,25 @@ class CheapWriter:
         self._text = ask.user.strip()
         self._seed = int.from_bytes(hashlib.blake2b(ask.user.encode(), digest_size=8).digest(), "big")
 
-    def choice(self, field: Field, options: Sequence[Any]) -> Any:
+    def choice(self, _: Field, options: Sequence[Any]) -> Any:
         return options[self._seed % len(options)]
 
-    def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
+    def choices(self, _: Field, options: Sequence[Any]) -> list[Any]:
         return [options[self._seed % len(options)]]
 
-    def text(self, field: Field) -> str:
+    def text(self, _: Field) -> str:
         return self._text[:120]
 
-    def texts(self, field: Field, count: int) -> list[str]:
+    def texts(self, _: Field, count: int) -> list[str]:
         return [f"{self._text[:40]} {number}" for number in range(1, count + 1)]
 
     def find(self, pattern: str) -> str | None:
         return find(pattern, self._text)
 
-    def fraction(self, field: Field) -> float:
+    def fraction(self, _: Field) -> float:
         return (self._seed % 1000) / 999
 
-    def truth(self, field: Field) -> bool:
+    def truth(self, _: Field) -> bool:
         return self._seed % 2 == 0
 
 

@@ -11,7 +11,6 @@ from starlette.routing import Route
 from local_provider import anthropic_api, openai_api
 from local_provider.batches import Batch, ProviderName
 from local_provider.faults import KINDS, Point, params_of
-from local_provider.settings import SettingsError
 from local_provider.state import state_of
 from local_provider.wire import JSON, ApiError, json_object, whole_number
 
@@ -105,9 +104,8 @@ async def faults(request: Request) -> Response:
     return JSON(state.faults.show())
 
 
-async def unusable(request: Request, error: Exception) -> Response:
+async def unusable(_: Request, error: Exception) -> Response:
     """A SettingsError, told to whoever sent it."""
-    assert isinstance(error, SettingsError)
     return JSON({"error": {"message": str(error), "type": "invalid_request_error"}}, status_code=400)
 
 

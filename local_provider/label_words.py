@@ -15,8 +15,8 @@ COMMON = {
     "account": "login password sign in account locked access user email two-factor",
     "shipping": "delivery parcel package courier arrived late tracking shipped",
     "spam": "buy now click here winner free offer unsubscribe casino",
-    "high": "urgent urgently asap immediately emergency critical outage down blocked blocking production deadline today "
-    "lost data nobody can work losing money security breach all customers",
+    "high": "urgent urgently asap immediately emergency critical outage down blocked blocking production deadline "
+    "today lost data nobody can work losing money security breach all customers",
     "urgent": "urgent urgently asap immediately emergency critical outage down blocked blocking production deadline",
     "critical": "emergency critical outage down production data loss security breach all customers",
     "low": "no rush no hurry whenever minor small curious wondering just asking suggestion cosmetic typo feedback "

@@ -17,10 +17,64 @@ WORDS = 0.25
 LONELY = 0.12
 """A label like "other" stands in where no real label scores above this."""
 _WORD = re.compile(r"[a-z][a-z']{2,}")
-_STOP = frozenset(
-    "the and for with that this from are was not you your has have had can cannot but all any our its out who how what "
-    "when where which will would could should about into than then them they there their been being does did just "
-    "anything everything something please label text ticket one use".split()
+_STOP = frozenset(  # noqa: SIM905: a list of words is read more easily as words
+    [
+        "the",
+        "and",
+        "for",
+        "with",
+        "that",
+        "this",
+        "from",
+        "are",
+        "was",
+        "not",
+        "you",
+        "your",
+        "has",
+        "have",
+        "had",
+        "can",
+        "cannot",
+        "but",
+        "all",
+        "any",
+        "our",
+        "its",
+        "out",
+        "who",
+        "how",
+        "what",
+        "when",
+        "where",
+        "which",
+        "will",
+        "would",
+        "could",
+        "should",
+        "about",
+        "into",
+        "than",
+        "then",
+        "them",
+        "they",
+        "there",
+        "their",
+        "been",
+        "being",
+        "does",
+        "did",
+        "just",
+        "anything",
+        "everything",
+        "something",
+        "please",
+        "label",
+        "text",
+        "ticket",
+        "one",
+        "use",
+    ]
 )
 
 

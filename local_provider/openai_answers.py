@@ -2,12 +2,12 @@
 
 import base64
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from local_provider.answers import DIMENSIONS, LOCAL_PREFIX, Answerer
 from local_provider.asks import Ask, ask_of, token_limit
+from local_provider.ids import new_id
 from local_provider.moderation import moderate
 from local_provider.replies import Reply, RequestRefused
 from local_provider.schema_rules import check_openai
@@ -68,13 +68,13 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     samples = body.get("n") or 1
     output_tokens = max(1, tokens_of(len(text))) * samples
-    choice = {
+    choice: dict[str, Any] = {
         "logprobs": None,
         "finish_reason": "length" if was_cut else "stop",
         "message": {"role": "assistant", "content": text, "refusal": None, "annotations": []},
     }
     response = {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": new_id("chatcmpl-"),
         "object": "chat.completion",
         "created": int(time.time()),
         "model": LOCAL_PREFIX + model,
@@ -112,14 +112,14 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     output_tokens = max(1, tokens_of(len(text)))
     status = "incomplete" if was_cut else "completed"
     message = {
-        "id": f"msg_{uuid.uuid4().hex}",
+        "id": new_id("msg_"),
         "type": "message",
         "status": status,
         "role": "assistant",
         "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}],
     }
     response = {
-        "id": f"resp_{uuid.uuid4().hex}",
+        "id": new_id("resp_"),
         "object": "response",
         "created_at": int(time.time()),
         "status": status,
@@ -213,7 +213,7 @@ def _texts(given: Any) -> list[str]:
     return texts
 
 
-def _moderations(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+def _moderations(body: dict[str, Any], model: str, _: Answerer) -> Reply:
     given = _required(body, "input")
     items = given if isinstance(given, list) else [given]
     if items and all(isinstance(item, dict) for item in items):
@@ -221,7 +221,7 @@ def _moderations(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     if not all(isinstance(item, str) for item in items):
         raise RequestRefused("Invalid type for 'input'.", param="input")
     response = {
-        "id": f"modr-{uuid.uuid4().hex}",
+        "id": new_id("modr-"),
         "model": LOCAL_PREFIX + model,
         "results": [moderate(text) for text in items],
     }

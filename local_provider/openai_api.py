@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import time
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from starlette.routing import Route
 
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
 from local_provider.faults import Occasion, Point
+from local_provider.ids import new_id
 from local_provider.openai_answers import respond
 from local_provider.replies import digest_of
 from local_provider.state import State, state_of
@@ -43,7 +43,7 @@ async def create_file(request: Request) -> Response:
             raise ApiError(413, f"The file is larger than {state.settings.openai_max_upload_bytes} bytes.")
         now = int(time.time())
         file = StoredFile(
-            id=f"file-{uuid.uuid4().hex[:24]}", filename=upload.filename or "upload", bytes=upload.size or 0,
+            id=new_id("file-"), filename=upload.filename or "upload", bytes=upload.size or 0,
             purpose=purpose, created_at=now, expires_at=_expires_at(form, purpose, now),
         )  # fmt: skip
         await asyncio.to_thread(_keep, upload, state.store.file_path(file.id))
@@ -135,7 +135,7 @@ async def create_batch(request: Request) -> Response:
     )
     await strike(state.faults, Point.CREATE, occasion)
     batch = Batch(
-        id=f"batch_{uuid.uuid4().hex}", provider=OPENAI, endpoint=endpoint, model=first.get("model"),
+        id=new_id("batch_"), provider=OPENAI, endpoint=endpoint, model=first.get("model"),
         input_path=str(path), created_at=time.time(), latency=state.settings.latency_seconds,
         results_order=state.settings.results_order, input_file_id=file_id, metadata=metadata,
         output_expires_seconds=_expiry_seconds(expiry.get("seconds"), expiry.get("anchor"), "output_expires_after")

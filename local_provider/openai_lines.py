@@ -1,13 +1,13 @@
 """The lines of OpenAI's batch output and error files, and how those files are published when a batch ends."""
 
 import time
-import uuid
 from typing import Any
 
 import orjson
 
 from local_provider.answers import Answerer
 from local_provider.batches import Batch, Outcome
+from local_provider.ids import new_id
 from local_provider.openai_answers import error_body, respond
 from local_provider.replies import LineResult, digest_of
 from local_provider.store import Store, StoredFile
@@ -60,7 +60,7 @@ class OpenAILines:
                 continue
             kind = "error" if errors else "output"
             file = StoredFile(
-                id=f"file-{uuid.uuid4().hex[:24]}", filename=f"{batch.id}_{kind}.jsonl", bytes=size,
+                id=new_id("file-"), filename=f"{batch.id}_{kind}.jsonl", bytes=size,
                 purpose="batch_output", created_at=now, expires_at=expires_at,
             )  # fmt: skip
             store.results_path(batch, errors=errors).rename(store.file_path(file.id))
@@ -72,9 +72,9 @@ class OpenAILines:
 
 
 def _response(status: int, body: dict[str, Any]) -> dict[str, Any]:
-    return {"status_code": status, "request_id": f"req_{uuid.uuid4().hex}", "body": body}
+    return {"status_code": status, "request_id": new_id("req_"), "body": body}
 
 
 def _line(custom_id: str, *, response: dict[str, Any] | None = None, error: dict[str, str] | None = None) -> bytes:
-    line = {"id": f"batch_req_{uuid.uuid4().hex}", "custom_id": custom_id, "response": response, "error": error}
+    line = {"id": new_id("batch_req_"), "custom_id": custom_id, "response": response, "error": error}
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)

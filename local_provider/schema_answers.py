@@ -28,25 +28,25 @@ FORMATS = {
 class Writer(Protocol):
     """Says something about one request."""
 
-    def choice(self, field: Field, options: Sequence[Any]) -> Any:
+    def choice(self, field: Field, options: Sequence[Any], /) -> Any:
         """The option that fits best."""
 
-    def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
+    def choices(self, field: Field, options: Sequence[Any], /) -> list[Any]:
         """The options that fit, best first; at least one."""
 
-    def text(self, field: Field) -> str:
+    def text(self, field: Field, /) -> str:
         """Something short."""
 
-    def texts(self, field: Field, count: int) -> list[str]:
+    def texts(self, field: Field, count: int, /) -> list[str]:
         """At most `count` short things, all different."""
 
-    def find(self, pattern: str) -> str | None:
+    def find(self, pattern: str, /) -> str | None:
         """The first place in what the user said that matches."""
 
-    def fraction(self, field: Field) -> float:
+    def fraction(self, field: Field, /) -> float:
         """A grade from 0 to 1."""
 
-    def truth(self, field: Field) -> bool:
+    def truth(self, field: Field, /) -> bool:
         """Yes or no."""
 
 
@@ -84,16 +84,15 @@ class _Filler:
             case _:
                 return self._string(node, path)
 
-    def _resolved(self, node: Any) -> dict[str, Any]:
+    def _resolved(self, given: Any) -> dict[str, Any]:
         """The node with references followed and allOf merged; what stands beside a reference wins."""
-        if not isinstance(node, dict):
-            return {}
+        node: dict[str, Any] = given if isinstance(given, dict) else {}
         hops = 0
         while "$ref" in node and hops < MAX_DEPTH:
             rest = {key: value for key, value in node.items() if key != "$ref"}
             node = {**self._target(node["$ref"]), **rest}
             hops += 1
-        for part in node.get("allOf") or ():
+        for part in node.get("allOf", ()):
             node = {**self._resolved(part), **{key: value for key, value in node.items() if key != "allOf"}}
         return node
 
@@ -117,8 +116,9 @@ class _Filler:
 
     def _array(self, node: dict[str, Any], path: tuple[str, ...], depth: int) -> list[Any]:
         fixed = [
-            self.value(part, (*path, str(number)), depth + 1) for number, part in enumerate(node.get("prefixItems") or ())
-        ]  # fmt: skip
+            self.value(part, (*path, str(number)), depth + 1)
+            for number, part in enumerate(node.get("prefixItems") or ())
+        ]
         items = node.get("items")
         least = int(_bound(node, "minItems") or 0)
         most = _bound(node, "maxItems")
@@ -146,9 +146,9 @@ class _Filler:
             pattern, otherwise = FORMATS[node["format"]]
             return self._writer.find(pattern) or otherwise
         text = _fitted(self._writer.text(Field(path, node)), node)
-        pattern = _bound_text(node, "pattern")
-        if pattern and not _matches(pattern, text):
-            return self._writer.find(pattern.removeprefix("^").removesuffix("$")) or text
+        wanted = _bound_text(node, "pattern")
+        if wanted and not _matches(wanted, text):
+            return self._writer.find(wanted.removeprefix("^").removesuffix("$")) or text
         return text
 
 

@@ -13,7 +13,7 @@ from local_provider.openai_lines import OpenAILines
 from local_provider.settings import Settings
 from local_provider.store import Store
 from local_provider.tally import Tally
-from local_provider.worker import Worker
+from local_provider.worker import BatchFormat, Worker
 
 
 @dataclass(slots=True)
@@ -32,7 +32,10 @@ class State:
         """A server's parts over a data folder; the worker is not started yet."""
         store = Store(folder)
         tally, answerer = Tally(store), Answerer(settings)
-        formats = {ProviderName.OPENAI: OpenAILines(), ProviderName.ANTHROPIC: AnthropicLines()}
+        formats: dict[ProviderName, BatchFormat] = {
+            ProviderName.OPENAI: OpenAILines(),
+            ProviderName.ANTHROPIC: AnthropicLines(),
+        }
         return cls(settings, faults, store, tally, answerer, Worker(store, tally, settings, answerer, formats))
 
     def close(self) -> None:

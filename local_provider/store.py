@@ -6,13 +6,13 @@ by the machine: the server promises to remember what it was told while it lives,
 
 import sqlite3
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from local_provider.batches import Batch, ProviderName
+from local_provider.ids import new_id
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS files (
@@ -48,7 +48,7 @@ class StoredFile:
 
 
 class Store:
-    """All that the server remembers."""
+    """All that the server remembers. Queries are put together from constants; what callers give is always bound."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class Store:
         """Forget everything. The bytes of files go too."""
         with self.transaction() as db:
             for table in TABLES:
-                db.execute(f"DELETE FROM {table}")  # noqa: S608: the names are the constants above
+                db.execute(f"DELETE FROM {table}")  # noqa: S608
         for name in ("files", "inputs", "results", "incoming"):
             for path in (self.folder / name).iterdir():
                 path.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Store:
 
     def incoming_path(self) -> Path:
         """Where bytes that are still arriving are written."""
-        return self.folder / "incoming" / uuid.uuid4().hex
+        return self.folder / "incoming" / new_id("")
 
     def results_path(self, batch: Batch, *, errors: bool = False) -> Path:
         return self.folder / "results" / f"{batch.id}_{'error' if errors else 'output'}.jsonl"
@@ -124,10 +124,10 @@ class Store:
         sign, direction = ("<", "DESC") if newest_first else (">", "ASC")
         where, values = ["(? IS NULL OR purpose = ?)"], [purpose, purpose]
         if after is not None:
-            where.append(f"seq {sign} (SELECT seq FROM files WHERE id = ?)")
+            where.append(f"seq {sign} (SELECT seq FROM files WHERE id = ?)")  # noqa: S608
             values.append(after)
         query = (
-            "SELECT id, filename, bytes, purpose, created_at, expires_at FROM files "  # noqa: S608: constants only
+            "SELECT id, filename, bytes, purpose, created_at, expires_at FROM files "  # noqa: S608
             f"WHERE {' AND '.join(where)} ORDER BY seq {direction} LIMIT ?"
         )
         with self.lock:
@@ -170,11 +170,12 @@ class Store:
         limit: int = -1,
     ) -> list[Batch]:  # fmt: skip
         """Newest first. With `newer_than`, the `limit` batches nearest to it. An unknown id gives none."""
-        where, values = ["(? IS NULL OR provider = ?)"], [provider, provider]
+        where = ["(? IS NULL OR provider = ?)"]
+        values: list[str | None] = [provider, provider]
         for sign, batch_id in (("<", older_than), (">", newer_than)):
             if batch_id is not None:
-                where.append(f"seq {sign} (SELECT seq FROM batches WHERE id = ?)")
-                values.append(batch_id)  # type: ignore[arg-type]
+                where.append(f"seq {sign} (SELECT seq FROM batches WHERE id = ?)")  # noqa: S608
+                values.append(batch_id)
         direction = "ASC" if newer_than is not None else "DESC"
         query = f"SELECT record FROM batches WHERE {' AND '.join(where)} ORDER BY seq {direction} LIMIT ?"  # noqa: S608
         with self.lock:

@@ -3,9 +3,8 @@
 import asyncio
 import socket
 import struct
-import uuid
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -15,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from local_provider import anthropic_answers, openai_answers
 from local_provider.batches import ProviderName
+from local_provider.ids import new_id
 
 ANTHROPIC_KINDS = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
@@ -35,7 +35,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
-class ConnectionCut(Exception):
+class ConnectionCut(Exception):  # noqa: N818
     """The connection is to be reset without an answer."""
 
 
@@ -51,7 +51,7 @@ class JSON(Response):
 class CuttableProtocol(HttpToolsProtocol):
     """HTTP whose connections can be reset from inside the application, found by the client's address."""
 
-    open_connections: dict[tuple[str, int], "CuttableProtocol"] = {}  # noqa: RUF012: uvicorn makes the instances
+    open_connections: ClassVar[dict[tuple[str, int], "CuttableProtocol"]] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -109,7 +109,8 @@ async def api_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         message = f"Invalid URL ({request.method} {request.url.path})" if error.status_code == 404 else error.detail
         error = ApiError(error.status_code, message)
-    assert isinstance(error, ApiError)
+    if not isinstance(error, ApiError):
+        raise error
     return JSON(error_body(request, error), status_code=error.status, headers={**_ids(), **error.headers})
 
 
@@ -122,13 +123,13 @@ async def internal_error(request: Request, error: Exception) -> Response:
 def error_body(request: Request, error: ApiError) -> dict[str, Any]:
     if provider_of(request) is ProviderName.ANTHROPIC:
         kind = ANTHROPIC_KINDS.get(error.status, "api_error")
-        return anthropic_answers.error_body(kind, error.message, f"req_{uuid.uuid4().hex[:24]}")
+        return anthropic_answers.error_body(kind, error.message, new_id("req_"))
     kind = "server_error" if error.status >= 500 else OPENAI_KINDS.get(error.status, "invalid_request_error")
     code = error.code or ("invalid_api_key" if error.status == 401 else None)
     return openai_answers.error_body(error.message, error.param, code, kind)
 
 
-async def cut_connection(request: Request, error: Exception) -> Response:
+async def cut_connection(request: Request, _: Exception) -> Response:
     """Reset the connection: the client sees it break, and no answer."""
     client = request.client
     protocol = CuttableProtocol.open_connections.get((client.host, client.port)) if client else None
@@ -140,5 +141,5 @@ async def cut_connection(request: Request, error: Exception) -> Response:
 
 
 def _ids() -> dict[str, str]:
-    value = f"req_{uuid.uuid4().hex[:24]}"
+    value = new_id("req_")
     return {"request-id": value, "x-request-id": value}

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 class BatchFormat(Protocol):
     """What is different at each provider about reading and answering a batch."""
 
-    def answer(self, raw: bytes, batch: Batch, answerer: Answerer) -> LineResult:
+    def answer(self, raw: bytes, batch: Batch, answerer: Answerer, /) -> LineResult:
         """Answer one line."""
 
     def broken(self, raw: bytes, code: str) -> LineResult:
