@@ -70,7 +70,7 @@ class AnthropicProvider(Provider):
             base_url=base_url,
             max_retries=read_retries,
             http_client=anthropic.DefaultHttpxClient(
-                follow_redirects=False, timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
+                follow_redirects=False, verify=http.tls(), timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
             ),
         )
         self._account = http.Account("Anthropic", self.realm, KEY_VARIABLE, key, anthropic.AnthropicError)

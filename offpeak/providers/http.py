@@ -6,11 +6,13 @@ Clients follow no redirects: a redirected create would be sent twice, and a redi
 """
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -67,6 +69,12 @@ def realm(name: str, base_url: str, *, variable: str) -> str:
         )
     shown = f"[{host}]" if ":" in host else host
     return f"{name}:{shown}" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{name}:{shown}:{port}"
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """The certificates that HTTPS is checked with: read once (0.06 CPU seconds), not once for each client."""
+    return httpx2.create_ssl_context()
 
 
 def checked_key(api_key: str | None, *, name: str, variable: str) -> str:

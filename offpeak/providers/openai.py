@@ -91,7 +91,7 @@ class OpenAIProvider(Provider):
             base_url=base_url,
             max_retries=read_retries,
             http_client=openai.DefaultHttpxClient(
-                follow_redirects=False, timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
+                follow_redirects=False, verify=http.tls(), timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
             ),
         )
         self._account = http.Account("OpenAI", self.realm, KEY_VARIABLE, key, openai.OpenAIError)

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -39,13 +38,16 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What the loopback server answers. `cut` ends the connection after that many bytes of the body."""
+    """What the loopback server answers.
+
+    `cut` ends the connection after that many bytes of the body; `silent` answers nothing while the test lasts.
+    """
 
     status: int = 200
     body: Any = b""
     headers: dict[str, str] = field(default_factory=dict)
     reset: bool = False
-    silent_for: float = 0.0
+    silent: bool = False
     cut: int | None = None
     announce_length: bool = True
 
@@ -55,6 +57,7 @@ class Loopback:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self._closing = threading.Event()
         self.answer: Callable[[Seen], Reply] = lambda seen: Reply(404, {"error": {"message": "not scripted"}})
         outer = self
 
@@ -81,8 +84,9 @@ class Loopback:
 
     def give(self, handler: BaseHTTPRequestHandler, reply: Reply) -> None:
         handler.close_connection = True
-        if reply.silent_for:
-            time.sleep(reply.silent_for)
+        if reply.silent:
+            self._closing.wait(30)
+            return
         if reply.reset:
             handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             handler.connection.close()
@@ -98,6 +102,7 @@ class Loopback:
         handler.wfile.write(body if reply.cut is None else body[: reply.cut])
 
     def close(self) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
