@@ -42,7 +42,6 @@ def gated(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefin
         required_resource_keys={*op.required_resource_keys, RESULTS_KEY},
         tags=op.tags,
         retry_policy=op.retry_policy,
-        code_version=op.version,
         pool=op.pool,
     )
     with without_beta_warnings():

@@ -36,6 +36,8 @@ def _cell(value: Any) -> str:
         text = f"[{', '.join(f'{number:.3f}' for number in value[:3])}, ...] ({len(value)} numbers)"
     elif isinstance(value, pd.Timestamp):
         text = f"{value:%Y-%m-%d %H:%M:%S}"
+    elif isinstance(value, float):
+        text = f"{value:.8f}".rstrip("0").rstrip(".")  # a cost of micro-dollars is not read in powers of ten
     else:
         text = str(value)
     text = " ".join(text.split())

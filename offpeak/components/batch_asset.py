@@ -32,7 +32,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     key_column: Annotated[str, Field(description="The column that names a row.")]
     prompt: Annotated[
         str,
-        Field(description="What is asked about each row; {column} stands for a value. For ask: embedding, the text."),
+        Field(description="What is asked about each row; $column stands for a value. For ask: embedding, the text."),
     ]
     system: Annotated[str | None, Field(description="The system text, the same for every row.")] = None
     ask: Annotated[Literal["chat", "embedding"], Field(description="Whether to ask a model or to embed the text.")] = (
@@ -63,12 +63,11 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """The one asset. Raises DefinitionError for attributes that cannot work together."""
-        for name in self._columns():
-            if name != name.strip() or not name:
-                raise DefinitionError(
-                    f"{self.key}: prompt names the column {name!r}; write {{column}}, and double the braces that "
-                    "belong to the text itself."
-                )
+        if not string.Template(self.prompt).is_valid():
+            raise DefinitionError(
+                f"{self.key}: prompt cannot be read. Write $column or ${{column}} for a value of the row, and $$ "
+                "for a dollar sign."
+            )
         source = dg.AssetKey.from_user_string(self.source)
         staleness = None if self.tolerates_hours is None else timedelta(hours=self.tolerates_hours)
         decorate = batch_asset(
@@ -91,7 +90,8 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         return dg.Definitions(assets=[decorate(plan)])
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
-        missing = sorted({self.key_column, *self._columns()} - set(map(str, rows.columns)))
+        prompt = string.Template(self.prompt)
+        missing = sorted({self.key_column, *prompt.get_identifiers()} - set(map(str, rows.columns)))
         if missing:
             raise PlanError(
                 f"{self.key}: {self.source} has no column {', '.join(missing)}. Nothing was submitted. Its columns are "
@@ -100,21 +100,12 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         columns = list(map(str, rows.columns))
         for values in rows.itertuples(index=False, name=None):
             row: dict[str, Any] = dict(zip(columns, values, strict=True))
-            key, text = row[self.key_column], self.prompt.format_map(row)
+            key, text = row[self.key_column], prompt.substitute(row)
             key = str(key) if isinstance(key, int) else key
             if self.ask == "embedding":
                 yield Embedding(key=key, text=text)
             else:
                 yield Chat(key=key, system=self.system, prompt=text, max_tokens=self.max_tokens)
-
-    def _columns(self) -> list[str]:
-        try:
-            return [name for _, name, _, _ in string.Formatter().parse(self.prompt) if name is not None]
-        except ValueError as error:
-            raise DefinitionError(
-                f"{self.key}: prompt cannot be read ({error}). Write {{column}} for a value, and double the braces "
-                "that belong to the text itself."
-            ) from error
 
     def _output(self) -> type[BaseModel] | None:
         if self.output_model is not None and self.output_fields is not None:

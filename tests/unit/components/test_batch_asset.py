@@ -1,0 +1,90 @@
+"""The YAML form makes the same asset as the decorator, and says what is wrong with its attributes."""
+
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding
+from offpeak.errors import DefinitionError, PlanError
+
+ATTRIBUTES: dict[str, Any] = {
+    "key": "support/ticket_topics",
+    "model_ref": "openai/gpt-5-mini",
+    "source": "support_tickets",
+    "key_column": "ticket_id",
+    "prompt": "$subject: ${body} for $$5",
+    "system": "Sort it.",
+    "output_fields": {"topic": ["billing", "bug"], "reason": "text", "score": "number"},
+    "waiting": "nobody",
+    "deadline_hours": 12,
+    "valid_for_hours": 37,
+    "group_name": "support",
+}
+TICKETS = pd.DataFrame({"ticket_id": ["T-1"], "subject": ["Help"], "body": ["It crashes."]})
+
+
+def built(**changes: Any) -> BatchAsset:
+    component = BatchAssetComponent.resolve_from_dict({**ATTRIBUTES, **changes})
+    (asset,) = component.build_defs(None).assets or ()  # type: ignore[arg-type]
+    assert isinstance(asset, BatchAsset)
+    return asset
+
+
+def test_a_row_becomes_a_request() -> None:
+    assert built().plan(TICKETS) == [Chat(key="T-1", system="Sort it.", prompt="Help: It crashes. for $5")]
+
+
+def test_a_text_can_be_embedded_instead() -> None:
+    asset = built(ask="embedding", model_ref="openai/text-embedding-3-small", output_fields=None, system=None)
+    assert asset.plan(TICKETS) == [Embedding(key="T-1", text="Help: It crashes. for $5")]
+
+
+def test_the_asset_reads_the_source_and_keeps_its_place_in_the_ui() -> None:
+    (spec,) = built(owners=["team:support"]).specs
+    assert spec.key == dg.AssetKey(["support", "ticket_topics"])
+    assert [dep.asset_key for dep in spec.deps] == [dg.AssetKey("support_tickets")]
+    assert spec.group_name == "support"
+    assert spec.owners == ["team:support"]
+
+
+def test_fields_in_yaml_become_the_output_schema() -> None:
+    output = built().declaration.output
+    assert output is not None
+    assert output.model_json_schema()["properties"]["topic"]["enum"] == ["billing", "bug"]
+    assert output.model_validate({"topic": "bug", "reason": "", "score": 1}).model_dump()["score"] == 1.0
+
+
+def test_a_source_that_is_a_batch_asset_is_tolerated_for_so_many_hours() -> None:
+    (spec,) = built(tolerates_hours=38).specs
+    (dep,) = spec.deps
+    assert dep.metadata["offpeak/tolerance"]["max_staleness_seconds"] == 38 * 3600
+
+
+def test_a_numeric_key_is_written_as_text() -> None:
+    tickets = TICKETS.assign(ticket_id=[7])
+    assert built().plan(tickets)[0].key == "7"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"output_model": "no.such.Model", "output_fields": None}, "cannot be imported"),
+        ({"output_model": "datetime.datetime", "output_fields": None}, "is not a pydantic model"),
+        ({"output_model": "a.B"}, "give output_model or output_fields, not both"),
+        ({"output_fields": {"score": "decimal"}}, "output_fields.score is 'decimal'"),
+        ({"prompt": "for $5"}, "prompt cannot be read. Write $column"),
+        ({"model_ref": "gpt-5-mini"}, "does not name its provider"),
+    ],
+)
+def test_attributes_that_cannot_work_are_refused_naming_the_asset(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(DefinitionError) as refused:
+        built(**changes)
+    assert str(refused.value).startswith("support/ticket_topics: ")
+    assert told in str(refused.value)
+
+
+def test_a_column_that_the_source_lacks_is_named_with_those_it_has() -> None:
+    with pytest.raises(PlanError, match=r"support_tickets has no column title.*ticket_id, subject, body"):
+        built(prompt="$title").plan(TICKETS)
