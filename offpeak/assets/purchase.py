@@ -131,6 +131,7 @@ def _planned(
         code_version=order.code_version,
         deadline_at=clock.now() + order.deadline,
         valid_for=order.valid_for,
+        fields=list(order.output.model_fields) if order.output is not None else None,
     )
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with Plan(ledger, provider, spec, coding, dry=dry) as plan:

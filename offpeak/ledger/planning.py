@@ -45,6 +45,8 @@ class JobSpec:
     """The user's own."""
     deadline_at: datetime
     valid_for: timedelta
+    fields: Sequence[str] | None = None
+    """The fields of a structured output: what a reader without the asset's definition makes columns of."""
 
 
 @dataclass(slots=True)
@@ -279,6 +281,7 @@ class Plan:
                         realm=self._provider.realm,
                         code_version=self._spec.code_version,
                         components=self._components(),
+                        fields=self._fields(),
                         valid_for=self._spec.valid_for // timedelta(microseconds=1),
                     )
                 )
@@ -326,6 +329,10 @@ class Plan:
                 self._take_back(JobState.ABANDONED, str(error) if error is not None else "not committed")
         finally:
             self._staging.close()
+
+    def _fields(self) -> str | None:
+        fields = self._spec.fields
+        return None if fields is None else orjson.dumps(list(fields)).decode()
 
     def _components(self) -> str:
         return orjson.dumps(self._coding.components(), option=orjson.OPT_SORT_KEYS).decode()

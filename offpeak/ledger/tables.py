@@ -44,6 +44,7 @@ target = sa.Table(
     sa.Column("realm", sa.Text),
     sa.Column("code_version", sa.Text, comment="the user's own"),
     sa.Column("components", sa.Text, comment="JSON: digests that the surge guard compares"),
+    sa.Column("fields", sa.Text, comment="JSON: names of the output's fields; NULL where it has none"),
     sa.UniqueConstraint("asset", "partition_key"),
 )
 

@@ -189,6 +189,9 @@ def upgrade() -> None:
         sa.Column("realm", sa.Text(), nullable=True),
         sa.Column("code_version", sa.Text(), nullable=True, comment="the user's own"),
         sa.Column("components", sa.Text(), nullable=True, comment="JSON: digests that the surge guard compares"),
+        sa.Column(
+            "fields", sa.Text(), nullable=True, comment="JSON: names of the output's fields; NULL where it has none"
+        ),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("asset", "partition_key"),
     )
