@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import orjson
 import uvicorn
@@ -28,7 +29,11 @@ GRACE_SECONDS = 1
 
 
 class Server(uvicorn.Server):
-    """Ends with exit code 0 on a signal, instead of raising the signal again after an orderly stop."""
+    """Ends quietly and with exit code 0 on a signal, instead of raising the signal again after an orderly stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        logging.disable(logging.CRITICAL)  # what is cut off now is cut off on purpose
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -2,79 +2,29 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from local_provider.embedder import Embedder, Vectors
 from local_provider.fields import Field
-from local_provider.label_words import COMMON, FALLBACKS, MIDDLES
+from local_provider.label_words import COMMON, FALLBACKS, MIDDLES, Known
 
 WHOLE, BEST = 0.5, 0.5
-"""How much the text as a whole counts, and the one sentence that is nearest to the label."""
-WORDS = 0.25
-"""How much one shared word counts beside a likeness between -1 and 1, falling off with each further one."""
-LONELY = 0.12
+"""How much the text as a whole counts, and the one sentence that is nearest to a phrase of the label."""
+WORDS, CUES = 0.08, 0.18
+"""How much one shared word, or one telling word, counts beside a likeness between -1 and 1; more add less and less."""
+LONELY = 0.2
 """A label like "other" stands in where no real label scores above this."""
 _WORD = re.compile(r"[a-z][a-z']{2,}")
-_STOP = frozenset(  # noqa: SIM905: a list of words is read more easily as words
-    [
-        "the",
-        "and",
-        "for",
-        "with",
-        "that",
-        "this",
-        "from",
-        "are",
-        "was",
-        "not",
-        "you",
-        "your",
-        "has",
-        "have",
-        "had",
-        "can",
-        "cannot",
-        "but",
-        "all",
-        "any",
-        "our",
-        "its",
-        "out",
-        "who",
-        "how",
-        "what",
-        "when",
-        "where",
-        "which",
-        "will",
-        "would",
-        "could",
-        "should",
-        "about",
-        "into",
-        "than",
-        "then",
-        "them",
-        "they",
-        "there",
-        "their",
-        "been",
-        "being",
-        "does",
-        "did",
-        "just",
-        "anything",
-        "everything",
-        "something",
-        "please",
-        "label",
-        "text",
-        "ticket",
-        "one",
-        "use",
-    ]
+_STOP = frozenset(
+    re.findall(
+        r"\w+",
+        """the and for with that this from are was not you your has have had can cannot but all any our its out who how
+        what when where which will would could should about into than then them they there their been being does did
+        just anything everything something somebody please label text ticket one use belongs other""",
+    )
 )
 
 
@@ -82,19 +32,19 @@ def score_labels(
     sentences: Sequence[str], vectors: Vectors, labels: tuple[str, ...], field: Field, system: str, embedder: Embedder
 ) -> Vectors:
     """A score a label, the best one highest."""
-    about = str(field.schema.get("description") or "")
-    texts = _described(labels, field.name, about, system)
-    label_vectors = embedder.embed_cached(texts)
-    centre = vectors.mean(axis=0)
-    centre = centre / (np.linalg.norm(centre) or 1.0)
-    scores = WHOLE * (label_vectors @ centre) + BEST * (vectors @ label_vectors.T).max(axis=0)
-    said = _stems(" ".join(sentences))
-    overlaps = np.array([len(said & stems) for stems in _label_stems(texts)], dtype=np.float32)
-    scores = np.asarray(scores + WORDS * np.sqrt(overlaps), dtype=np.float32)
+    described = _described(labels, str(field.schema.get("description") or ""), system)
+    text = " ".join(sentences)
+    stems = _stems(text)
+    scores = np.zeros(len(labels), dtype=np.float32)
+    for number, label in enumerate(described):
+        phrases = embedder.embed_cached(label.phrases)
+        likeness = vectors @ phrases.T
+        shared = len(stems & label.stems)
+        cues = len({cue.lower() for cue in label.cues.findall(text)}) if label.cues else 0
+        scores[number] = WHOLE * likeness.mean() + BEST * likeness.max() + WORDS * shared**0.5 + CUES * cues**0.5
     fallback = _fallback(labels)
     if fallback is not None:
-        rest = [i for i in range(len(labels)) if i != fallback]
-        scores[fallback] = LONELY if rest else 1.0
+        scores[fallback] = max(float(scores[fallback]), LONELY)
     return scores
 
 
@@ -109,13 +59,27 @@ def _fallback(labels: tuple[str, ...]) -> int | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A label in as many words as are known of it."""
+
+    phrases: tuple[str, ...]
+    stems: frozenset[str]
+    """Words of the label and of what the prompt says of it, that no other label has too."""
+    cues: re.Pattern[str] | None
+
+
 @lru_cache(maxsize=256)
-def _described(labels: tuple[str, ...], name: str, about: str, system: str) -> tuple[str, ...]:
-    """Each label in as many words as are known of it."""
-    told = {label: _told(label, labels, f"{system}\n{about}") for label in labels}
-    return tuple(
-        " ".join(filter(None, [_plain(label), told[label], COMMON.get(label.lower(), "")])) or name for label in labels
-    )
+def _described(labels: tuple[str, ...], about: str, system: str) -> tuple[_Label, ...]:
+    told = [_told(label, labels, f"{system}\n{about}") for label in labels]
+    stems = [_stems(f"{_plain(label)} {words}") for label, words in zip(labels, told, strict=True)]
+    found = []
+    for number, label in enumerate(labels):
+        known = COMMON.get(label.lower(), Known())
+        phrases = [_plain(label), *re.split(r"\s*[,;:.]\s+", told[number]), *known.phrases]
+        others = frozenset().union(*(stems[:number] + stems[number + 1 :]))
+        found.append(_Label(tuple(filter(None, phrases)), stems[number] - others, known.cues))
+    return tuple(found)
 
 
 def _told(label: str, labels: tuple[str, ...], text: str) -> str:
@@ -145,15 +109,6 @@ def _mentions(sentence: str, label: str) -> bool:
 
 def _plain(label: str) -> str:
     return re.sub(r"[_-]+", " ", label)
-
-
-@lru_cache(maxsize=256)
-def _label_stems(texts: tuple[str, ...]) -> tuple[frozenset[str], ...]:
-    """The words of each label that no other label has too."""
-    stems = [_stems(text) for text in texts]
-    return tuple(
-        frozenset(own - frozenset().union(*(other for other in stems if other is not own))) for own in stems
-    )  # fmt: skip
 
 
 def _stems(text: str) -> frozenset[str]:

@@ -42,4 +42,4 @@ def moderate(text: str) -> dict[str, Any]:
 def _score(hits: int, words: int) -> float:
     if hits == 0:
         return 0.0001
-    return round(1 - math.exp(-hits * max(0.4, min(1.5, 30 / words))), 4) if hits > 1 or words < 60 else 0.45
+    return round(1 - math.exp(-hits * max(0.4, min(1.5, 30 / words))), 4)

@@ -76,6 +76,8 @@ class Worker(threading.Thread):
                 try:
                     moved |= self._advance(batch_id)
                 except Exception:
+                    if self._store.batch(batch_id) is None:
+                        continue  # swept away by a reset while it was being worked on
                     log.exception("Batch %s cannot be moved on; it stays as it is for a second.", batch_id)
                     self._stopping.wait(1)
             self._forget(open_ids)
@@ -107,6 +109,7 @@ class Worker(threading.Thread):
                 ended_at=time.time(),
             )  # fmt: skip
             return
+        self._opened(batch)  # from here on the input file may be deleted
         with self._store.transaction():
             self._tally.count(batch.provider, "requests_accepted", checked.count)
             self._change(
