@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from offpeak.lanes.workload import Waiting, Workload
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
+    from offpeak.results.reader import read
 
 _HOMES = {
     "BatchApi": "offpeak.assets.resources",
@@ -35,6 +36,7 @@ _HOMES = {
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
     "offpeak_resources": "offpeak.assets.resources",
+    "read": "offpeak.results.reader",
     "tolerates": "offpeak.freshness.gate",
     "with_offpeak": "offpeak.assets.definitions",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "Workload",
     "batch_asset",
     "offpeak_resources",
+    "read",
     "tolerates",
     "with_offpeak",
 ]

@@ -73,8 +73,13 @@ class InputState:
     """Partitions that are read and have never landed."""
 
 
-def judge(state: InputState, tolerance: Tolerance, *, consumer: str, now: datetime) -> None:
-    """Return when `consumer` may read; raise StaleInput when the rows are too old, too few, or have never landed."""
+def judge(
+    state: InputState, tolerance: Tolerance, *, consumer: str, now: datetime, declared_as: str = "tolerates({})"
+) -> None:
+    """Return when `consumer` may read; raise StaleInput when the rows are too old, too few, or have never landed.
+
+    `declared_as` is how the consumer spells its tolerance in code, for the remedy.
+    """
     if state.not_landed:
         shown = ", ".join(state.not_landed[:_SHOWN])
         more = f" and {len(state.not_landed) - _SHOWN} more" if len(state.not_landed) > _SHOWN else ""
@@ -94,7 +99,7 @@ def judge(state: InputState, tolerance: Tolerance, *, consumer: str, now: dateti
             f"{consumer} tolerates rows of {state.asset} up to {in_words(tolerance.max_staleness)} old; the oldest "
             f"is as of {state.as_of:%Y-%m-%d %H:%M:%S} UTC, {in_words(age)} old.{promised} Nothing was read. "
             f"Materialise {state.asset} again, or let {consumer} tolerate more: "
-            f"tolerates({_as_code(age, tolerance.max_staleness)})."
+            f"{declared_as.format(_as_code(age, tolerance.max_staleness))}."
         )
     wanted = state.rows + state.missing
     if wanted and state.rows < tolerance.min_coverage * wanted:

@@ -4,6 +4,8 @@ Opening one creates or migrates it. A ledger is never assumed empty because it c
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,8 +18,8 @@ from offpeak.errors import ConfigurationError, LedgerUnreadable
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.custom_ids import ALPHABET
-from offpeak.ledger.database import Database
-from offpeak.ledger.migrations import migrate
+from offpeak.ledger.database import Database, parse_address
+from offpeak.ledger.migrations import migrate, require_current
 
 
 class Ledger:
@@ -81,6 +83,26 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def existing(url: str) -> Iterator[Database]:
+    """The database of a ledger that is there already, to be read: nothing is created or migrated.
+
+    Raises LedgerUnreadable where there is none or one of another version, ConfigurationError for an unusable address.
+    """
+    address = parse_address(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").is_file():
+        raise LedgerUnreadable(
+            f"There is no ledger at {address}. Nothing was read. Materialise a batch asset there first, or name "
+            "another database."
+        )
+    database = Database(url)
+    try:
+        require_current(database)
+        yield database
+    finally:
+        database.close()
 
 
 def _identity(database: Database, clock: Clock) -> str:

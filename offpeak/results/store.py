@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros
 from offpeak.ledger import tables
+from offpeak.ledger.database import Database
 from offpeak.ledger.ledger import Ledger
 from offpeak.providers.base import Kind
 
@@ -59,10 +60,20 @@ class StoreSummary:
 
 
 class ResultStore:
-    """Reads what a ledger holds for its assets. Asset keys are as Dagster prints them: "prefix/name"."""
+    """Reads what a ledger holds for its assets. Asset keys are as Dagster prints them: "prefix/name".
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    The database of a ledger is enough: reading needs no spool files.
+    """
+
+    def __init__(self, ledger: Ledger | Database) -> None:
+        self._database = ledger.database if isinstance(ledger, Ledger) else ledger
+
+    def assets(self) -> list[str]:
+        """The assets that have ever landed a plan, in order."""
+        table = tables.target
+        query = sa.select(table.c.asset).where(table.c.job_id.is_not(None)).distinct().order_by(table.c.asset)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
 
     def summary(self, asset: str, partitions: Sequence[str] | None) -> StoreSummary:
         """How many rows there are and how old they are; `partitions` None means all that were ever planned."""
@@ -73,7 +84,7 @@ class ResultStore:
             (former.c.request_id.is_not(None), tables.wanted.c.previous_as_of),
         )
         found: list[PartitionSummary] = []
-        with self._ledger.database.read() as connection:
+        with self._database.read() as connection:
             for target in self._targets(connection, asset, partitions):
                 row = connection.execute(
                     sa.select(
@@ -125,18 +136,21 @@ class ResultStore:
     ) -> pd.DataFrame:
         """The rows that serve an answer, ordered by partition and key, as a consumer sees them.
 
+        `output` is the asset's output model; with None, its fields are those that the last plan wrote down.
         Columns: key; the output's fields, or text, or embedding (float32 arrays), or a moderation's flagged, categories
         and category_scores; partition_key where the asset is partitioned; as_of, produced_at, effective_until (UTC);
         model; cost_usd (dollars, float; what this answer cost at its lane's price). `limit` stops after about so many.
         """
-        fields = list(output.model_fields) if output is not None else None
+        declared = list(output.model_fields) if output is not None else None
         parts: list[pd.DataFrame] = []
         for kind, rows in self._served_rows(asset, partitions, page=min(limit or _PAGE, _PAGE)):
-            parts.append(_frame(rows, kind, fields))
+            parts.append(_frame(rows, kind, declared or _fields(rows[0].fields)))
             if limit is not None and sum(map(len, parts)) >= limit:
                 break
         if not parts:
-            parts = [_frame([], None, fields)]
+            with self._database.read() as connection:
+                planned = self._targets(connection, asset, partitions)
+            parts = [_frame([], None, declared or _fields(planned[0].fields if planned else None))]
         frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         if "partition_key" in frame.columns and not frame["partition_key"].astype(bool).any():
             frame = frame.drop(columns="partition_key")
@@ -158,6 +172,7 @@ class ResultStore:
             as_of.label("as_of"),
             tables.target.c.valid_for,
             tables.target.c.partition_key,
+            tables.target.c.fields,
             tables.job.c.kind,
         ]
         for rows in self._pages(asset, partitions, chosen, current, former, page):
@@ -176,7 +191,7 @@ class ResultStore:
         page: int = _PAGE,
     ) -> Iterator[Sequence[Row[Any]]]:
         """Rows of each target in key order, page by page; no transaction stays open between two pages."""
-        with self._ledger.database.read() as connection:
+        with self._database.read() as connection:
             targets = self._targets(connection, asset, partitions)
         for target in targets:
             after: str | None = None
@@ -192,7 +207,7 @@ class ResultStore:
                 )
                 if after is not None:
                     query = query.where(tables.wanted.c.key > after)
-                with self._ledger.database.read() as connection:
+                with self._database.read() as connection:
                     rows = connection.execute(query).all()
                 if rows:
                     yield rows
@@ -215,6 +230,10 @@ def _served(current: sa.FromClause, former: sa.FromClause) -> sa.Join:
     return wanted.outerjoin(current, current.c.request_id == wanted.c.request_id).outerjoin(
         former, sa.and_(current.c.request_id.is_(None), former.c.request_id == wanted.c.previous_id)
     )
+
+
+def _fields(stored: str | None) -> list[str] | None:
+    return None if stored is None else list(orjson.loads(stored))
 
 
 def _frame(rows: Sequence[Row[Any]], kind: Kind | None, fields: Sequence[str] | None) -> pd.DataFrame:

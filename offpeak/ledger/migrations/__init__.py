@@ -7,6 +7,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from sqlalchemy.exc import OperationalError
 
 from offpeak.errors import LedgerUnreadable
 from offpeak.ledger.database import Database
@@ -17,12 +18,9 @@ _LOCK = 0x0FF9EA4  # any number: whoever migrates holds it
 
 def migrate(database: Database) -> None:
     """Bring the schema to this program's version. Raises LedgerUnreadable for one from a newer program."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
-    script = ScriptDirectory.from_config(config)
-    with database.read() as connection:
-        current = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-    if current == script.get_current_head():
+    config = _config()
+    current = _version(database)
+    if current == ScriptDirectory.from_config(config).get_current_head():
         return
     with database.write(durable=True) as connection:
         if not database.sqlite:
@@ -36,3 +34,35 @@ def migrate(database: Database) -> None:
                 "unknown to this program: a newer Offpeak wrote it. Nothing was changed. Install that version or a "
                 "later one."
             ) from error
+
+
+def require_current(database: Database) -> None:
+    """Raise LedgerUnreadable unless the schema is this program's; changes nothing, unlike `migrate`."""
+    address = database.url.render_as_string(hide_password=True)
+    try:
+        current = _version(database)
+    except OperationalError as error:
+        raise LedgerUnreadable(f"The ledger at {address} cannot be reached: {error.orig}. Nothing was read.") from None
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if current == head:
+        return
+    if current is None:
+        raise LedgerUnreadable(
+            f"There is no ledger at {address}. Nothing was read. Materialise a batch asset there first, or name "
+            "another database."
+        )
+    raise LedgerUnreadable(
+        f"The ledger at {address} has schema version {current!r}, and this program reads {head!r}. Nothing was read. "
+        "Use the version of Offpeak that writes it; a ledger that is older is brought up by the next materialization."
+    )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    return config
+
+
+def _version(database: Database) -> str | None:
+    with database.read() as connection:
+        return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
