@@ -251,7 +251,7 @@ def test_an_empty_text_has_no_embedding() -> None:
 
 @ALL
 def test_a_request_of_another_kind_is_refused(provider: Provider) -> None:
-    with pytest.raises(InvalidRequest, match="'e1' is a Embedding, among Chat requests"):
+    with pytest.raises(InvalidRequest, match="'e1' is of type Embedding, among Chat requests"):
         encoded(provider, Embedding(key="e1", text="t"))
 
 
