@@ -26,9 +26,9 @@ def materialize_batch(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """The body of every batch asset's op."""
     asset = context.asset_key.to_user_string()
-    if context.run_tags.get(WAIT_TAG, "run") != "run":
+    if context.run.tags.get(WAIT_TAG, "run") != "run":
         raise DefinitionError(
-            f"{asset}: the run tag {WAIT_TAG}={context.run_tags[WAIT_TAG]!r} is not available in this version: a "
+            f"{asset}: the run tag {WAIT_TAG}={context.run.tags[WAIT_TAG]!r} is not available in this version: a "
             "run waits for its batch in place. Nothing was submitted. Launch without the tag, or with the value 'run'."
         )
     clock = SystemClock()
@@ -60,11 +60,11 @@ def materialize_batch(
                 asset,
                 reader,
                 keys,
-                PlanContext(partition_keys=keys, run_tags=context.run_tags, log=context.log),
+                PlanContext(partition_keys=keys, run_tags=context.run.tags, log=context.log),
                 checks,
             ),
             run_id=context.run.run_id,
-            run_tags=context.run_tags,
+            run_tags=context.run.tags,
             elapsed=clock.now() - _created(context, clock),
         )
         receipt = purchase(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)

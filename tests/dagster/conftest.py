@@ -1,0 +1,139 @@
+"""A Dagster instance, a ledger of its own and the offline provider, over HTTP with the real SDKs."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from offpeak import BatchApi, offpeak_resources, with_offpeak
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class OfflineProvider:
+    """The local provider, and what it counted."""
+
+    url: str
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def batches(self) -> int:
+        return len(self.get("/local/batches")["batches"])
+
+    def api(self) -> BatchApi:
+        return BatchApi(
+            openai_api_key="local",
+            openai_base_url=f"{self.url}/v1",
+            anthropic_api_key="local",
+            anthropic_base_url=self.url,
+        )
+
+
+@pytest.fixture(scope="session")
+def _provider_process() -> Iterator[str]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "local_provider", "--port", "0", "--latency", "0.1"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert "listening on " in line, "the local provider did not start"
+        yield line.rpartition(" ")[2].strip()
+        process.terminate()
+
+
+@pytest.fixture
+def provider(_provider_process: str) -> OfflineProvider:
+    """The offline provider, with nothing bought yet."""
+    reset = urllib.request.Request(f"{_provider_process}/local/reset", method="POST")
+    urllib.request.urlopen(reset, timeout=10).close()
+    return OfflineProvider(_provider_process)
+
+
+@pytest.fixture
+def resources(provider: OfflineProvider, tmp_path: Path) -> dict[str, Any]:
+    """Offpeak's resources, with a ledger in the test's own folder."""
+    return offpeak_resources(database_url=f"sqlite:///{tmp_path / 'offpeak.db'}", batch_api=provider.api())
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One materialization of a run."""
+
+    asset: str
+    partition: str | None
+    metadata: dict[str, Any]
+    data_version: str | None
+
+
+class Project:
+    """Definitions through `with_offpeak`, run in this process."""
+
+    def __init__(self, defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+        self.defs = with_offpeak(defs)
+        self.instance = instance
+        self._job = self.defs.resolve_implicit_global_asset_job_def()
+
+    def run(
+        self, *assets: str, partition: str | None = None, partitions: tuple[str, str] | None = None, **tags: str
+    ) -> dg.ExecuteInProcessResult:
+        """Materialise `assets`; an error of a step is raised as it is."""
+        given = {name.replace("__", "/"): value for name, value in tags.items()}
+        if partition is not None:
+            given["dagster/partition"] = partition
+        if partitions is not None:
+            given["dagster/asset_partition_range_start"], given["dagster/asset_partition_range_end"] = partitions
+        return self._job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey.from_user_string(name) for name in assets],
+            tags=given,
+        )
+
+    def landed(self, *assets: str, **arguments: Any) -> dict[tuple[str, str | None], Landed]:
+        """Materialise, and what landed by asset and partition."""
+        result = self.run(*assets, **arguments)
+        return {(each.asset, each.partition): each for each in landed_in(result)}
+
+
+def landed_in(result: dg.ExecuteInProcessResult) -> Sequence[Landed]:
+    return [
+        Landed(
+            asset=event.step_materialization_data.materialization.asset_key.to_user_string(),
+            partition=event.step_materialization_data.materialization.partition,
+            metadata={
+                name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
+            },
+            data_version=(event.step_materialization_data.materialization.tags or {}).get("dagster/data_version"),
+        )
+        for event in result.all_events
+        if event.is_step_materialization
+    ]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def project(resources: dict[str, Any], instance: dg.DagsterInstance) -> Any:
+    """Make a `Project` of assets; resources beside Offpeak's own are merged in."""
+
+    def make(*assets: Any, **definitions: Any) -> Project:
+        merged = {**resources, **definitions.pop("resources", {})}
+        return Project(dg.Definitions(assets=list(assets), resources=merged, **definitions), instance)
+
+    return make
