@@ -69,8 +69,8 @@ def refuse(request: Request, field: str, problem: str, remedy: str) -> NoReturn:
 def refuse_type(request: Request, expected: type) -> NoReturn:
     """Raise InvalidRequest for a request of another kind than its asset's other requests."""
     raise InvalidRequest(
-        f"the request with key {request.key!r} is of type {type(request).__name__}, among {expected.__name__} requests. "
-        "Nothing was submitted. One asset asks one kind of question: split it in two."
+        f"the request with key {request.key!r} is of type {type(request).__name__}, among {expected.__name__} "
+        "requests. Nothing was submitted. One asset asks one kind of question: split it in two."
     )
 
 
