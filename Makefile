@@ -15,11 +15,12 @@ UP += $(if $(filter 1,$(ONCE)),--once)
 
 ifeq ($(OFFPEAK_PROVIDER),local)
   PORTS := PORT=$(PORT) PROVIDER_PORT=$(PROVIDER_PORT)
-  UP += --alongside "$(BIN)/python -m local_provider --port $(PROVIDER_PORT)"
+  export OFFPEAK_LOCAL_URL := http://127.0.0.1:$(PROVIDER_PORT)
+  UP += --alongside "$(BIN)/python -m local_provider --port $(PROVIDER_PORT) --data .offpeak/local_provider"
   UP += --wait-for 127.0.0.1:$(PROVIDER_PORT) --simulated
 else ifeq ($(OFFPEAK_PROVIDER),live)
   PORTS := PORT=$(PORT)
-  UP += --quote
+  UP += --quote --skip-without-key
 else
   $(error OFFPEAK_PROVIDER is "$(OFFPEAK_PROVIDER)": it is either local or live)
 endif
@@ -34,7 +35,8 @@ help: ## List the commands
 
 run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 takes every asset
 	@$(BIN)/python scripts/check_ports.py $(PORTS)
-	@$(BIN)/python -m resources.sample_data load
+	@$(if $(OFFPEAK_SOURCE_URL),,$(BIN)/python -m resources.sample_data load)
+	@$(BIN)/python scripts/write_shell_settings.py
 	@exec $(BIN)/offpeak up $(UP)
 
 test: venv ## Run the tests; ARGS="-k name" for some of them

@@ -101,4 +101,7 @@ def _count(value: int | None) -> str:
 
 
 def _dollars(value: Decimal | None) -> str:
-    return "-" if value is None else f"${value:,.4f}"
+    if value is None:
+        return "-"
+    # A few hundred embeddings cost less than a hundredth of a cent, which is not nothing.
+    return f"${value:,.6f}" if 0 < abs(value) < Decimal("0.01") else f"${value:,.2f}"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dotenv import dotenv_values
+
 from offpeak.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,19 +70,23 @@ def prepare_dagster_home(project: Project) -> Path:
     return home
 
 
+def set_variables_of_env_file(project: Project) -> None:
+    """Set what `.env` in the project's root says, as Dagster's own commands do, where it is not set already."""
+    for name, value in dotenv_values(project.root / ".env").items():
+        if value is not None:
+            os.environ.setdefault(name, value)
+
+
 def load_definitions(project: Project) -> "dg.Definitions":
     """The project's `Definitions`, resolved from its code location target.
 
-    Variables of a `.env` file in the project's root are set first where they are not set already, as Dagster's own
-    commands do. Raises ConfigurationError when the target cannot be imported or holds no definitions; an error that
-    the project's own code raises passes through.
+    The variables of the project's `.env` file are set first. Raises ConfigurationError when the target cannot be
+    imported or holds no definitions; an error that the project's own code raises passes through.
     """
     from dagster._core.errors import DagsterImportError, DagsterInvariantViolationError
-    from dagster._core.secrets.env_file import get_env_var_dict
     from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
 
-    for name, value in get_env_var_dict(str(project.root)).items():
-        os.environ.setdefault(name, value)
+    set_variables_of_env_file(project)
     try:
         targets = loadable_targets_from_python_module(project.target_module, str(project.root))
     except (DagsterImportError, DagsterInvariantViolationError) as error:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -27,12 +28,16 @@ from offpeak.cli.processes import (
     port_is_free,
     stopping_on_signals,
 )
-from offpeak.cli.project import Project, find_project, prepare_dagster_home
-from offpeak.cli.webserver import AssetNode, EventKind, RunEvent, Webserver
+from offpeak.cli.project import Project, find_project, prepare_dagster_home, set_variables_of_env_file
+from offpeak.cli.selection import batch_assets, choose, without_key
+from offpeak.cli.webserver import AssetNode, EventKind, RunEvent, Webserver, WebserverError
 from offpeak.errors import ConfigurationError, JobFailed
 
 START_WITHIN = timedelta(minutes=4)
 """`dagster dev` was ready after 17 s on an idle machine and after 47 s on two busy cores."""
+
+CANCEL_WITHIN = timedelta(seconds=1.5)
+"""Together with the grace that programs get, a shutdown stays within five seconds."""
 
 POLL_EVERY_S = 0.5
 
@@ -58,6 +63,12 @@ def up(
     ] = None,
     simulated: Annotated[bool, typer.Option("--simulated", help="Say that nobody charges the prices shown.")] = False,
     quote: Annotated[bool, typer.Option("--quote", help="Say what the run will cost before it starts.")] = False,
+    skip_without_key: Annotated[
+        bool,
+        typer.Option(
+            "--skip-without-key", help="Leave out assets whose OPENAI_API_KEY or ANTHROPIC_API_KEY is not set."
+        ),
+    ] = False,
     next_steps: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A text to show once everything has landed.")
     ] = None,
@@ -67,6 +78,7 @@ def up(
 ) -> None:
     """Start Dagster, materialise assets in one run, and show what landed."""
     project = find_project()
+    set_variables_of_env_file(project)
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
     _refuse_taken_port(port)
     session = _Session(project, Webserver(port), console)
@@ -75,7 +87,8 @@ def up(
         with stopping_on_signals():
             try:
                 session.start(alongside or [], wait_for or [])
-                assets = session.chosen([name.strip() for name in select.split(",") if name.strip()], every)
+                names = [name.strip() for name in select.split(",") if name.strip()]
+                assets = session.chosen(names, every=every, skip_without_key=skip_without_key)
                 if assets and quote:
                     say_the_cost(project, assets, console)
                 landed = session.materialise(assets)
@@ -100,7 +113,7 @@ def say_the_cost(project: Project, assets: Sequence[AssetNode], console: Console
     A process of its own, because this one never imports the project. Raises ConfigurationError when a plan fails: a
     price that cannot be told is not spent.
     """
-    for asset in assets:
+    for asset in batch_assets(assets):
         console.print(f"\noffpeak plan {asset.name}", markup=False)
         plan = subprocess.run(
             [sys.executable, "-m", "offpeak.cli", "plan", asset.name],
@@ -176,18 +189,22 @@ class _Session:
             self._groups.wait_until(self.webserver.is_ready, within=START_WITHIN, what="The start of Dagster")
         self.console.print(f"Dagster is up at {self.webserver.url} after {time.monotonic() - began:.0f} s")
 
-    def chosen(self, names: Sequence[str], every: bool) -> list[AssetNode]:
-        """The assets to materialise. Raises ConfigurationError for a name that is not an asset of the project."""
-        known = {asset.name: asset for asset in self.webserver.assets() if asset.materializable}
-        if every:
-            return list(known.values())
-        unknown = [name for name in names if name not in known]
-        if unknown:
+    def chosen(self, names: Sequence[str], *, every: bool, skip_without_key: bool) -> list[AssetNode]:
+        """The assets to materialise; what is left out for want of a key is said.
+
+        Raises ConfigurationError for a name that is no asset of the project, and when no asset is left.
+        """
+        wanted = choose(self.webserver.assets(), names, every=every)
+        left_out = without_key(wanted, os.environ) if skip_without_key else {}
+        for name, reason in left_out.items():
+            self.console.print(f"{name}: left out, {reason}", markup=False)
+        kept = [asset for asset in wanted if asset.name not in left_out]
+        if left_out and not batch_assets(kept):
             raise ConfigurationError(
-                f"No asset of this project is called {', '.join(unknown)}, so nothing was materialised. "
-                f"There are: {', '.join(sorted(known))}."
+                f"Nothing can be bought: {'; '.join(f'{name}: {reason}' for name, reason in left_out.items())}. "
+                "Set at least one provider's key."
             )
-        return [known[name] for name in names]
+        return kept
 
     def materialise(self, assets: Sequence[AssetNode]) -> list[Landed]:
         """Materialise the assets in one run, and the newest partition of partitioned ones in one run per partition.
@@ -206,7 +223,13 @@ class _Session:
             tags = {"offpeak/wait": "run", **({"dagster/partition": partition} if partition else {})}
             run_id = self.webserver.launch(group, tags)
             self.console.print(f"Run {run_id[:8]}: {', '.join(asset.name for asset in group)}", markup=False)
-            events += self._follow(run_id)
+            try:
+                events += self._follow(run_id)
+            except Stopped:
+                # A batch that is at the provider stays there: the next run collects it.
+                with suppress(WebserverError):
+                    self.webserver.cancel(run_id, within=CANCEL_WITHIN)
+                raise
         return landed_assets(events)
 
     def _follow(self, run_id: str) -> list[RunEvent]:
@@ -218,7 +241,8 @@ class _Session:
                 state = self.webserver.follow(run_id, cursor)
                 cursor = state.cursor
                 for event in state.events:
-                    line = f"{event.asset or 'run'}: {event.message}"
+                    who = event.asset or "run"
+                    line = f"{who}: {event.message.removeprefix(f'{who}: ')}"
                     self.console.print(f"{time.monotonic() - began:5.0f} s  {line}", markup=False)
                     status.update(line.splitlines()[0])
                 events += state.events

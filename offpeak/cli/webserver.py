@@ -8,7 +8,7 @@ import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,7 +19,8 @@ AssetPath = tuple[str, ...]
 
 Metadata = dict[str, "int | float | str | datetime"]
 
-_TIMEOUT_S = 60.0  # launching a run loads definitions, which took ten seconds on two busy cores
+_PATIENCE = timedelta(minutes=1)
+"""Launching a run loads the definitions, which took ten seconds on two busy cores."""
 
 
 class WebserverError(OffpeakError):
@@ -35,6 +36,8 @@ class AssetNode:
     location: str
     materializable: bool
     kinds: Sequence[str]
+    dependencies: Sequence[str]
+    """Names of the assets it reads or waits for."""
     newest_partition: str | None
     """None for an asset without partitions, or with none yet."""
     partitioned: bool
@@ -139,8 +142,12 @@ class Webserver:
             if not page["hasMore"]:
                 return RunState(status=status, events=events, cursor=cursor)
 
-    def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT_S)
+    def cancel(self, run_id: str, *, within: timedelta) -> None:
+        """Mark a run cancelled and end its process, so that it does not stay "started" when Dagster is gone."""
+        self._ask(_CANCEL, within, runId=run_id)
+
+    def _ask(self, query: str, within: timedelta = _PATIENCE, **variables: Any) -> dict[str, Any]:
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=within.total_seconds())
         try:
             connection.request(
                 "POST",
@@ -169,6 +176,7 @@ def _asset_node(raw: dict[str, Any]) -> AssetNode:
         location=raw["repository"]["location"]["name"],
         materializable=raw["isMaterializable"],
         kinds=tuple(raw["kinds"]),
+        dependencies=tuple("/".join(key["path"]) for key in raw["dependencyKeys"]),
         partitioned=raw["isPartitioned"],
         newest_partition=newest[0],
     )
@@ -179,7 +187,7 @@ def _run_event(raw: dict[str, Any]) -> RunEvent | None:
     match raw["__typename"]:
         case "ExecutionStepStartEvent":
             return RunEvent(kind=EventKind.STEP_STARTED, asset=step, message="started")
-        case "LogMessageEvent":
+        case "LogMessageEvent" if raw["level"] != "DEBUG":
             return RunEvent(kind=EventKind.LOG, asset=step, message=raw["message"])
         case "MaterializationEvent":
             name = "/".join(raw["assetKey"]["path"]) if raw["assetKey"] else step
@@ -238,6 +246,7 @@ query {
     isPartitioned
     isAutoCreatedStub
     kinds
+    dependencyKeys { path }
     newest: partitionKeyConnection(limit: 1, ascending: false) { results }
   }
 }
@@ -260,6 +269,12 @@ query Status($runId: ID!) {
 }
 """
 
+_CANCEL = """
+mutation Cancel($runId: String!) {
+  terminateRun(runId: $runId, terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename }
+}
+"""
+
 _LOGS = f"""
 query Logs($runId: ID!, $after: String) {{
   logsForRun(runId: $runId, afterCursor: $after, limit: 500) {{
@@ -269,7 +284,7 @@ query Logs($runId: ID!, $after: String) {{
       hasMore
       events {{
         __typename
-        ... on MessageEvent {{ message stepKey }}
+        ... on MessageEvent {{ message stepKey level }}
         ... on ExecutionStepFailureEvent {{ error {{ {_ERROR} }} }}
         ... on RunFailureEvent {{ error {{ {_ERROR} }} }}
         ... on MaterializationEvent {{

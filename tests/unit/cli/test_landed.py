@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from io import StringIO
 
 import pytest
 from rich.console import Console
@@ -45,11 +46,17 @@ def test_what_is_not_a_materialization_is_not_in_the_table() -> None:
 
 
 def test_simulated_prices_are_called_so() -> None:
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console = Console(width=120, record=True, file=StringIO())
     console.print(table_of(landed_assets([landing("labels", cost_usd=1.5)]), simulated=True))
     shown = console.export_text()
     assert "at list price, simulated" in shown
-    assert "$1.5000" in shown
+    assert "$1.50 " in shown
+
+
+def test_a_cost_below_a_cent_is_not_shown_as_nothing() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(table_of(landed_assets([landing("embeddings", cost_usd=0.0000123)]), simulated=False))
+    assert "$0.000012" in console.export_text()
 
 
 def test_rows_without_an_answer_are_not_everything_landed() -> None:

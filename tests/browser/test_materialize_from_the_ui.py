@@ -1,0 +1,139 @@
+"""A person opens the Dagster UI, presses Materialize, and sees what was bought.
+
+With OFFPEAK_SCREENSHOT=1 the page is also written to docs/images/ticket-labels.png, for the README.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+SCREENSHOT = ROOT / "docs" / "images" / "ticket-labels.png"
+START_WITHIN_S = 240.0
+LAND_WITHIN_MS = 120_000
+
+# No request leaves the machine: Chromium would look for updates and its maker's hosts otherwise.
+OFFLINE = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}; .ci/run installs it"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def dagster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the Dagster UI over this project and the local provider, with an instance and ledger of its own."""
+    folder = tmp_path_factory.mktemp("up")
+    home = folder / "dagster"
+    home.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", home)
+    port, provider_port = free_port(), free_port()
+    provider = f"{sys.executable} -m local_provider --port {provider_port} --data {folder / 'provider'}"
+    command = ["up", "--port", str(port), "--alongside", provider, "--wait-for", f"127.0.0.1:{provider_port}"]
+    log = folder / "up.log"
+    with log.open("w") as output:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "offpeak.cli", *command],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "DAGSTER_HOME": str(home),
+                "OFFPEAK_DATABASE_URL": f"sqlite:///{folder / 'offpeak.db'}",
+                "OFFPEAK_SOURCE_URL": f"folder:{ROOT / 'sample_data'}",
+                "OFFPEAK_LOCAL_URL": f"http://127.0.0.1:{provider_port}",
+                "OFFPEAK_PROVIDER": "local",
+                "PYTHONUNBUFFERED": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=output,
+            text=True,
+        )
+    assert up.stdout is not None
+    too_slow = threading.Timer(START_WITHIN_S, up.terminate)
+    too_slow.start()
+    try:
+        said = []
+        for line in up.stdout:
+            said.append(line)
+            if "Ctrl-C ends" in line:
+                break
+        else:
+            pytest.fail(f"`offpeak up` ended before Dagster was ready:\n{''.join(said)}{log.read_text()}")
+        too_slow.cancel()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        too_slow.cancel()
+        up.terminate()
+        up.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OFFLINE)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 1440, "height": 1300})
+    yield page
+    page.close()
+
+
+def metadata_value(page: Page, name: str) -> str:
+    """The value beside `name` in the asset's metadata table."""
+    row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
+    return row.get_by_role("cell").last.inner_text().strip()
+
+
+def test_materializing_ticket_labels_shows_what_was_bought_and_for_how_much(page: Page, dagster_url: str) -> None:
+    page.goto(f"{dagster_url}/assets/ticket_labels")
+    expect(page.get_by_text("Never materialized")).to_be_visible(timeout=LAND_WITHIN_MS)
+    page.get_by_role("button", name="Materialize").first.click()
+
+    expect(page.get_by_text("Never materialized")).to_be_hidden(timeout=LAND_WITHIN_MS)
+    expect(page.get_by_text("bought", exact=True)).to_be_visible(timeout=LAND_WITHIN_MS)
+    if os.environ.get("OFFPEAK_SCREENSHOT"):
+        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOT)
+
+    assert metadata_value(page, "rows") == "300"
+    assert metadata_value(page, "bought") == "300"
+    assert metadata_value(page, "failed") == "0"
+    cost, realtime_cost = (float(metadata_value(page, name)) for name in ("cost_usd", "realtime_cost_usd"))
+    assert 0 < cost < realtime_cost
+    assert metadata_value(page, "effective_until") > metadata_value(page, "produced_at")
+
+
+def test_no_dialogue_asks_to_sign_up(page: Page, dagster_url: str) -> None:
+    page.goto(f"{dagster_url}/overview")
+    expect(page.get_by_role("link", name="Catalog")).to_be_visible(timeout=LAND_WITHIN_MS)
+    expect(page.get_by_role("dialog")).to_have_count(0)
