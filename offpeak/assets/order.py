@@ -47,7 +47,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What an order would buy; nothing was sent and nothing was written."""
+    """What an order would buy; nothing was sent and nothing was written. rows = new + joined + reused + dead."""
 
     asset: str
     model: str
@@ -55,13 +55,17 @@ class Quote:
     new: int
     joined: int
     reused: int
+    dead: int
+    """Rows whose request has failed for good: they are not bought again."""
     removed: int
+    """Rows that the plan no longer wants."""
     estimated_input_tokens: int
     estimated_output_tokens: int
     estimated_cost: Decimal
     """Dollars at the batch rate."""
     estimated_realtime_cost: Decimal
     lane: str
+    lane_reason: str
     lands_by: datetime
     surge: str | None
     """Why the plan would be held, or None."""

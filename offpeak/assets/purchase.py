@@ -58,8 +58,8 @@ def quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates
     with _planned(order, ledger, provider, clock, dry=True) as (plan, coding):
         counts = plan.counts
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
-        surge = plan.surge()
-        lane, _ = _lane(order)
+        surge = plan.surge() if not order.approved and plan.approval() is None else None
+        lane, why = _lane(order)
         return Quote(
             asset=order.asset,
             model=order.model,
@@ -67,12 +67,14 @@ def quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates
             new=counts.new,
             joined=counts.joined,
             reused=counts.reused,
+            dead=counts.dead,
             removed=counts.removed,
             estimated_input_tokens=tokens[0],
             estimated_output_tokens=tokens[1],
             estimated_cost=dollars(cost),
             estimated_realtime_cost=dollars(realtime),
             lane=lane,
+            lane_reason=why,
             lands_by=clock.now() + (BATCH_WINDOW if counts.new or counts.joined else timedelta(0)),
             surge=_surge_reason(order, surge, coding, rates, ledger, counts.new, counts.new_bytes) if surge else None,
         )
@@ -91,8 +93,8 @@ def purchase(
 ) -> Receipt:
     """Buy what the order lacks and wait until it has landed.
 
-    Raises PlanError and SurgeHeld (nothing was bought), SubmissionRejected (the provider refused), JobFailed (no row has
-    an answer). ProviderUnavailable and OutcomeUnknown are waited out, however long: the purchase is in the ledger.
+    Raises PlanError and SurgeHeld (nothing was bought), SubmissionRejected (the provider refused), JobFailed (no row
+    has an answer). ProviderUnavailable and OutcomeUnknown are waited out, however long: the purchase is in the ledger.
     """
     with _planned(order, ledger, provider, clock, dry=False) as (plan, coding):
         approval = plan.approval()
@@ -304,8 +306,8 @@ class _Work:
             why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self._job_id)}"
             jobs.close(self._ledger, self._job_id, JobState.FAILED, why=why)
             raise JobFailed(
-                f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self._job_id}` lists the reasons; mend "
-                "the prompt or schema and materialise again."
+                f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self._job_id}` lists the reasons; "
+                "mend the prompt or schema and materialise again."
             )
         state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if summary.missing else JobState.COMPLETED
         jobs.close(

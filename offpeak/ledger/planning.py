@@ -229,6 +229,8 @@ class Plan:
             )
         self._writer.close()
         self._staging.refuse_duplicates(self._spec.asset)
+        if self._dry:
+            self.counts.removed = self._staging.absent(list(self._as_of))
 
     def surge(self) -> Surge | None:
         """What would change for keys that are wanted already, or None. A raised code_version says it is meant."""

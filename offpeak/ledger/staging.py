@@ -186,13 +186,15 @@ class Staging:
                 return self._remove_absent(job_id=job_id, targets=targets)
             after = (last.target_id, last.key)
 
+    def absent(self, targets: Sequence[int]) -> int:
+        """How many wanted rows of `targets` the staged plan does not hold."""
+        with self._reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(_absent(targets))).scalar_one())
+
     def _remove_absent(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
         wanted = tables.wanted
-        here = sa.exists().where(staged.c.target_id == wanted.c.target_id, staged.c.key == wanted.c.key)
         with self._reading() as connection:
-            absent = connection.execute(
-                sa.select(wanted.c.target_id, wanted.c.key).where(wanted.c.target_id.in_(targets), ~here)
-            ).all()
+            absent = connection.execute(sa.select(_absent(targets))).all()
         removed: dict[int, int] = {}
         for part in slices(absent, 400):
             with self._writing() as connection:
@@ -211,6 +213,12 @@ class Staging:
     def _drop(self) -> None:
         with self._reading() as connection:
             connection.exec_driver_sql("DROP TABLE IF EXISTS staged")
+
+
+def _absent(targets: Sequence[int]) -> sa.Subquery:
+    wanted = tables.wanted
+    here = sa.exists().where(staged.c.target_id == wanted.c.target_id, staged.c.key == wanted.c.key)
+    return sa.select(wanted.c.target_id, wanted.c.key).where(wanted.c.target_id.in_(targets), ~here).subquery()
 
 
 def newer_plan(connection: Connection, job_id: int, targets: Sequence[int]) -> bool:
