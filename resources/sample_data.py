@@ -16,9 +16,11 @@ import sqlalchemy as sa
 import typer
 from sqlalchemy.pool import NullPool
 
-from resources.sources import PROJECT, SAMPLE_DATABASE, VARIABLE
-
+PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / "sample_data"
+DATABASE = PROJECT / ".offpeak" / "source.db"
+VARIABLE = "OFFPEAK_SOURCE_URL"
+
 METADATA = sa.MetaData()
 
 
@@ -41,20 +43,20 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 @app.command()
 def load() -> None:
     """Create the sample database unless it is there already."""
-    if not SAMPLE_DATABASE.exists():
-        create(SAMPLE_DATABASE)
+    if not DATABASE.exists():
+        create(DATABASE)
     with _writing() as connection:
         counts = [
             f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
             for table in (TICKETS, DOCUMENTS)
         ]
-    print(f"{SAMPLE_DATABASE}: {', '.join(counts)}")
+    print(f"{DATABASE}: {', '.join(counts)}")
 
 
 @app.command()
 def reset() -> None:
     """Make the sample database anew: every edit is gone."""
-    create(SAMPLE_DATABASE)
+    create(DATABASE)
     load()
 
 
@@ -69,8 +71,8 @@ def edit(
         _refuse(f"There is no table {table!r} in the sample data: edit a ticket or a document")
     if not text.strip():
         _refuse(f"The new body of {row} is blank; nothing was changed")
-    if not SAMPLE_DATABASE.exists():
-        _refuse(f"{SAMPLE_DATABASE} is not there; create it with `python -m resources.sample_data load`")
+    if not DATABASE.exists():
+        _refuse(f"{DATABASE} is not there; create it with `python -m resources.sample_data load`")
     edited = BY_NAME[table]
     (key,) = edited.primary_key
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -99,7 +101,7 @@ def create(path: Path) -> None:
 
 
 def _writing(path: Path | None = None) -> AbstractContextManager[sa.Connection]:
-    return sa.create_engine(f"sqlite:///{path or SAMPLE_DATABASE}", poolclass=NullPool).begin()
+    return sa.create_engine(f"sqlite:///{path or DATABASE}", poolclass=NullPool).begin()
 
 
 def _refuse(message: str) -> NoReturn:

@@ -21,12 +21,9 @@ import dagster as dg
 import pandas as pd
 
 from offpeak.errors import NothingBought
+from resources import sample_data
 from resources.source_database import SourceDatabase
 from resources.source_folder import SourceFolder
-
-PROJECT = Path(__file__).resolve().parents[1]
-SAMPLE_DATABASE = PROJECT / ".offpeak" / "source.db"
-VARIABLE = "OFFPEAK_SOURCE_URL"
 
 
 class SourceTables(dg.ConfigurableIOManager):
@@ -76,11 +73,11 @@ class SourceTables(dg.ConfigurableIOManager):
         return hashlib.sha256(repr(self._source().state(table)).encode()).hexdigest()[:16]
 
     def _source(self) -> SourceDatabase | SourceFolder:
-        url = self.url or os.environ.get(VARIABLE)
+        url = self.url or os.environ.get(sample_data.VARIABLE)
         if not url:
             return SourceDatabase(
-                f"sqlite:///{SAMPLE_DATABASE}", hint="create it with `python -m resources.sample_data load`"
+                f"sqlite:///{sample_data.DATABASE}", hint="create it with `python -m resources.sample_data load`"
             )
         if url.startswith("folder:"):
             return SourceFolder(Path(url.removeprefix("folder:")).expanduser())
-        return SourceDatabase(url, hint=f"correct {VARIABLE}")
+        return SourceDatabase(url, hint=f"correct {sample_data.VARIABLE}")

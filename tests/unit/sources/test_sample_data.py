@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from resources import sample_data, sources
+from resources import sample_data
 from resources.sources import SourceTables
 
 MIX = {"billing": 90, "bug": 90, "how-to": 75, "other": 45}
@@ -23,9 +23,8 @@ def rows(table: str) -> list[dict[str, str]]:
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty place for the sample database, read by `SourceTables` too."""
     path = tmp_path / ".offpeak" / "source.db"
-    monkeypatch.setattr(sample_data, "SAMPLE_DATABASE", path)
-    monkeypatch.setattr(sources, "SAMPLE_DATABASE", path)
-    monkeypatch.delenv(sources.VARIABLE, raising=False)
+    monkeypatch.setattr(sample_data, "DATABASE", path)
+    monkeypatch.delenv(sample_data.VARIABLE, raising=False)
     return path
 
 
@@ -133,9 +132,9 @@ def test_an_edit_before_loading_names_the_command_that_loads(database: Path) -> 
 
 def test_an_edit_says_when_the_assets_read_from_elsewhere(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("load")
-    monkeypatch.setenv(sources.VARIABLE, "folder:elsewhere")
+    monkeypatch.setenv(sample_data.VARIABLE, "folder:elsewhere")
 
-    assert f"{sources.VARIABLE} is set" in run("edit", "ticket", "T-0042", "text")[1]
+    assert f"{sample_data.VARIABLE} is set" in run("edit", "ticket", "T-0042", "text")[1]
 
 
 def test_reading_before_loading_names_the_command_that_loads(database: Path) -> None:
@@ -147,7 +146,7 @@ def test_the_environment_variable_says_where_the_tables_are(
     database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "words.csv").write_text("word\nhello\n", "utf-8")
-    monkeypatch.setenv(sources.VARIABLE, f"folder:{tmp_path}")
+    monkeypatch.setenv(sample_data.VARIABLE, f"folder:{tmp_path}")
 
     assert SourceTables().frame("words").word.tolist() == ["hello"]
 

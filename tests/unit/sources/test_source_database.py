@@ -161,3 +161,27 @@ def _everything_said(error: BaseException) -> str:
 
 def test_pandas_reads_the_stream(source: SourceTables) -> None:
     assert pd.DataFrame(source.rows("tickets")).ticket_id.tolist() == ["T-1", "T-2"]
+
+
+def test_postgres_gives_its_own_types_and_streams_to_the_end(postgres: str) -> None:
+    url = f"{postgres.replace('postgresql:', 'postgresql+psycopg:')}/postgres"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE source_rows (id bigint PRIMARY KEY, seats int, updated_at timestamptz)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO source_rows SELECT i, nullif(i, 2), '2026-01-01 12:00+01' FROM generate_series(1, 5000) i"
+        )
+    source = SourceTables(url=url)
+    before = source.version("source_rows")
+
+    frame = source.frame("source_rows").set_index("id")
+
+    assert sum(row.id for row in source.rows("source_rows")) == 5000 * 5001 // 2
+    assert [frame.seats[1], frame.seats[2]] == [1, None]
+    assert frame.updated_at[1] == pd.Timestamp("2026-01-01 11:00", tz="UTC")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE source_rows SET updated_at = now() WHERE id = 7")
+    assert source.version("source_rows") != before
+    engine.dispose()
