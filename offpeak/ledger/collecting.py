@@ -5,9 +5,8 @@ left out. Lines that are missing are asked for again by downloading again, befor
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import orjson
@@ -17,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from offpeak.clock import to_micros
 from offpeak.errors import CouldNotRead, DownloadIncomplete
 from offpeak.ledger import custom_ids, tables
-from offpeak.ledger.database import ROWS_PER_TRANSACTION
+from offpeak.ledger.database import ROWS_PER_TRANSACTION, slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import publish
 from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
@@ -114,7 +113,7 @@ def apply(
         raise CouldNotRead(f"Submission {chunk.stamp} is said to have landed, but names no result file.")
     for again in range(DOWNLOADS):
         try:
-            applied, seen = _read_lines(ledger, provider, chunk, validate=validate, price=price)
+            applied, lost = _read_lines(ledger, provider, chunk, validate=validate, price=price)
         except DownloadIncomplete:
             if batch is None or again + 1 == DOWNLOADS:
                 raise
@@ -128,45 +127,39 @@ def apply(
             f"None of the {applied.foreign:,} lines of batch {chunk.batch_id} belongs to it. Nothing was stored. The "
             "batch stays landed; look at its result file at the provider."
         )
-    _close(ledger, chunk, applied, seen)
+    _close(ledger, chunk, applied, lost)
     return applied
 
 
 def _read_lines(
     ledger: Ledger, provider: Provider, chunk: Submission, *, validate: Validate | None, price: Price
-) -> tuple[Applied, bytearray]:
-    ids, letters = _members(ledger, chunk)
+) -> tuple[Applied, list[int]]:
+    """Store what the file holds; returns the counts, and the ids of requests that no line answers."""
+    awaited = _awaited(ledger, chunk)
     store = _Store(ledger, chunk, validate, price)
-    path: Path = ledger.spool / (chunk.results or "")
+    applied, add, take = store.applied, store.add, awaited.pop
     prefix = ledger.identity + chunk.token
-    seen = bytearray(chunk.requests)
-    applied = store.applied
-    for line in provider.results(path, kind=chunk.kind):
-        custom_id = line.custom_id
-        ordinal = _ordinal(custom_id, prefix, letters, chunk.requests)
-        if ordinal < 0:
-            applied.foreign += 1
-        elif seen[ordinal]:
+    for line in provider.results(ledger.spool / (chunk.results or ""), kind=chunk.kind):
+        request_id = take(line.custom_id, 0)
+        if request_id:
+            add(request_id, line)
+        elif line.custom_id.startswith(prefix) and len(line.custom_id) == custom_ids.WIDTH:
             applied.repeated += 1
         else:
-            seen[ordinal] = 1
-            store.add(ids[ordinal], line)
+            applied.foreign += 1
     store.flush()
-    applied.missing = seen.count(0)
-    return applied, seen
+    applied.missing = len(awaited)
+    return applied, list(awaited.values())
 
 
-def _ordinal(custom_id: str, prefix: str, letters: str, requests: int) -> int:
-    """The ordinal that a custom_id proves, or -1 when the line is not this chunk's."""
-    if len(custom_id) != custom_ids.WIDTH or not custom_id.startswith(prefix):
-        return -1
-    digits = custom_id[48:54]
-    if not digits.isdecimal():
-        return -1
-    ordinal = int(digits)
-    if ordinal >= requests or custom_id[16:48] != letters[ordinal * 32 : ordinal * 32 + 32]:
-        return -1
-    return ordinal
+def _awaited(ledger: Ledger, chunk: Submission) -> dict[str, int]:
+    """Each custom_id that the chunk was sent with, and its request."""
+    ids, letters = _members(ledger, chunk)
+    prefix, attempt = ledger.identity + chunk.token, f"{chunk.attempt:02d}"
+    return {
+        f"{prefix}{letters[32 * ordinal : 32 * ordinal + 32]}{ordinal:06d}{attempt}": request_id
+        for ordinal, request_id in enumerate(ids)
+    }
 
 
 def _members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", str]:
@@ -292,30 +285,13 @@ FAILURE_COLUMNS = (
 )  # fmt: skip
 
 
-def _close(ledger: Ledger, chunk: Submission, applied: Applied, seen: bytearray) -> None:
+def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[int]) -> None:
     now, who, database = ledger.clock.now(), str(ledger.claimant), ledger.database
-    if applied.missing:
-        ids, _ = _members(ledger, chunk)
-        lost = [
-            (
-                ids[ordinal],
-                chunk.stamp,
-                "missing",
-                "the result file holds no line for it",
-                None,
-                to_micros(now),
-                0,
-                0,
-                0,
-                0,
-            )
-            for ordinal, found in enumerate(seen)
-            if not found
-        ]
-        for start in range(0, len(lost), ROWS_PER_TRANSACTION):
-            with database.write() as connection:
-                part = lost[start : start + ROWS_PER_TRANSACTION]
-                database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, part, ignore_existing=True)
+    for part in slices(lost):
+        reason = ("missing", "the result file holds no line for it", None, to_micros(now), 0, 0, 0, 0)
+        rows = [(request_id, chunk.stamp, *reason) for request_id in part]
+        with database.write() as connection:
+            database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     why = ", ".join(f"{name} {getattr(applied, name):,}" for name in Applied.__slots__ if getattr(applied, name))
     with database.write() as connection:
         # False where another process applied the same lines in the same moment: the rows are the same

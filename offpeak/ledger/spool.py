@@ -4,6 +4,8 @@ Written under a temporary name, fsynced, renamed, and the folder fsynced; only t
 file that the ledger does not know is a leftover of a crash and is never uploaded.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import sys
@@ -27,7 +29,7 @@ class SpoolFile:
     name: str
     size: int
     sha256: str
-    offsets: "array[int]"
+    offsets: array[int]
     """Where each line begins, in bytes."""
 
 
@@ -40,7 +42,7 @@ class SpoolWriter:
         self._spooling = spooling
         self._file = self._temporary.open("wb", buffering=_BUFFER)
         self._hash = hashlib.sha256()
-        self.offsets: "array[int]" = array("Q")
+        self.offsets: array[int] = array("Q")
         self.size = 0
         self._put(spooling.head)
 
@@ -144,16 +146,16 @@ def restamp(source: Path, target: Path, offsets: Sequence[int], *, ledger: str, 
     return SpoolFile(target.name, size, digest.hexdigest(), array("Q", offsets))
 
 
-def read_offsets(stored: bytes) -> "array[int]":
+def read_offsets(stored: bytes) -> array[int]:
     """Offsets as the ledger stores them: u64, little-endian."""
-    offsets: "array[int]" = array("Q")
+    offsets: array[int] = array("Q")
     offsets.frombytes(stored)
     if sys.byteorder == "big":
         offsets.byteswap()
     return offsets
 
 
-def offsets_bytes(offsets: "array[int]") -> bytes:
+def offsets_bytes(offsets: array[int]) -> bytes:
     """Offsets in the form that the ledger stores."""
     if sys.byteorder == "big":
         offsets = array("Q", offsets)

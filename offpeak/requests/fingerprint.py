@@ -63,17 +63,16 @@ class Fingerprinter:
     def of(self, request: Request) -> bytes:
         """The request's fingerprint."""
         common: tuple[Any, ...]
-        if type(request) is Chat:
+        if isinstance(request, Chat):
             common = (
                 request.scope, request.system, request.max_tokens, request.temperature, request.top_p, request.effort,
                 *request.stop,
             )  # fmt: skip
+            turns: list[list[Any]] = [["user", request.prompt, _digests(request.images)]]
             if request.messages:
                 turns = [[turn.role, turn.content, _digests(turn.images)] for turn in request.messages]
-            else:
-                turns = [["user", request.prompt, _digests(request.images)]]
             own = orjson.dumps([turns, request.salt])
-        elif type(request) is Embedding:
+        elif isinstance(request, Embedding):
             common = (request.scope, request.dimensions)
             own = orjson.dumps([request.text, request.salt])
         else:

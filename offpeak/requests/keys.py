@@ -13,7 +13,7 @@ def check_request(request: object, *, asset: str, position: int) -> None:
             f"{asset}: row {position} of the plan is a {type(request).__name__}, not a request. "
             f"Nothing was submitted. Yield {_REQUEST_TYPES}."
         )
-    key = request.key
+    key: object = request.key  # whatever the type says, a missing cell of a frame is a float
     if type(key) is str and key.strip() and len(key) <= MAX_KEY_LENGTH and "\x00" not in key:
         if isinstance(request, Chat) and (request.prompt is None) == (not request.messages):
             raise InvalidRequest(

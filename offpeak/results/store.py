@@ -123,7 +123,7 @@ class ResultStore:
         served = sa.func.coalesce(current.c.request_id, former.c.request_id).label("served")
         digest = hashlib.blake2b(digest_size=16)
         for rows in self._pages(asset, [partition_key], [served], current, former):
-            digest.update("".join(f"{row.key}\x00{row.served}\n" for row in rows if row.served is not None).encode())
+            digest.update(repr([tuple(row) for row in rows if row[1] is not None]).encode())
         return digest.hexdigest()
 
     def frame(
