@@ -161,7 +161,7 @@ class _Session:
 
     def __init__(self, project: Project, webserver: Webserver, console: Console) -> None:
         self.project, self.webserver, self.console = project, webserver, console
-        self._logs = project.root / ".offpeak" / "logs"
+        self._logs = project.dagster_home / "output"
         self._groups = ProcessGroups(self._logs)
 
     def start(self, alongside: Sequence[str], wait_for: Sequence[str]) -> None:

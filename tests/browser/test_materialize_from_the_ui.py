@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def dagster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the Dagster UI over this project and the local provider, with an instance and ledger of its own."""
+    """The Dagster UI over this project and the local provider, with an instance and a ledger of its own."""
     folder = tmp_path_factory.mktemp("up")
     home = folder / "dagster"
     home.mkdir()
