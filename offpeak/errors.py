@@ -8,7 +8,9 @@ mean "buy it".
 Messages say what happened, what it means, and what to do.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
+from difflib import get_close_matches
 
 
 class OffpeakError(Exception):
@@ -59,7 +61,7 @@ class AlreadyBought(OffpeakError):
 
 
 class OutcomeUnknown(AlreadyBought):
-    """A paid call was sent and its answer never arrived. It is reconciled with the provider's list, never resent blind."""
+    """A paid call was sent and its answer never arrived. It is reconciled with the provider's list, not resent blind."""
 
 
 class JobFailed(AlreadyBought):
@@ -68,6 +70,10 @@ class JobFailed(AlreadyBought):
 
 class StaleInput(OffpeakError):
     """A consumer would have read rows older than it tolerates."""
+
+
+class NotFound(OffpeakError):
+    """Nothing goes by the name that was asked for: an asset, a partition, a key, a job."""
 
 
 class CouldNotRead(OffpeakError):
@@ -80,3 +86,15 @@ class LedgerUnreadable(CouldNotRead):
 
 class DownloadIncomplete(CouldNotRead):
     """A result file does not hold every line that was bought; it is downloaded again, never applied in part."""
+
+
+def did_you_mean(name: str, known: Iterable[str], *, nothing: str) -> str:
+    """A remedy for a name that is not known: the nearest ones, else the first few there are, else `nothing`."""
+    names = sorted(set(known))
+    if not names:
+        return nothing
+    suffixed = [each for each in names if each.rpartition("/")[2] == name.rpartition("/")[2]]
+    near = list(dict.fromkeys([*suffixed, *get_close_matches(name, names, n=3, cutoff=0.5)]))[:3]
+    if near:
+        return f"Did you mean {' or '.join(near)}?"
+    return f"There are: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}."

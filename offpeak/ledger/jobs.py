@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
-from offpeak.errors import PlanError
+from offpeak.errors import NotFound, PlanError
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
@@ -99,21 +99,28 @@ def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:
 
 def bill(ledger: Ledger, job_id: int) -> Bill:
     """Sums over the answers and failures of the chunks that are billed to the job."""
+    return bills(ledger, [job_id])[job_id]
+
+
+def bills(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, Bill]:
+    """The bills of several jobs, in one pass over what was bought. A job that has not ended has nothing on it yet."""
     chunk, submission = tables.chunk, tables.submission
-    total = [0, 0, 0, 0, 0]
+    totals = {job_id: [0] * len(Bill.__slots__) for job_id in job_ids}
     with ledger.database.read() as connection:
         for table in (tables.answer, tables.failure):
             cached = table.c.cached_tokens if "cached_tokens" in table.c else sa.literal(0)
             columns = (table.c.input_tokens, table.c.output_tokens, cached, table.c.cost_pico, table.c.realtime_pico)
-            row = connection.execute(
-                sa.select(*(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
+            query = (
+                sa.select(chunk.c.billed_job_id, *(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
                 .select_from(table)
                 .join(submission, submission.c.id == table.c.submission_id)
                 .join(chunk, chunk.c.id == submission.c.chunk_id)
-                .where(chunk.c.billed_job_id == job_id)
-            ).one()
-            total = [have + int(more) for have, more in zip(total, row, strict=True)]
-    return Bill(**dict(zip(Bill.__slots__, total, strict=True)))
+                .where(chunk.c.billed_job_id.in_(job_ids))
+                .group_by(chunk.c.billed_job_id)
+            )
+            for job_id, *sums in connection.execute(query):
+                totals[job_id] = [have + int(more) for have, more in zip(totals[job_id], sums, strict=True)]
+    return {job_id: Bill(**dict(zip(Bill.__slots__, total, strict=True))) for job_id, total in totals.items()}
 
 
 def mean_output_tokens(ledger: Ledger, asset: str) -> float | None:
@@ -132,12 +139,12 @@ def mean_output_tokens(ledger: Ledger, asset: str) -> float | None:
 
 
 def approve(ledger: Ledger, job_id: int, *, who: str) -> JobRow:
-    """Let the next plan like a held job's go through. Raises PlanError when the job is not held."""
+    """Let the next plan like a held job's go through. Raises NotFound for no job, PlanError for one not held."""
     with ledger.database.write() as connection:
         found = transition(connection, job_id, JobState.APPROVED, at=ledger.clock.now(), who=who, why="approved")
     rows = listed(ledger, ids=[job_id])
     if not rows:
-        raise PlanError(f"There is no job {job_id}. Nothing was approved. `offpeak jobs` lists them.")
+        raise NotFound(f"There is no job {job_id}. Nothing was approved. `offpeak jobs` lists them.")
     if not found:
         raise PlanError(f"Job {job_id} of {rows[0].asset} is {rows[0].state.value}, not held. Nothing was approved.")
     return rows[0]

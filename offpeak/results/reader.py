@@ -6,12 +6,11 @@ created, migrated or bought by reading.
 
 from collections.abc import Sequence
 from datetime import timedelta
-from difflib import get_close_matches
 
 import pandas as pd
 
 from offpeak.clock import SystemClock
-from offpeak.errors import StaleInput
+from offpeak.errors import StaleInput, did_you_mean
 from offpeak.freshness.gate import InputState, Tolerance, judge
 from offpeak.ledger.ledger import existing
 from offpeak.ledger.location import default_database_url
@@ -69,6 +68,7 @@ def _refuse_unknown(asset: str, store: ResultStore) -> None:
     known = store.assets()
     if asset in known:
         return
-    near = get_close_matches(asset, known, n=3, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"It holds {', '.join(known) or 'no asset yet'}."
-    raise StaleInput(f"{CONSUMER}: no asset {asset!r} has ever landed in this ledger. Nothing was read. {hint}")
+    raise StaleInput(
+        f"{CONSUMER} reads {asset}, and no asset of that name has ever landed in this ledger. Nothing was read. "
+        f"{did_you_mean(asset, known, nothing='Nothing has landed there at all.')}"
+    )
