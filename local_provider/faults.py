@@ -125,8 +125,8 @@ class Faults:
     def count_create(self, provider: str) -> int:
         """The number of the create that is starting."""
         with self._lock:
-            self._creates[provider] += 1
-            return self._creates[provider]
+            self._creates[str(provider)] += 1
+            return self._creates[str(provider)]
 
     def take(self, point: Point, occasion: Occasion) -> list[Fired]:
         """The faults that strike here; each is used up by that. At most one, but for BATCH, where they add up."""
