@@ -50,7 +50,8 @@ def ticket_labels(support_tickets: pd.DataFrame) -> Iterator[Chat]:
     """Category and urgency of every support ticket."""
     ticket: Any  # a row: pandas has no type for its fields
     for ticket in support_tickets.itertuples():
-        yield Chat(key=ticket.ticket_id, system=TAXONOMY, prompt=f"{ticket.subject}\n\n{ticket.body}", max_tokens=200)
+        text = "\n\n".join(filter(None, (ticket.subject, ticket.body)))  # a chat has no subject
+        yield Chat(key=ticket.ticket_id, system=TAXONOMY, prompt=text, max_tokens=200)
 
 
 @dg.asset(

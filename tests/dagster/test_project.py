@@ -1,0 +1,52 @@
+"""The project's own definitions: they load, and every asset says what it is and who owns it."""
+
+import dagster as dg
+import pytest
+
+from resources.batch_api import batch_api
+
+
+@pytest.fixture(scope="module")
+def defs() -> dg.Definitions:
+    from definitions import defs
+
+    return defs
+
+
+def test_the_definitions_load(defs: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Definitions) -> None:
+    bare = [
+        spec.key.to_user_string()
+        for spec in defs.resolve_all_asset_specs()
+        if not (spec.description and spec.owners and spec.group_name and spec.kinds)
+    ]
+    assert bare == []
+
+
+def test_one_schedule_refreshes_both_families_every_night_in_a_named_time_zone(defs: dg.Definitions) -> None:
+    (schedule,) = [each for each in defs.schedules or () if isinstance(each, dg.ScheduleDefinition)]
+    assert schedule.execution_timezone == "UTC"
+    job = defs.resolve_job_def("nightly_refresh")
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {
+        "ticket_labels",
+        "support_dashboard",
+        "document_embeddings",
+    }
+
+
+def test_the_local_provider_is_only_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFPEAK_PROVIDER", "local")
+    monkeypatch.setenv("OFFPEAK_LOCAL_URL", "http://127.0.0.1:9000/")
+    local = batch_api()
+    assert (local.openai_base_url, local.anthropic_base_url) == ("http://127.0.0.1:9000/v1", "http://127.0.0.1:9000")
+    monkeypatch.setenv("OFFPEAK_PROVIDER", "live")
+    assert (batch_api().openai_base_url, batch_api().anthropic_api_key) == (None, None)
+
+
+def test_a_provider_that_is_neither_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFPEAK_PROVIDER", "remote")
+    with pytest.raises(Exception, match="OFFPEAK_PROVIDER is 'remote': it is either local or live"):
+        batch_api()
