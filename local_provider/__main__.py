@@ -25,7 +25,8 @@ from local_provider.state import State
 from local_provider.wire import CuttableProtocol
 
 HOST = "127.0.0.1"
-GRACE_SECONDS = 1
+GRACE_SECONDS = 0
+"""Whatever is in flight when a signal comes is cut off: a simulated provider has nothing to lose."""
 
 
 class Server(uvicorn.Server):

@@ -20,7 +20,7 @@ from openai.types import Batch
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 15
-LATENCY = 0.2
+LATENCY = 0.05
 SETTINGS = {
     "latency_seconds": LATENCY, "answers": "cheap", "results_order": "shuffled", "realtime_latency_seconds": 0,
     "openai_max_requests": 50_000, "openai_max_bytes": 200 * 1024**2, "openai_max_embedding_inputs": 50_000,
