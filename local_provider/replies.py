@@ -34,7 +34,7 @@ class LineResult:
     reply: Reply | None = None
 
 
-class RequestRefused(Exception):  # noqa: N818
+class RequestRefused(Exception):
     """A request with bad parameters, as its provider would refuse it: status 400 live, an error line in a batch."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None, status: int = 400) -> None:

@@ -35,7 +35,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
-class ConnectionCut(Exception):  # noqa: N818
+class ConnectionCut(Exception):
     """The connection is to be reset without an answer."""
 
 
