@@ -24,7 +24,8 @@ from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import BatchView, Finish, Kind, Outcome, Provider, ResultLine, Usage
 
 DOWNLOADS = 3
-"""How often a result file that lacks lines is downloaded before the missing ones count as failed."""
+"""How often a result file that is torn or lacks lines is downloaded before that is an error, or they count as failed.
+"""
 
 Validate = Callable[[str], str]
 """The text of an answer to the JSON that is stored. Raises ValueError when it is not what was asked for."""
@@ -68,11 +69,18 @@ def validator(output: type[BaseModel] | None) -> Validate | None:
 def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> Submission:
     """Download a terminal batch and write down that its lines are on this disk."""
     name = f"{ledger.identity}-{chunk.token}.results"
-    _download(ledger, provider, batch, name)
+    for again in range(DOWNLOADS):
+        try:
+            _download(ledger, provider, batch, name)
+            break
+        except DownloadIncomplete:
+            if again + 1 == DOWNLOADS:
+                raise
     now = ledger.clock.now()
     ended = to_micros(batch.ended_at or now)
     with ledger.database.write(durable=True) as connection:
-        landed = transition(
+        # False where another process landed it in the same moment: the file has the same content
+        transition(
             connection,
             chunk.stamp,
             SubmissionState.LANDED,
@@ -83,8 +91,6 @@ def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView
             outcome=batch.state.value,
             results=name,
         )
-    if not landed:
-        return chunk  # another process landed it in the same moment; the file has the same content
     return replace(chunk, state=SubmissionState.LANDED, results=name, outcome=batch.state.value)
 
 

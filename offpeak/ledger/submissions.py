@@ -15,7 +15,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Row
 
 from offpeak.clock import from_micros, to_micros
-from offpeak.errors import ConfigurationError, CouldNotRead, OffpeakError, ProviderUnavailable, SubmissionRejected
+from offpeak.errors import (
+    ConfigurationError,
+    CouldNotRead,
+    OffpeakError,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    SubmissionRejected,
+)
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
@@ -27,7 +34,11 @@ SUBMISSION_KEY = "offpeak_submission"
 """Names of the batch metadata (where a provider keeps any) that say whose a batch is."""
 
 LIST_LAG = timedelta(seconds=90)
-"""How long after a create a batch may still be missing from the provider's list; then it counts as absent."""
+"""How long a batch may be missing from the provider's list; then it counts as absent.
+
+Counted from when the outcome became unknown, not from when the create began: a large one takes minutes to send, and may
+have reached the provider a moment ago.
+"""
 
 CLOCK_SKEW = timedelta(minutes=5)
 """By how much the provider's clock may differ from ours when its list is searched."""
@@ -125,7 +136,8 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     path = ledger.spool / chunk.spool
     file_id = None
     try:
-        spool.check(path, sha256=chunk.sha256)
+        if ledger.spooled.get(chunk.spool) != chunk.sha256:
+            spool.check(path, sha256=chunk.sha256)
         file_id = provider.upload(path, name=_file_name(ledger, chunk))
         _enter(ledger, chunk, SubmissionState.CREATING, file_id=file_id, create_at=to_micros(ledger.clock.now()))
         metadata = {LEDGER_KEY: ledger.identity, SUBMISSION_KEY: chunk.token}
@@ -137,6 +149,9 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     except (ProviderUnavailable, ConfigurationError) as error:
         requeue(ledger, chunk, why=str(error))
         _forget_file(provider, file_id)
+        raise
+    except OutcomeUnknown:
+        _claim_again(ledger, chunk, str(ledger.claimant))
         raise
     created(ledger, chunk, batch)
 
@@ -179,15 +194,24 @@ def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
     """The provider would not take the chunk; nothing of it was bought."""
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
-        must(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error)
-        must(connection, chunk.chunk_id, ChunkState.REFUSED, at=now, who=who, why=error)
+        # False where another process met the same refusal in the same moment
+        if transition(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error):
+            must(connection, chunk.chunk_id, ChunkState.REFUSED, at=now, who=who, why=error)
 
 
 def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
-    """The provider never got the chunk: queue it under a new submission, whose token its custom_ids then carry."""
+    """The provider never got the chunk: queue it under a new submission, whose token its custom_ids then carry.
+
+    Raises CouldNotRead when its spool file is lost or torn; the chunk is then REFUSED, and its requests are new again.
+    """
+    old = ledger.spool / chunk.spool
+    try:
+        spool.check(old, sha256=chunk.sha256)
+    except CouldNotRead as error:
+        refuse(ledger, chunk, str(error))
+        raise
     stamp = ledger.next_submission()
     token = custom_ids.submission_token(stamp)
-    old = ledger.spool / chunk.spool
     with ledger.database.read() as connection:
         offsets = connection.execute(
             sa.select(tables.chunk_offsets.c.offsets).where(tables.chunk_offsets.c.chunk_id == chunk.chunk_id)
@@ -217,16 +241,23 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
     old.unlink(missing_ok=True)
 
 
-def take_over(ledger: Ledger, chunk: Submission) -> bool:
-    """Make this process the holder of a claim whose process died; False when another was faster."""
+def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:
+    """Make this process the holder of a claim whose process died; since when it is, or None if another was faster."""
+    if chunk.owner == str(ledger.claimant):
+        return chunk.intended_at
+    return _claim_again(ledger, chunk, chunk.owner)
+
+
+def _claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:
+    """Date the claim that `owner` holds from now, for this process; None when it is not that owner's any more."""
     table, now = tables.submission, ledger.clock.now()
     with ledger.database.write(durable=True) as connection:
         changed = connection.execute(
             table.update()
-            .where(table.c.id == chunk.stamp, table.c.owner == chunk.owner)
+            .where(table.c.id == chunk.stamp, table.c.owner == owner)
             .values(owner=str(ledger.claimant), intended_at=to_micros(now))
         )
-    return changed.rowcount == 1
+    return now if changed.rowcount == 1 else None
 
 
 def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag: timedelta = LIST_LAG) -> bool:
@@ -235,13 +266,15 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
     A batch that is ours is adopted. None, once the list has had `list_lag` to show it: the uploaded file is deleted, as
     a fence, and the chunk queued again. Until then nothing is sent.
     """
-    if not take_over(ledger, chunk):
+    claimed_at = _take_over(ledger, chunk)
+    if claimed_at is None:
         return False
     if chunk.create_at is None:
         for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
             _forget_file(provider, file_id)
         requeue(ledger, chunk, why="its process died before the paid call")
         return True
+    unknown_for = ledger.clock.now() - max(claimed_at, chunk.create_at)
     undecided = False
     known = _known_batches(ledger)
     for batch in provider.batches(since=chunk.create_at - CLOCK_SKEW):
@@ -253,7 +286,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
                 return True
             case None:
                 undecided = True
-    if undecided or ledger.clock.now() - chunk.create_at < list_lag:
+    if undecided or unknown_for < list_lag:
         return False
     _forget_file(provider, chunk.file_id)
     requeue(ledger, chunk, why="the provider's list does not show it")
