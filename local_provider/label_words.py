@@ -28,7 +28,7 @@ _BILLING = _known(
     "a question about an invoice; my card was charged; please refund the payment; the price of the subscription plan; "
     "a receipt for accounting",
     r"invoic|refund|charged?\b|billed|billing|payment|paid\b|paying\b|price|pricing|subscription|receipt|"
-    r"vat\b|credit (?:card|note)|debit|downgrad|upgrade my plan|money|purchase order|discount|renewal",
+    r"vat\b|credit (?:card|note)|debit|downgrad|upgrade my plan|money|payout|fee\b|fees\b|purchase order|discount|renewal",
 )
 _BUG = _known(
     "the application crashes with an error; this worked before and is broken now; the page does not load; "
@@ -37,7 +37,8 @@ _BUG = _known(
     r"(?:does|do|did|is|are)(?: not|n't) (?:work|load|show|open|save)|not working|stopped|stuck|freez|"
     r"froze|wrong|slow|blank|empty|missing|vanish|disappear|gone\b|twice|duplicat|no longer|used to|"
     r"since (?:the|this|yesterday|monday|last)|returns nothing|50\d\b|typo|timeout|time[sd] out|"
-    r"unreadable|hardly|down\b|incorrect|garbled|lost",
+    r"unreadable|hardly|down\b|incorrect|garbled|lost|doesnt|dont|wont|cant|isnt|won't|aren't|instead of|"
+    r"by itself|although|even though|comes? out|shows?\b|displayed|logs me out|overlap|cut off",
 )
 _HOW_TO = _known(
     "how do I set this up; where can I find the setting; is there a way to do this; what are the steps; "
@@ -46,7 +47,8 @@ _HOW_TO = _known(
     r"is (?:there|it) (?:a way|possible|any way)|can (?:i|we|the|one)\b|could you (?:explain|tell|show)|"
     r"what (?:are the steps|happens|is the (?:best|right) way)|which \w+ (?:do|does|should)|steps|"
     r"set(?:ting)? (?:it |this )?up|guide|instructions|tutorial|documentation|not sure how|trying to|"
-    r"do not understand|don't understand|possible to",
+    r"do not understand|don't understand|possible to|any way|where does|is there an?\b|what(?:'s| is|s) the|"
+    r"difference between|(?:i|we)(?:'d| would) like to|(?:i|we) want to|did (?:i|we) miss|\w+\?",
 )
 _FEATURE_WORDS = (
     r"would be (?:great|nice|lovely|good|helpful|useful)|feature|suggestion|idea\b|wish|"

@@ -15,8 +15,9 @@ WHOLE, BEST = 0.5, 0.5
 """How much the text as a whole counts, and the one sentence that is nearest to a phrase of the label."""
 WORDS, CUES = 0.08, 0.18
 """How much one shared word, or one telling word, counts beside a likeness between -1 and 1; more add less and less."""
-LONELY = 0.2
-"""A label like "other" stands in where no real label scores above this."""
+OTHER_FROM, MIDDLE_FROM = 0.08, 0.26
+"""What a label like "other", and the middle of a scale, score at least: they stand in where no other label scores more.
+Few texts fit no label at all; most of what is put on a scale belongs in its middle."""
 _WORD = re.compile(r"[a-z][a-z']{2,}")
 _STOP = frozenset(
     re.findall(
@@ -42,21 +43,21 @@ def score_labels(
         shared = len(stems & label.stems)
         cues = len({cue.lower() for cue in label.cues.findall(text)}) if label.cues else 0
         scores[number] = WHOLE * likeness.mean() + BEST * likeness.max() + WORDS * shared**0.5 + CUES * cues**0.5
-    fallback = _fallback(labels)
-    if fallback is not None:
-        scores[fallback] = max(float(scores[fallback]), LONELY)
+    number, least = _fallback(labels)
+    if number is not None:
+        scores[number] = max(float(scores[number]), least)
     return scores
 
 
-def _fallback(labels: tuple[str, ...]) -> int | None:
-    """The label for everything that the others do not fit: "other", or the middle of a scale."""
+def _fallback(labels: tuple[str, ...]) -> tuple[int | None, float]:
+    """The label for what the others do not fit, "other" or the middle of a scale, and what it scores at least."""
     for number, label in enumerate(labels):
         if label.lower() in FALLBACKS:
-            return number
+            return number, OTHER_FROM
     for number, label in enumerate(labels):
         if len(labels) > 2 and label.lower() in MIDDLES:
-            return number
-    return None
+            return number, MIDDLE_FROM
+    return None, 0.0
 
 
 @dataclass(frozen=True, slots=True)
