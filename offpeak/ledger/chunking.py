@@ -5,7 +5,6 @@ the two leaves a file that the ledger does not know, and nothing else.
 """
 
 import itertools
-from array import array
 from collections.abc import Sequence
 
 import sqlalchemy as sa
@@ -19,6 +18,11 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, offsets_bytes
 from offpeak.ledger.states import OPEN_JOBS, ChunkState, record
 from offpeak.providers.base import Kind, Provider
+
+
+class Taken(PlanError):
+    """Another plan or round queued some of the same requests since they were looked up."""
+
 
 _ENVELOPE = 96
 """Bytes that a line adds around body and custom_id, at most, at any provider."""
@@ -42,30 +46,40 @@ class ChunkWriter:
         self._stamp = 0
         self._prefix = ""
         self._prints: dict[bytes, None] = {}
-        self._ids = array("q")
+        self._existing: dict[int, int] = {}  # ordinal to request id, where there is a row already
+        self._gap = len(provider.spooling.separator)
 
     def holds(self, fingerprint: bytes) -> bool:
         """Whether the chunk being written carries this request already."""
         return fingerprint in self._prints
 
-    def add(self, kind: Kind, fingerprint: bytes, letters: str, body: bytes, *, request_id: int = 0) -> None:
-        """Append a request; all of one writer are of one kind.
+    def add(self, kind: Kind, requests: Sequence[tuple[bytes, bytes, int]]) -> None:
+        """Append requests: fingerprint, body, and the id of its row where it has one already, else 0.
 
-        `letters` is its fingerprint in base32; `request_id` is given when it has a row already.
+        All requests of one writer are of one kind. Raises PlanError as `close` does.
         """
-        limits = self._provider.limits
-        needed = len(body) + custom_ids.WIDTH + _ENVELOPE
-        if self._prints and (len(self._prints) >= limits.max_requests or self._size + needed > limits.max_bytes):
-            self.close()
-        if self._spool is None:
-            self._begin(kind)
-        ordinal = len(self._prints)
-        self._prints[fingerprint] = None
-        self._ids.append(request_id)
-        custom_id = f"{self._prefix}{letters}{ordinal:06d}{self._attempt:02d}"
-        line = self._provider.line(kind=kind, custom_id=custom_id, body=body)
-        self._lines.append(line)
-        self._size += len(line) + len(self._provider.spooling.separator)
+        letters = custom_ids.base32(b"".join(print_ for print_, _, _ in requests)) if requests else ""
+        limits, line_of = self._provider.limits, self._provider.line
+        envelope = custom_ids.WIDTH + _ENVELOPE
+        attempt = f"{self._attempt:02d}"
+        for number, (print_, body, request_id) in enumerate(requests):
+            ordinal = len(self._prints)
+            if (
+                self._spool is None
+                or ordinal >= limits.max_requests
+                or self._size + len(body) + envelope > limits.max_bytes
+            ):
+                self.close()
+                self._begin(kind)
+                ordinal = 0
+            self._prints[print_] = None
+            if request_id:
+                self._existing[ordinal] = request_id
+            custom_id = f"{self._prefix}{letters[32 * number : 32 * number + 32]}{ordinal:06d}{attempt}"
+            line = line_of(kind=kind, custom_id=custom_id, body=body)
+            self._size += len(line) + self._gap
+            self._lines.append(line)
+        self._flush()
 
     def _begin(self, kind: Kind) -> None:
         self._kind = kind
@@ -76,8 +90,7 @@ class ChunkWriter:
         self._spool = SpoolWriter(self._ledger.spool, f"{self._ledger.identity}-{token}.spool", spooling)
         self._size = len(spooling.head) + len(spooling.tail)
 
-    def flush(self) -> None:
-        """Hand the lines so far to the file; bounds memory between two blocks."""
+    def _flush(self) -> None:
         if self._lines and self._spool is not None:
             self._spool.write(self._lines)
             self._lines = []
@@ -85,18 +98,19 @@ class ChunkWriter:
     def close(self) -> None:
         """Commit the chunk being written, if there is one.
 
-        Raises PlanError when another plan queued some of the same requests since they were looked up.
+        Raises Taken when another plan queued some of the same requests since they were looked up.
         """
         if self._spool is None:
             return
-        self.flush()
+        self._flush()
         spool, self._spool = self._spool.finish(), None
+        self._ledger.spooled[spool.name] = spool.sha256
         try:
             self.chunks.append(self._commit(spool))
         except BaseException:
             (self._ledger.spool / spool.name).unlink(missing_ok=True)
             raise
-        self._prints, self._ids = {}, array("q")
+        self._prints, self._existing = {}, {}
 
     def discard(self) -> None:
         """Drop the chunk being written."""
@@ -107,8 +121,8 @@ class ChunkWriter:
     def _commit(self, spool: SpoolFile) -> int:
         ledger, now = self._ledger, self._ledger.clock.now()
         prints = list(self._prints)
-        new = [print_ for print_, request_id in zip(prints, self._ids, strict=True) if not request_id]
-        contiguous = len(new) == len(prints)
+        existing = self._existing
+        new = [print_ for ordinal, print_ in enumerate(prints) if ordinal not in existing] if existing else prints
         with ledger.database.write() as connection:
             first = ledger.next_requests(connection, len(new)) if new else 0
             inserted = connection.execute(
@@ -120,7 +134,7 @@ class ChunkWriter:
                     attempt=self._attempt,
                     requests=len(prints),
                     stamp=self._stamp,
-                    first_request=first if contiguous else None,
+                    first_request=None if existing else first,
                     spool=spool.name,
                     spool_bytes=spool.size,
                     sha256=spool.sha256,
@@ -135,33 +149,32 @@ class ChunkWriter:
                 tables.chunk_offsets.insert().values(chunk_id=chunk_id, offsets=offsets_bytes(spool.offsets))
             )
             self._insert_requests(connection, new, first, chunk_id)
-            if not contiguous:
+            if existing:
                 self._insert_members(connection, first, chunk_id)
         return int(chunk_id)
 
     def _insert_requests(self, connection: Connection, new: Sequence[bytes], first: int, chunk_id: int) -> None:
         # sorted by fingerprint: the unique index then grows page by page instead of at random
-        rows = sorted((print_, first + place, chunk_id) for place, print_ in enumerate(new))
+        rows = sorted(zip(new, range(first, first + len(new)), itertools.repeat(chunk_id), strict=False))
         inserted = self._ledger.database.bulk_insert(
             connection, tables.request, ["fingerprint", "id", "chunk_id"], rows, ignore_existing=True
         )
         if inserted != len(rows):
-            raise PlanError(
-                f"Another plan queued {len(rows) - inserted:,} of the same requests at the same moment. Nothing was "
-                "bought twice, and nothing of this plan was submitted. Materialise again: it will join the other plan."
-            )
+            raise _taken(len(rows) - inserted)
 
     def _insert_members(self, connection: Connection, first: int, chunk_id: int) -> None:
-        fresh = itertools.count(first)
-        members = [request_id or next(fresh) for request_id in self._ids]
-        self._ledger.database.bulk_insert(
-            connection,
-            tables.chunk_member,
-            ["chunk_id", "ordinal", "request_id"],
-            [(chunk_id, ordinal, request_id) for ordinal, request_id in enumerate(members)],
-        )
-        for part in slices([request_id for request_id in self._ids if request_id], 500):
+        fresh, existing = itertools.count(first), self._existing
+        rows = [(chunk_id, ordinal, existing.get(ordinal) or next(fresh)) for ordinal in range(len(self._prints))]
+        self._ledger.database.bulk_insert(connection, tables.chunk_member, ["chunk_id", "ordinal", "request_id"], rows)
+        for part in slices(list(existing.values()), 500):
             connection.execute(tables.request.update().where(tables.request.c.id.in_(part)).values(chunk_id=chunk_id))
+
+
+def _taken(count: int) -> Taken:
+    return Taken(
+        f"Another plan queued {count:,} of the same requests at the same moment. Nothing was bought twice, and nothing of "
+        "this plan was submitted. Materialise again: it will join the other plan."
+    )
 
 
 def discard_chunks(ledger: Ledger, *, job_id: int) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
-from offpeak.errors import NotFound, PlanError
+from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
@@ -185,6 +185,15 @@ def listed(
     for chunk in chunks:
         by_job.setdefault(chunk.job_id, []).append(chunk)
     return [_job_row(row, by_job.get(row.id, [])) for row in rows]
+
+
+def refuse_unknown_asset(ledger: Ledger, asset: str) -> None:
+    """Raise NotFound, with the nearest names, for an asset that never had a job."""
+    with ledger.database.read() as connection:
+        known = list(connection.execute(sa.select(tables.job.c.asset).distinct()).scalars())
+    if asset not in known:
+        hint = did_you_mean(asset, known, nothing="No asset ever had one.")
+        raise NotFound(f"No job of an asset {asset!r} is in this ledger. {hint}")
 
 
 def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:

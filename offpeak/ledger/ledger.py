@@ -32,6 +32,8 @@ class Ledger:
         self.identity = identity
         """8 letters that stand in every custom_id."""
         self.claimant = Claimant.this_process()
+        self.spooled: dict[str, str] = {}
+        """Spool files that this process wrote and made durable, with their digests: it need not read them back."""
 
     @classmethod
     def open(cls, url: str, *, spool_dir: Path | None = None, clock: Clock | None = None) -> Self:

@@ -18,8 +18,8 @@ import orjson
 import sqlalchemy as sa
 
 from offpeak.clock import from_micros, to_micros
-from offpeak.errors import InvalidRequest, PlanError
-from offpeak.ledger import custom_ids, tables
+from offpeak.errors import PlanError
+from offpeak.ledger import tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
@@ -201,24 +201,16 @@ class Plan:
     def _write(self, fresh: Sequence[tuple[Request, bytes]], known: Mapping[bytes, Known]) -> None:
         if not fresh or (kind := self._coding.kind) is None:
             return
-        encode, largest = self._coding.encode, self._provider.limits.max_request_bytes
-        letters = custom_ids.base32(b"".join(print_ for _, print_ in fresh)) if fresh and not self._dry else ""
-        for number, (request, print_) in enumerate(fresh):
-            body = encode(request)
-            if len(body) > largest:
-                raise InvalidRequest(
-                    f"{self._spec.asset}: the request of row {request.key!r} has {len(body):,} bytes; "
-                    f"{self._provider.name} takes at most {largest:,}. Nothing was submitted. Shorten the text, or "
-                    "split it over several rows."
-                )
-            self.counts.new_bytes += len(body)
-            if not self._dry:
-                found = known.get(print_)
-                request_id = found.request_id if found is not None else 0
-                self._writer.add(kind, print_, letters[number * 32 : number * 32 + 32], body, request_id=request_id)
-        if not self._dry:
-            self._writer.flush()
-            self._seen.clear()  # what is written is known to the chunk writer, or to the ledger
+        bodies = list(map(self._coding.encode, (request for request, _ in fresh)))
+        self.counts.new_bytes += sum(map(len, bodies))
+        if self._dry:
+            return
+        rows = [
+            (print_, body, known[print_].request_id if print_ in known else 0)
+            for (_, print_), body in zip(fresh, bodies, strict=True)
+        ]
+        self._writer.add(kind, rows)
+        self._seen.clear()  # what is written is known to the chunk writer, or to the ledger
 
     def seal(self) -> None:
         """All partitions are read. Raises PlanError for an empty plan and for duplicate keys."""

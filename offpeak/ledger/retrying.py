@@ -11,8 +11,8 @@ import orjson
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
-from offpeak.ledger import custom_ids, spool, tables
-from offpeak.ledger.chunking import ChunkWriter
+from offpeak.ledger import spool, tables
+from offpeak.ledger.chunking import ChunkWriter, Taken
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState
@@ -36,7 +36,12 @@ class _Unanswered:
 
 
 def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model: str) -> int:
-    """Queue another round for the job's unanswered requests; returns how many. 0: nothing is left to try."""
+    """Queue another round for the job's unanswered requests; returns how many. 0: nothing is left to try.
+
+    Where another job has queued some of them already, this one waits for that round instead of buying its own.
+    """
+    if joined := _join(ledger, job_id):
+        return joined
     unanswered = _unanswered(ledger, job_id)
     dead = [row for row in unanswered if row.attempt >= MAX_ATTEMPTS or row.reason in HOPELESS]
     _bury(ledger, dead)
@@ -49,30 +54,58 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()
+        except Taken:
+            return _join(ledger, job_id)
         finally:
             writer.discard()
     return len(again)
 
 
+def _join(ledger: Ledger, job_id: int) -> int:
+    """Wait for the chunks that carry again what this job wants; returns how many of its requests are in them."""
+    request, wanted, chunk, job_chunk = tables.request, tables.wanted, tables.chunk, tables.job_chunk
+    query = (
+        sa.select(chunk.c.id, sa.func.count())
+        .select_from(tables.job_target)
+        .join(wanted, wanted.c.target_id == tables.job_target.c.target_id)
+        .join(request, request.c.id == wanted.c.request_id)
+        .join(chunk, chunk.c.id == request.c.chunk_id)
+        .where(
+            tables.job_target.c.job_id == job_id,
+            chunk.c.state.in_([ChunkState.QUEUED.value, ChunkState.OPEN.value]),
+            ~sa.exists().where(job_chunk.c.job_id == job_id, job_chunk.c.chunk_id == chunk.c.id),
+        )
+        .group_by(chunk.c.id)
+    )
+    with ledger.database.write() as connection:
+        found = connection.execute(query).all()
+        rows = [(job_id, chunk_id) for chunk_id, _ in found]
+        ledger.database.bulk_insert(connection, job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True)
+    return sum(requests for _, requests in found)
+
+
 def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
     """What the job's targets want, whose chunk is closed without an answer for it."""
     request, wanted, chunk = tables.request, tables.wanted, tables.chunk
-    failure, submission = tables.failure, tables.submission
+    failure = tables.failure
     latest = (
-        sa.select(failure.c.request_id, sa.func.max(failure.c.submission_id).label("submission_id"))
+        sa.select(
+            failure.c.request_id,
+            sa.func.max(failure.c.submission_id).label("submission_id"),
+            sa.func.count().label("times"),
+        )
         .group_by(failure.c.request_id)
         .subquery()
     )
     query = (
         sa.select(
             request.c.id, request.c.fingerprint, request.c.chunk_id, chunk.c.attempt,
-            failure.c.reason, failure.c.message, submission.c.error,
+            failure.c.reason, failure.c.message, latest.c.times,
         )
         .select_from(tables.job_target)
         .join(wanted, wanted.c.target_id == tables.job_target.c.target_id)
         .join(request, request.c.id == wanted.c.request_id)
         .join(chunk, chunk.c.id == request.c.chunk_id)
-        .outerjoin(submission, submission.c.id == chunk.c.stamp)
         .outerjoin(latest, latest.c.request_id == request.c.id)
         .outerjoin(
             failure,
@@ -92,7 +125,7 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
                 row.id,
                 bytes(row.fingerprint),
                 row.chunk_id,
-                row.attempt,
+                max(row.attempt, row.times or 0),  # a plan after a crash begins a chunk at attempt 1 again
                 row.reason or "missing",
                 row.message,
             )
@@ -119,9 +152,8 @@ def _respool(ledger: Ledger, provider: Provider, writer: ChunkWriter, kind: Kind
         by_chunk.setdefault(row.chunk_id, []).append(row)
     for chunk_id, members in by_chunk.items():
         texts = bodies(ledger, provider, chunk_id, [row.request_id for row in members])
-        for row, body in zip(members, texts, strict=True):
-            writer.add(kind, row.fingerprint, custom_ids.base32(row.fingerprint), body, request_id=row.request_id)
-        writer.flush()
+        parts = [(row.fingerprint, body, row.request_id) for row, body in zip(members, texts, strict=True)]
+        writer.add(kind, parts)
 
 
 def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Sequence[int]) -> list[bytes]:

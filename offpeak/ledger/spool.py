@@ -12,6 +12,7 @@ import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,15 +49,11 @@ class SpoolWriter:
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Append lines, without their separators."""
-        separator, gap = self._spooling.separator, len(self._spooling.separator)
-        position = self.size
+        separator = self._spooling.separator
         if self.offsets:
-            position += gap
-        for line in lines:
-            self.offsets.append(position)
-            position += len(line) + gap
-        if len(self.offsets) > len(lines):
             self._put(separator)
+        starts = accumulate((len(line) + len(separator) for line in lines[:-1]), initial=self.size)
+        self.offsets.extend(starts)
         self._put(separator.join(lines))
 
     def _put(self, data: bytes) -> None:
