@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from offpeak.errors import PlanError
+from offpeak.errors import InvalidRequest, PlanError
 from offpeak.providers.base import Encode, Kind, Provider
 from offpeak.requests import Chat, Embedding, Moderation, Request
 from offpeak.requests.fingerprint import Fingerprinter
@@ -42,7 +42,13 @@ class Coding:
                     f"{self.asset}: row {request.key!r} is a {type(request).__name__}, the rows before it are not. "
                     "Nothing was submitted. One asset asks one kind of question: split it in two."
                 )
-            prints.append(of(request))
+            try:
+                prints.append(of(request))
+            except TypeError as error:  # orjson's own error is one too
+                raise InvalidRequest(
+                    f"{self.asset}: row {request.key!r} cannot be written as JSON ({error}). Nothing was submitted. "
+                    "Give valid Unicode text, and plain numbers (int(...), float(...)) as parameters."
+                ) from error
         return prints
 
     def _begin(self, request: Request) -> Fingerprinter:

@@ -112,8 +112,11 @@ def parameters_of(request: Request) -> dict[str, Any]:
     """The sampling parameters that are set on `request`."""
     match request:
         case Chat():
-            names: tuple[str, ...] = ("max_tokens", "temperature", "top_p", "effort")
+            names: tuple[str, ...] = ("max_tokens", "effort")
             extra: dict[str, Any] = {"stop": list(request.stop)} if request.stop else {}
+            for name, number in (("temperature", request.temperature), ("top_p", request.top_p)):
+                if number is not None:
+                    extra[name] = float(number)  # 1 and 1.0 are one temperature
         case Embedding():
             names, extra = ("dimensions",), {}
         case Moderation():
