@@ -28,7 +28,8 @@ _BILLING = _known(
     "a question about an invoice; my card was charged; please refund the payment; the price of the subscription plan; "
     "a receipt for accounting",
     r"invoic|refund|charged?\b|billed|billing|payment|paid\b|paying\b|price|pricing|subscription|receipt|"
-    r"vat\b|credit (?:card|note)|debit|downgrad|upgrade my plan|money|payout|fee\b|fees\b|purchase order|discount|renewal",
+    r"vat\b|credit (?:card|note)|debit|downgrad|upgrade my plan|money|payout|"
+    r"fee\b|fees\b|purchase order|discount|renewal",
 )
 _BUG = _known(
     "the application crashes with an error; this worked before and is broken now; the page does not load; "

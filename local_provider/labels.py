@@ -43,9 +43,9 @@ def score_labels(
         shared = len(stems & label.stems)
         cues = len({cue.lower() for cue in label.cues.findall(text)}) if label.cues else 0
         scores[number] = WHOLE * likeness.mean() + BEST * likeness.max() + WORDS * shared**0.5 + CUES * cues**0.5
-    number, least = _fallback(labels)
-    if number is not None:
-        scores[number] = max(float(scores[number]), least)
+    fallback, least = _fallback(labels)
+    if fallback is not None:
+        scores[fallback] = max(float(scores[fallback]), least)
     return scores
 
 
