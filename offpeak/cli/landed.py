@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from rich import box
 from rich.table import Table
 
 from offpeak.cli.webserver import EventKind, Metadata, RunEvent
@@ -51,11 +52,14 @@ def landed_assets(events: Sequence[RunEvent]) -> list[Landed]:
 
 def table_of(landed: Sequence[Landed], *, simulated: bool) -> Table:
     """The table for the terminal. `simulated` says that nobody charged these prices."""
-    table = Table(caption=f"Cost and saving at list price{', simulated' if simulated else ''}.", caption_justify="left")
-    table.add_column("asset")
+    prices = "at list price, simulated" if simulated else "at list price"
+    caption = f"Cost and saving {prices}; times in UTC."
+    # Narrow enough for a terminal of 80 columns.
+    table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("asset", no_wrap=True)
     for column in ("rows", "bought", "reused", "cost", "saved"):
         table.add_column(column, justify="right")
-    table.add_column("fresh until")
+    table.add_column("fresh until", no_wrap=True)
     for asset in landed:
         table.add_row(
             asset.asset,
@@ -64,7 +68,7 @@ def table_of(landed: Sequence[Landed], *, simulated: bool) -> Table:
             _count(asset.reused),
             _dollars(asset.cost_usd),
             _dollars(asset.saved_usd),
-            "-" if asset.fresh_until is None else f"{asset.fresh_until:%Y-%m-%d %H:%M} UTC",
+            "-" if asset.fresh_until is None else f"{asset.fresh_until:%b %d %H:%M}",
         )
     return table
 
@@ -104,4 +108,4 @@ def _dollars(value: Decimal | None) -> str:
     if value is None:
         return "-"
     # A few hundred embeddings cost less than a hundredth of a cent, which is not nothing.
-    return f"${value:,.6f}" if 0 < abs(value) < Decimal("0.01") else f"${value:,.2f}"
+    return "<$0.0001" if 0 < value < Decimal("0.0001") else f"${value:,.4f}"

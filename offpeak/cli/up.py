@@ -150,9 +150,7 @@ def _say_what_landed(session: "_Session", landed: Sequence[Landed], *, simulated
         typer.echo(json.dumps(report, indent=2))
         return
     if landed:
-        # Piped into a file the table keeps its width; on a terminal rich fits it to the window.
-        wide = session.console if session.console.is_terminal else Console(width=120, highlight=False)
-        wide.print(table_of(landed, simulated=simulated))
+        session.console.print(table_of(landed, simulated=simulated))
     session.console.print(f"The Dagster UI is at {session.webserver.url}")
 
 

@@ -50,16 +50,26 @@ def test_simulated_prices_are_called_so() -> None:
     console.print(table_of(landed_assets([landing("labels", cost_usd=1.5)]), simulated=True))
     shown = console.export_text()
     assert "at list price, simulated" in shown
-    assert "$1.50 " in shown
+    assert "$1.5000" in shown
 
 
-def test_a_cost_below_a_cent_is_not_shown_as_nothing() -> None:
+def test_a_cost_below_a_hundredth_of_a_cent_is_not_shown_as_nothing() -> None:
     console = Console(width=120, record=True, file=StringIO())
     console.print(table_of(landed_assets([landing("embeddings", cost_usd=0.0000123)]), simulated=False))
-    assert "$0.000012" in console.export_text()
+    assert "<$0.0001" in console.export_text()
 
 
 def test_rows_without_an_answer_are_not_everything_landed() -> None:
     with pytest.raises(JobFailed, match="2 of labels"):
         refuse_dead_letters(landed_assets([landing("labels", failed=2), landing("dashboard")]))
     refuse_dead_letters(landed_assets([landing("labels", failed=0)]))
+
+
+def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
+    console = Console(width=80, record=True, file=StringIO())
+    event = landing(
+        "document_embeddings", rows=300, bought=300, reused=300, cost_usd=0.0055, saved_usd=0.0055, effective_until=NOON
+    )
+    console.print(table_of(landed_assets([event]), simulated=True))
+    line = next(line for line in console.export_text().splitlines() if "document_embeddings" in line)
+    assert line.split() == ["document_embeddings", "300", "300", "300", "$0.0055", "$0.0055", "Nov", "21", "12:00"]
