@@ -166,8 +166,14 @@ class ChunkWriter:
         fresh, existing = itertools.count(first), self._existing
         rows = [(chunk_id, ordinal, existing.get(ordinal) or next(fresh)) for ordinal in range(len(self._prints))]
         self._ledger.database.bulk_insert(connection, tables.chunk_member, ["chunk_id", "ordinal", "request_id"], rows)
+        request, closed = tables.request, [ChunkState.APPLIED.value, ChunkState.REFUSED.value]
+        free = sa.select(tables.chunk.c.id).where(tables.chunk.c.state.in_(closed))
         for part in slices(list(existing.values()), 500):
-            connection.execute(tables.request.update().where(tables.request.c.id.in_(part)).values(chunk_id=chunk_id))
+            moved = connection.execute(
+                request.update().where(request.c.id.in_(part), request.c.chunk_id.in_(free)).values(chunk_id=chunk_id)
+            )
+            if moved.rowcount != len(part):  # another job's round has them already
+                raise _taken(len(part) - moved.rowcount)
 
 
 def _taken(count: int) -> Taken:
