@@ -1,0 +1,206 @@
+"""`offpeak plan`: what materialising an asset now would buy, and for how much; it buys nothing.
+
+The order is made as a run would make it, from the inputs as they are at this moment: only tokens and their price are
+estimated.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from offpeak.cli.formats import AsJson, console, dollars_text, pairs, plain, print_json, when
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from offpeak.assets.order import Quote
+
+RANGE = "..."
+"""Between the first and the last partition of a range, as Dagster's own commands write it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A quote, and what it was made for."""
+
+    quote: "Quote"
+    partitions: Sequence[str]
+    realm: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("plan", epilog="Example: offpeak plan ticket_labels")(plan)
+
+
+def plan(
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The batch asset's key, as Dagster prints it.")],
+    partition: Annotated[
+        str | None, typer.Option(help="Plan this partition; without it, the newest of a partitioned asset.")
+    ] = None,
+    partition_range: Annotated[
+        str | None, typer.Option(metavar=f"A{RANGE}B", help="Plan every partition from A to B as one job.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What materialising an asset now would buy, at what price and when it would land. Buys nothing."""
+    from rich.console import Console
+
+    if partition is not None and partition_range is not None:
+        raise typer.BadParameter("Give either --partition or --partition-range.")
+    with Console(stderr=True).status(f"Planning {asset}"):
+        told = _tell(asset, partition, partition_range)
+    if as_json:
+        print_json(_as_json(told))
+    else:
+        _print(told)
+
+
+def _tell(asset: str, partition: str | None, partition_range: str | None) -> Told:
+    import dagster as dg
+
+    from offpeak.assets.orders import prepared_order
+    from offpeak.assets.purchase import quote
+    from offpeak.cli.project import find_project, load_definitions, prepare_dagster_home
+    from offpeak.clock import SystemClock
+
+    project = find_project()
+    defs = load_definitions(project)
+    os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(project)))
+    clock = SystemClock()
+    with dg.DagsterInstance.get() as instance:
+        found = _batch_asset(defs, asset)
+        partitions = _partitions(found, asset, partition, partition_range, instance)
+        with prepared_order(defs, found.key, partition_keys=partitions, instance=instance, clock=clock) as prepared:
+            told = quote(
+                prepared.order, ledger=prepared.ledger, provider=prepared.provider, rates=prepared.rates, clock=clock
+            )
+            return Told(told, partitions, prepared.provider.realm)
+
+
+def _batch_asset(defs: "dg.Definitions", name: str) -> "dg.AssetsDefinition":
+    """Raises NotFound, with the nearest names, for an asset that buys nothing."""
+    from offpeak.assets.declaration import declaration_of
+    from offpeak.assets.resources import API_KEY
+    from offpeak.errors import ConfigurationError, NotFound, did_you_mean
+
+    if API_KEY not in (defs.resources or {}):
+        raise ConfigurationError(
+            f"The project's definitions have no resource {API_KEY!r}, so nothing can be planned. Wrap them: "
+            "defs = offpeak.with_offpeak(dg.Definitions(...))."
+        )
+    graph = defs.resolve_asset_graph()
+    batch = {
+        spec.key.to_user_string(): asset
+        for asset in graph.assets_defs
+        if declaration_of(asset) is not None
+        for spec in asset.specs
+    }
+    if name in batch:
+        return batch[name]
+    others = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    problem = f"{name} is not a batch asset: it buys nothing" if name in others else f"There is no batch asset {name!r}"
+    raise NotFound(f"{problem}. {did_you_mean(name, batch, nothing='The project has no batch assets.')}")
+
+
+def _partitions(
+    asset: "dg.AssetsDefinition",
+    name: str,
+    partition: str | None,
+    partition_range: str | None,
+    instance: "dg.DagsterInstance",
+) -> Sequence[str]:
+    """The partitions to plan; none for an asset without. Raises NotFound, and ConfigurationError for no range."""
+    import dagster as dg
+
+    from offpeak.errors import ConfigurationError, NotFound, did_you_mean
+
+    definition = asset.partitions_def
+    if definition is None:
+        if partition is not None or partition_range is not None:
+            raise ConfigurationError(f"{name} has no partitions: leave --partition and --partition-range out.")
+        return []
+    keys = definition.get_partition_keys(dynamic_partitions_store=instance)
+    if not keys:
+        raise NotFound(f"{name} has no partition yet, so there is nothing to plan.")
+    first, separator, last = (partition_range or "").partition(RANGE)
+    if partition_range is not None and not (first and separator and last):
+        raise ConfigurationError(f"--partition-range {partition_range!r} is no range: write FIRST{RANGE}LAST.")
+    ends = [first, last] if partition_range else [partition or keys[-1]]
+    known = set(keys)
+    for end in ends:
+        if end not in known:
+            raise NotFound(f"{name} has no partition {end!r}. {did_you_mean(end, keys, nothing='')}")
+    if not partition_range:
+        return ends
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        chosen = definition.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))
+    if not chosen:
+        raise ConfigurationError(f"--partition-range {partition_range}: {first} comes after {last}. Swap them.")
+    return list(chosen)
+
+
+def _as_json(told: Told) -> dict[str, Any]:
+    document: dict[str, Any] = plain(told.quote)
+    saving = told.quote.estimated_realtime_cost - told.quote.estimated_cost
+    return {
+        "asset": document.pop("asset"),
+        "partitions": list(told.partitions),
+        "realm": told.realm,
+        **{f"{name}_usd" if name.endswith("_cost") else name: value for name, value in document.items()},
+        "estimated_saving_usd": plain(saving),
+        "held": told.quote.surge is not None,
+    }
+
+
+def _print(told: Told) -> None:
+    out, quote = console(), told.quote
+    first, *others = told.partitions or [""]
+    shown = f"{first} to {others[-1]} ({len(told.partitions):,} partitions)" if others else first or None
+    cost = dollars_text(quote.estimated_cost)
+    saving = dollars_text(quote.estimated_realtime_cost - quote.estimated_cost)
+    out.print(
+        pairs(
+            ("asset", quote.asset),
+            ("partition", shown),
+            ("model", f"{quote.model}, at {told.realm}"),
+            ("rows", f"{quote.rows:,}"),
+            ("  new", f"{quote.new:,} to buy"),
+            ("  reused", f"{quote.reused:,} bought before"),
+            ("  on their way", f"{quote.joined:,} asked already, here or by another row of this plan"),
+            ("  dead letters", f"{quote.dead:,} failed for good, not tried again" if quote.dead else None),
+            ("removed", f"{quote.removed:,} rows are not planned any more" if quote.removed else None),
+            (
+                "cost",
+                f"about {cost} at list price ({dollars_text(quote.estimated_realtime_cost)} realtime, saves {saving})",
+            ),
+            ("tokens", f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"),
+            ("lane", f"{quote.lane}: {quote.lane_reason}"),
+            ("lands by", when(quote.lands_by)),
+        )
+    )
+    if on_this_machine(told.realm):
+        out.print("\nThe provider runs on this machine: the cost is simulated, unless it passes requests on.")
+    if quote.surge is not None:
+        out.print(f"\nIt would be held. {quote.surge}", soft_wrap=True)
+        out.print(
+            "Materialising stops there and names a job; `offpeak jobs approve` lets it through, and so does a raised "
+            "code_version.",
+            soft_wrap=True,
+        )
+    out.print("Nothing was bought.")
+
+
+def on_this_machine(realm: str) -> bool:
+    """Whether a realm ("openai:127.0.0.1:8099") is a provider on a loopback address."""
+    from ipaddress import ip_address
+    from urllib.parse import urlsplit
+
+    host = urlsplit(f"//{realm.partition(':')[2]}").hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,150 @@
+"""`offpeak jobs`, as somebody at a terminal and a program that reads its JSON see it."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from typer.testing import CliRunner
+
+from offpeak.cli import build_app
+from offpeak.errors import LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
+
+from ...conftest import LocalProvider, Place, Shop, tickets
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command against the shop's ledger and gives what it printed on stdout; errors pass through."""
+    monkeypatch.setenv("OFFPEAK_DATABASE_URL", place.url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def command(*arguments: str) -> str:
+        result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return str(result.stdout)
+
+    return command
+
+
+@pytest.fixture
+def held(shop: Shop) -> Shop:
+    """A shop whose second job the surge guard holds."""
+    shop.buy(tickets(10))
+    with pytest.raises(SurgeHeld):
+        shop.buy(tickets(10), system="Another prompt.")
+    return shop
+
+
+def test_jobs_are_listed_newest_first_with_what_they_bought(shop: Shop, run: Run) -> None:
+    bought = shop.buy(tickets(3))
+    shop.buy(tickets(4))
+    second, first = json.loads(run("jobs", "--json"))["jobs"]
+
+    assert (first["id"], second["id"]) == (1, 2)
+    assert (first["rows"], first["new"], first["reused"]) == (3, 3, 0)
+    assert (second["rows"], second["new"], second["reused"]) == (4, 1, 3)
+    assert first["state"] == "completed"
+    assert first["lane"] == "batch"
+    assert first["cost_usd"] == f"{bought.cost.normalize():f}"
+    assert first["batch_ids"] == list(bought.batch_ids)
+    assert first["created_at"].endswith("+00:00")
+
+
+def test_the_table_says_the_same_and_which_ledger_it_is(shop: Shop, run: Run, place: Place) -> None:
+    shop.buy(tickets(3))
+    shown = run("jobs")
+    (line,) = [line for line in shown.splitlines() if " labels " in line]
+    assert line.split()[:8] == ["1", "labels", "completed", "batch", "3", "3", "0", "0"]
+    assert "1: 1 applied" in line
+    assert place.url in shown
+
+
+def test_a_held_job_is_open_and_has_no_cost_yet(held: Shop, run: Run) -> None:
+    (job,) = json.loads(run("jobs", "--open", "--json"))["jobs"]
+    assert (job["state"], job["cost_usd"], job["closed_at"]) == ("held", None, None)
+    shown = run("jobs", "--open")
+    assert "Job 2 is held." in shown
+    assert "offpeak jobs approve 2" in shown
+    assert "system" in shown
+
+
+def test_jobs_of_one_asset_are_listed_alone(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(2))
+    shop.buy(tickets(2), asset="other")
+    found = json.loads(run("jobs", "--asset", "other", "--json"))["jobs"]
+    assert [job["asset"] for job in found] == ["other"]
+
+
+def test_an_unknown_asset_is_answered_with_the_nearest(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(2))
+    with pytest.raises(NotFound, match="Did you mean labels"):
+        run("jobs", "--asset", "lables")
+
+
+def test_a_job_is_shown_with_its_batches_events_and_failures(
+    shop: Shop, run: Run, local_provider: LocalProvider
+) -> None:
+    local_provider.fault("error_lines", share=1.0)
+    shop.buy(tickets(2))
+    shown = json.loads(run("jobs", "show", "1", "--json"))
+
+    assert [(chunk["attempt"], chunk["requests"]) for chunk in shown["chunks"]] == [(1, 2), (2, 2)]
+    batches = {batch["id"] for batch in local_provider.batches()}
+    assert {each["batch_id"] for chunk in shown["chunks"] for each in chunk["submissions"]} == batches
+    (failure,) = shown["failures"]
+    assert failure["count"] == 2
+    assert "500" in failure["reason"]
+    assert shown["dead_letters"] == []
+    states = [event["state"] for event in shown["events"] if event["subject"] == "job"]
+    assert states == ["planning", "queued", "in_progress", "completed"]
+    assert shown["job"]["cost_usd"] is not None
+
+    text = run("jobs", "show", "1")
+    assert "Attempts that brought no usable answer" in text
+    for batch in batches:
+        assert batch in text
+
+
+def test_dead_letters_are_counted_by_reason(shop: Shop, run: Run, local_provider: LocalProvider) -> None:
+    local_provider.fault("error_lines", share=1.0, code="invalid_request")
+    with pytest.raises(OffpeakError):
+        shop.buy(tickets(3))
+    (dead,) = json.loads(run("jobs", "show", "1", "--json"))["dead_letters"]
+    assert (dead["reason"], dead["count"]) == ("invalid_request_error", 3)
+    assert "Dead letters" in run("jobs", "show", "1")
+
+
+def test_a_partitioned_job_names_its_partitions(shop: Shop, run: Run) -> None:
+    shop.buy(partitions={"monday": tickets(1), "tuesday": tickets(1, start=1)})
+    assert "monday, tuesday" in run("jobs", "show", "1")
+
+
+def test_an_approved_job_lets_the_same_plan_through(held: Shop, run: Run) -> None:
+    assert held.quote(tickets(10), system="Another prompt.").surge is not None
+    assert "materialise labels again" in run("jobs", "approve", "2")
+    assert held.quote(tickets(10), system="Another prompt.").surge is None
+    assert held.buy(tickets(10), system="Another prompt.").bought == 10
+
+
+def test_what_is_not_held_cannot_be_approved(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(2))
+    with pytest.raises(PlanError, match="completed, not held"):
+        run("jobs", "approve", "1")
+    with pytest.raises(NotFound, match="There is no job 9"):
+        run("jobs", "approve", "9")
+    with pytest.raises(NotFound, match="There is no job 9"):
+        run("jobs", "show", "9")
+
+
+def test_a_ledger_that_is_not_there_is_an_error_and_is_not_made(run: Run, place: Place) -> None:
+    with pytest.raises(LedgerUnreadable, match="There is no ledger"):
+        run("jobs", "--database-url", f"{place.url}-elsewhere")
+    assert list(place.spool.parent.glob("*elsewhere*")) == []
+
+
+def test_another_ledger_can_be_named(shop: Shop, run: Run, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.buy(tickets(1))
+    monkeypatch.setenv("OFFPEAK_DATABASE_URL", "sqlite:///not-there.db")
+    assert len(json.loads(run("jobs", "--database-url", place.url, "--json"))["jobs"]) == 1
