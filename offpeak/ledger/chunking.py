@@ -178,8 +178,8 @@ class ChunkWriter:
 
 def _taken(count: int) -> Taken:
     return Taken(
-        f"Another plan queued {count:,} of the same requests at the same moment. Nothing was bought twice, and nothing of "
-        "this plan was submitted. Materialise again: it will join the other plan."
+        f"Another plan queued {count:,} of the same requests at the same moment. Nothing was bought twice, and nothing "
+        "of this plan was submitted. Materialise again: it will join the other plan."
     )
 
 

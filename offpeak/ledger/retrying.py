@@ -40,9 +40,9 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
 
     Where another job has queued some of them already, this one waits for that round instead of buying its own.
     """
-    if joined := _join(ledger, job_id):
-        return joined
     unanswered = _unanswered(ledger, job_id)
+    if joined := _join(ledger, job_id):  # after the look at what is unanswered: what left that list meanwhile is here
+        return joined
     dead = [row for row in unanswered if row.attempt >= MAX_ATTEMPTS or row.reason in HOPELESS]
     _bury(ledger, dead)
     again = [row for row in unanswered if row.attempt < MAX_ATTEMPTS and row.reason not in HOPELESS]
