@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from offpeak.clock import EPOCH
 from offpeak.errors import ConfigurationError, ProviderUnavailable
-from offpeak.providers import anthropic_wire, http, listing, wire
+from offpeak.providers import anthropic_wire, http, listing, ordinary, wire
 from offpeak.providers.base import BatchState, BatchView, Encode, Kind, Limits, Provider, ResultLine, Spooling
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -165,7 +165,7 @@ class AnthropicProvider(Provider):
 
     def results(self, path: Path, *, kind: Kind) -> Iterator[ResultLine]:
         self.endpoint(kind)
-        return wire.read_lines(path, anthropic_wire.decode)
+        return wire.read_lines(path, anthropic_wire.decode, ordinary=ordinary.anthropic())
 
     def delete_file(self, file_id: str) -> None:
         """Nothing is uploaded apart from batches, so nothing is there to delete."""

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from offpeak.clock import EPOCH
 from offpeak.errors import ProviderUnavailable
-from offpeak.providers import http, listing, openai_wire, wire
+from offpeak.providers import http, listing, openai_wire, ordinary, wire
 from offpeak.providers.base import BatchState, BatchView, Encode, Kind, Limits, Provider, ResultLine, Spooling
 from offpeak.providers.openai_wire import ChatEndpoint
 
@@ -183,7 +183,8 @@ class OpenAIProvider(Provider):
                     http.save(response.http_response, file, what=f"result file {file_id}")
 
     def results(self, path: Path, *, kind: Kind) -> Iterator[ResultLine]:
-        return wire.read_lines(path, openai_wire.decoder(kind, self._chat_endpoint))
+        endpoint = self._chat_endpoint
+        return wire.read_lines(path, openai_wire.decoder(kind, endpoint), ordinary=ordinary.openai(kind, endpoint))
 
     def delete_file(self, file_id: str) -> None:
         with suppress(http.NotFound), self._account.reading("deleting a file"):

@@ -149,11 +149,22 @@ def data_url(image: Image) -> str:
     return image.url if image.url is not None else f"data:{image.media_type};base64,{image.base64}"
 
 
-def read_lines(path: Path, decode: Callable[[dict[str, Any]], ResultLine]) -> Iterator[ResultLine]:
-    """Decode every non-blank line of a result file. Raises DownloadIncomplete for a line that is not a JSON object."""
+def read_lines(
+    path: Path,
+    decode: Callable[[dict[str, Any]], ResultLine],
+    *,
+    ordinary: Callable[[bytes], ResultLine | None] | None = None,
+) -> Iterator[ResultLine]:
+    """Decode every non-blank line of a result file. Raises DownloadIncomplete for a line that is not a JSON object.
+
+    `ordinary` may say what `decode` would say of a line, faster; where it says None, `decode` is asked.
+    """
     loads = orjson.loads
     with path.open("rb", buffering=_BUFFER) as file:
         for number, line in enumerate(file, start=1):
+            if ordinary is not None and (known := ordinary(line)) is not None:
+                yield known
+                continue
             try:
                 parsed = loads(line)
             except orjson.JSONDecodeError as error:
