@@ -1,0 +1,257 @@
+"""A program whose children buy, and die where they are told to.
+
+It imports once and forks a process per purchase, so that dozens of real processes can be killed within seconds. It
+reads one JSON object a line:
+
+    {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "limits", "hold", "list_lag"}
+
+forks, and prints {"pid"}; {"wait": pid} waits for that child and prints {"code"}. A child that lives to the end writes
+its receipt, or the error it raised, to `out`.
+
+The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
+belong to the caller. `kill_at` is one of KILLS; the process sends SIGKILL to itself there.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from offpeak.assets.order import Order, PartitionPlan
+from offpeak.assets.purchase import Progress, purchase
+from offpeak.clock import EPOCH, SystemClock
+from offpeak.errors import OffpeakError
+from offpeak.ledger.ledger import Ledger
+from offpeak.money import PriceSheet
+from offpeak.providers import open_provider
+from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
+from offpeak.requests import Chat
+
+KILLS = (
+    "planning",
+    "before upload",
+    "after upload",
+    "before create",
+    "after create",
+    "second create",
+    "waiting",
+    "downloading",
+    "downloaded",
+    "applying",
+    "applied",
+)
+NOWHERE = "http://127.0.0.1:9"
+"""Where nothing listens."""
+MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-5"}
+RATES = {model: PriceSheet.load().rates(model, at=datetime.now(UTC)) for model in MODELS.values()}
+
+
+class Verdict(BaseModel):
+    urgent: bool
+
+
+class Impatient(SystemClock):
+    def sleep(self, duration: timedelta) -> None:
+        time.sleep(min(duration.total_seconds(), 0.02))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Mortal(Provider):
+    """A provider whose user dies at one point. `hold` is a file that has to appear before a create is sent."""
+
+    def __init__(self, inner: Provider, kill_at: str | None, lines: int, hold: Path | None) -> None:
+        self._inner, self._kill_at, self._hold = inner, kill_at, hold
+        self._lines, self._written, self._creates = lines, 0, 0
+        self.name, self.realm, self.limits, self.spooling = inner.name, inner.realm, inner.limits, inner.spooling
+
+    def _reach(self, point: str) -> None:
+        if self._kill_at == point:
+            die()
+
+    def endpoint(self, kind: Kind) -> str:
+        return self._inner.endpoint(kind)
+
+    def encoder(self, *, kind: Kind, model: str, output: type[BaseModel] | None) -> Encode:
+        return self._inner.encoder(kind=kind, model=model, output=output)
+
+    def line(self, *, kind: Kind, custom_id: str, body: bytes) -> bytes:
+        self._written += 1
+        if self._written == self._lines:
+            self._reach("planning")
+        return self._inner.line(kind=kind, custom_id=custom_id, body=body)
+
+    def upload(self, spool: Path, *, name: str) -> str | None:
+        self._reach("before upload")
+        file_id = self._inner.upload(spool, name=name)
+        self._reach("after upload")
+        return file_id
+
+    def create(self, spool: Path, *, kind: Kind, file_id: str | None, metadata: Mapping[str, str]) -> BatchView:
+        self._creates += 1
+        self._reach("before create")
+        if self._creates == 2:
+            self._reach("second create")
+        if self._hold is not None:
+            self._hold.with_suffix(".reached").touch()
+            _wait_for(self._hold)
+        batch = self._inner.create(spool, kind=kind, file_id=file_id, metadata=metadata)
+        self._reach("after create")
+        return batch
+
+    def retrieve(self, batch_id: str) -> BatchView | None:
+        self._reach("waiting")
+        return self._inner.retrieve(batch_id)
+
+    def batches(self, *, since: datetime) -> Iterator[BatchView]:
+        return self._inner.batches(since=since)
+
+    def cancel(self, batch_id: str) -> None:
+        self._inner.cancel(batch_id)
+
+    def download(self, batch: BatchView, to: Path) -> None:
+        self._inner.download(batch, to)
+        if self._kill_at == "downloading":
+            os.truncate(to, to.stat().st_size // 2)
+            die()
+
+    def results(self, path: Path, *, kind: Kind) -> Iterator[ResultLine]:
+        self._reach("downloaded")
+        for number, line in enumerate(self._inner.results(path, kind=kind), 1):
+            yield line
+            if number == self._lines - 1:
+                self._reach("applying")
+
+    def delete_file(self, file_id: str) -> None:
+        self._inner.delete_file(file_id)
+
+    def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:
+        return self._inner.files(prefix=prefix)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nobody made {path.name}")
+        time.sleep(0.01)
+
+
+def buy(job: dict[str, Any]) -> dict[str, Any]:
+    """What became of one purchase."""
+    rows: dict[str, str] = job["rows"]
+    kill_at, out = job.get("kill_at"), Path(job["out"])
+    hold = Path(job["hold"]) if job.get("hold") else None
+    model = MODELS[job["provider"]]
+    inner = open_provider(job["provider"], api_key="key-of-a-test", base_url=job["base_url"], **job.get("limits") or {})
+    provider = Mortal(inner, kill_at, len(rows), hold)
+    ticks = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal ticks
+        ticks += 1
+        out.with_suffix(".ticks").write_text(str(ticks))
+        if kill_at == "applied" and progress.applied == progress.batches:
+            die()
+
+    with Ledger.open(job["url"], spool_dir=Path(job["spool"])) as ledger:
+        order = Order(
+            asset=job.get("asset", "labels"),
+            model=model,
+            output=Verdict,
+            code_version=None,
+            valid_for=timedelta(hours=37),
+            deadline=timedelta(hours=12),
+            partitions=iter(
+                [
+                    PartitionPlan(
+                        partition_key="",
+                        as_of=datetime.now(UTC),
+                        requests=[Chat(key=key, prompt=text) for key, text in rows.items()],
+                    )
+                ]
+            ),
+            run_id=f"run-{os.getpid()}",
+        )
+        receipt = purchase(
+            order,
+            ledger=ledger,
+            provider=provider,
+            rates=RATES[model],
+            clock=Impatient(),
+            log=getLogger("buyer"),
+            progress=report,
+            list_lag=timedelta(seconds=job.get("list_lag", 1)),
+        )
+    return {
+        "rows": receipt.rows,
+        "bought": receipt.bought,
+        "joined": receipt.joined,
+        "reused": receipt.reused,
+        "failed": receipt.failed,
+        "cost": str(receipt.cost),
+        "batch_ids": list(receipt.batch_ids),
+        "dagster": "dagster" in sys.modules,
+    }
+
+
+def child(job: dict[str, Any]) -> None:
+    try:
+        said = buy(job)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test judges it
+        said = {"error": type(error).__name__, "message": str(error)}
+    out = Path(job["out"])
+    out.with_suffix(".part").write_text(json.dumps(said))
+    out.with_suffix(".part").rename(out)
+
+
+def warm_up() -> None:
+    """Import what both SDKs and the ledger import at first use, by using them: a child then starts at once."""
+    with tempfile.TemporaryDirectory() as folder, suppress(OffpeakError):
+        Ledger.open(f"sqlite:///{folder}/ledger.db").close()
+        spool = Path(folder) / "spool.jsonl"
+        spool.write_text("{}\n")
+        for name in MODELS:
+            provider = open_provider(name, api_key="key-of-a-test", base_url=NOWHERE, read_retries=0)
+            for attempt in (
+                lambda: provider.upload(spool, name="x"),  # noqa: B023 - called within the same turn
+                lambda: provider.create(spool, kind=Kind.CHAT, file_id="x", metadata={}),  # noqa: B023
+                lambda: provider.retrieve("x"),  # noqa: B023
+                lambda: list(provider.batches(since=EPOCH)),  # noqa: B023
+            ):
+                with suppress(OffpeakError):
+                    attempt()
+            provider.close()
+
+
+def main() -> None:
+    warm_up()
+    for line in sys.stdin:
+        job = json.loads(line)
+        if "wait" in job:
+            _, status = os.waitpid(job["wait"], 0)
+            print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+        elif pid := os.fork():
+            print(json.dumps({"pid": pid}), flush=True)
+        else:
+            child(job)
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
