@@ -8,6 +8,7 @@ import json
 import sys
 
 import dagster as dg
+
 from definitions import defs  # of the project that stands in the working directory
 
 

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, local_provider: LocalProvider) -> Iterator[Project]:
+def project(tmp_path: Path, local_provider: LocalProvider) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("ai_assets", "resources", "schedules", "sample_data"):
@@ -76,7 +75,7 @@ def project(tmp_path: Path, local_provider: LocalProvider) -> Iterator[Project]:
         shutil.copy(ROOT / name, folder / name)
     copy = Project(folder, local_provider, local_provider.url)
     copy.sample_data("load")
-    yield copy
+    return copy
 
 
 @pytest.mark.slow
