@@ -61,7 +61,7 @@ class AlreadyBought(OffpeakError):
 
 
 class OutcomeUnknown(AlreadyBought):
-    """A paid call was sent and its answer never arrived. It is reconciled with the provider's list, not resent blind."""
+    """A paid call was sent and its answer never arrived. It is reconciled with the provider, never resent blind."""
 
 
 class JobFailed(AlreadyBought):

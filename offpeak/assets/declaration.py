@@ -19,6 +19,7 @@ from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.lanes.workload import Workload
 from offpeak.providers import NAMES
+from offpeak.providers.schemas import anthropic_schema, openai_schema
 from offpeak.requests.fingerprint import canonical_json
 from offpeak.requests.schema import canonical_schema
 
@@ -26,6 +27,9 @@ RESERVED_COLUMNS = frozenset(
     {"key", "text", "embedding", "partition_key", "as_of", "produced_at", "effective_until", "model", "cost_usd"}
 )
 """The columns of a consumer's frame that Offpeak writes itself."""
+
+_SCHEMA_OF = {"openai": openai_schema, "anthropic": anthropic_schema}
+"""How each provider would be sent an output model; refuses what it cannot take."""
 
 _ATTRIBUTE = "__offpeak_declaration__"
 
@@ -121,8 +125,11 @@ def check_model(asset: str, model: str) -> None:
         )
 
 
-def check_output(asset: str, output: object) -> None:
-    """Raise DefinitionError unless `output` is None or a pydantic model that leaves the reserved columns alone."""
+def check_output(asset: str, output: object, *, provider: str) -> None:
+    """Raise DefinitionError unless `output` is None or a pydantic model that the provider takes.
+
+    Its fields must leave the reserved columns alone.
+    """
     if output is None:
         return
     if not (isinstance(output, type) and issubclass(output, BaseModel)):
@@ -138,6 +145,10 @@ def check_output(asset: str, output: object) -> None:
             f"{asset}: output={output.__name__} has the field {', '.join(map(repr, clash))}, a column that Offpeak "
             f"writes itself. Rename it. Taken are {', '.join(sorted(RESERVED_COLUMNS))}."
         )
+    try:
+        _SCHEMA_OF[provider](output)
+    except DefinitionError as error:
+        raise DefinitionError(f"{asset}: output={output.__name__}: {error}") from error
 
 
 def check_contract(asset: str, workload: object, contract: object) -> None:

@@ -85,7 +85,7 @@ def batch_asset(
     def decorate(function: Callable[..., Any]) -> BatchAsset:
         name = _asset_name(function, asset_arguments)
         check_model(name, model)
-        check_output(name, output)
+        check_output(name, output, provider=model.partition("/")[0])
         check_contract(name, workload, contract)
         check_wait(name, wait)
         _check_arguments(name, asset_arguments)

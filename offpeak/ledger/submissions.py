@@ -26,7 +26,7 @@ from offpeak.errors import (
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
+from offpeak.ledger.states import ChunkState, SubmissionState, must, record, transition
 from offpeak.providers.base import BatchView, Kind, Provider
 
 LEDGER_KEY = "offpeak_ledger"
@@ -176,6 +176,8 @@ def _claim(ledger: Ledger, chunk: Submission) -> bool:
                 intended_at=to_micros(now),
             )
         )
+        why = f"chunk {chunk.chunk_id}"
+        record(connection, tables.submission, chunk.stamp, SubmissionState.INTENDED, at=now, who=who, why=why)
     return True
 
 

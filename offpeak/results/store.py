@@ -257,8 +257,17 @@ def _frame(rows: Sequence[Row[Any]], kind: Kind | None, fields: Sequence[str] | 
 
 
 def _parsed(rows: Sequence[Row[Any]], fields: Sequence[str]) -> Mapping[str, list[Any]]:
-    values = [orjson.loads(row.output) for row in rows]
+    values = [_object(row.output) for row in rows]
     return {field: [value.get(field) for value in values] for field in fields}
+
+
+def _object(output: str | None) -> Mapping[str, Any]:
+    """The fields of a stored answer. A row that still serves an answer of a former, other form has none of them."""
+    try:
+        value = orjson.loads(output or "{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _times(micros: "np.ndarray[Any, np.dtype[np.int64]]") -> Any:

@@ -190,3 +190,15 @@ def test_a_copy_that_dagster_makes_can_still_be_planned(copied: Any) -> None:
     assert isinstance(copy, BatchAsset)
     planned = copy.plan(pd.DataFrame({"ticket_id": ["T-1"], "body": ["It crashes."]}))
     assert planned == [Chat(key="T-1", prompt="It crashes.")]
+
+
+@pytest.mark.parametrize("model", ["openai/gpt-5-mini", "anthropic/claude-haiku-5-5"])
+def test_a_schema_that_the_provider_cannot_take_is_refused_at_load_naming_asset_and_field(model: str) -> None:
+    class Free(BaseModel):
+        extras: dict[str, str]
+
+    with pytest.raises(DefinitionError, match=r"ticket_notes: output=Free.*extras"):
+
+        @batch_asset(model=model, output=Free, workload=NIGHTLY, contract=CONTRACT)
+        def ticket_notes() -> Iterator[Chat]:
+            yield Chat(key="1", prompt="?")
