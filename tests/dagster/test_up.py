@@ -1,0 +1,102 @@
+"""`offpeak up --once`: exit code 0 when everything landed, else 1 with the reason; nothing is left running."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 300
+
+pytestmark = pytest.mark.slow
+
+PROJECT = '[tool.dg.project]\nroot_module = "shop"\ncode_location_target_module = "shop"\n'
+DEFINITIONS = """
+import dagster as dg
+
+@dg.asset
+def sold(): ...
+
+@dg.asset(deps=[sold])
+def forecast():
+    raise ValueError("the crystal ball is cracked")
+
+defs = dg.Definitions([sold, forecast], executor=dg.in_process_executor)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def up(*options: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "offpeak.cli", "up", "--once", "--json", "--port", str(free_port()), *options],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=False,
+    )
+
+
+def running_with(text: str) -> Sequence[str]:
+    """The command lines of living processes of this machine that mention `text`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "pid"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if text in line and process.pid != os.getpid():
+            found.append(line)
+    return found
+
+
+def test_everything_lands_in_one_run_and_the_provider_sold_each_row_once(tmp_path: Path, local_provider: Any) -> None:
+    home = tmp_path / "dagster"
+    home.mkdir()
+    shutil.copy(ROOT / "dagster.yaml", home)
+    ended = up(
+        "--select",
+        "ticket_labels,document_embeddings,support_dashboard",
+        folder=ROOT,
+        env={
+            "DAGSTER_HOME": str(home),
+            "OFFPEAK_DATABASE_URL": f"sqlite:///{tmp_path / 'offpeak.db'}",
+            "OFFPEAK_SOURCE_URL": f"folder:{ROOT / 'sample_data'}",
+            "OFFPEAK_LOCAL_URL": local_provider.url,
+            "OFFPEAK_PROVIDER": "local",
+        },
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    landed = {asset["asset"]: asset for asset in json.loads(ended.stdout)["assets"]}
+    assert set(landed) == {"ticket_labels", "document_embeddings", "support_dashboard"}
+    for asset, rows, provider in [("ticket_labels", 300, "anthropic"), ("document_embeddings", 120, "openai")]:
+        assert (landed[asset]["rows"], landed[asset]["bought"], landed[asset]["failed"]) == (rows, rows, 0)
+        assert local_provider.tally(provider)["answers_delivered"] == rows
+        assert local_provider.tally(provider)["realtime_calls"] == 0
+    assert running_with(str(home)) == []
+
+
+def test_a_run_that_fails_is_exit_code_one_with_the_reason_and_nothing_is_left_running(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "shop.py").write_text(DEFINITIONS)
+    ended = up("--select", "sold,forecast", folder=tmp_path, env={"DAGSTER_HOME": str(tmp_path / "home")})
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    last = ended.stderr.splitlines()[-1]
+    assert "the crystal ball is cracked" in last
+    assert "FAILURE" in last
+    assert "Traceback" not in ended.stderr
+    assert running_with(str(tmp_path)) == []
