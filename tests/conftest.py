@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -400,3 +401,18 @@ def shop(ledger: Ledger, open_account: Callable[..., Provider]) -> Shop:
 def any_shop(any_ledger: Ledger, open_account: Callable[..., Provider]) -> Shop:
     """Buys at OpenAI's side of the local provider, into each database in turn."""
     return Shop(any_ledger, open_account())
+
+
+class Through:
+    """A provider of which a test replaces some methods; all else is the real one's.
+
+    A replacement gets the provider behind it as its first argument.
+    """
+
+    def __init__(self, inner: Provider, **replaced: Callable[..., Any]) -> None:
+        self.inner = inner
+        for name, method in replaced.items():
+            setattr(self, name, partial(method, inner))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)

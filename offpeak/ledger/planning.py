@@ -194,6 +194,12 @@ class Plan:
         if missing and not self._dry:
             rows = [(self.job_id, chunk_id) for chunk_id in missing]
             with self._ledger.database.write() as connection:
+                there = sa.select(sa.func.count()).where(tables.chunk.c.id.in_(missing))
+                if connection.execute(there).scalar_one() != len(missing):
+                    raise PlanError(
+                        f"{self._spec.asset}: another plan took back requests that this one had found on their way. "
+                        "Nothing was submitted. Materialise again: they are new then."
+                    )
                 self._ledger.database.bulk_insert(
                     connection, tables.job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True
                 )

@@ -162,12 +162,13 @@ class Staging:
     def write(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
         """Make the staged rows the wanted ones, in key order; returns how many keys of each target are gone.
 
-        Stops where a newer job has begun to write its plan for the same targets: that one stands.
+        Leaves out targets for which a newer job has begun to write its plan: that one stands.
         """
         after: tuple[int, str] = (-1, "")
         while True:
             with self._writing() as connection:
-                if newer_plan(connection, job_id, targets):
+                mine = _uncontested(connection, job_id, targets)
+                if not mine:
                     return {}
                 last = connection.execute(
                     sa.select(staged.c.target_id, staged.c.key)
@@ -176,12 +177,12 @@ class Staging:
                     .limit(1)
                     .offset(ROWS_PER_TRANSACTION - 1)
                 ).first()
-                bound = {"target": after[0], "key": after[1]}
+                bound: dict[str, object] = {"mine": mine, "target": after[0], "key": after[1]}
                 text = _UPSERT
                 if last is not None:
                     bound |= {"last_target": last.target_id, "last_key": last.key}
                     text = _UPSERT_UNTIL
-                connection.execute(sa.text(text), bound)
+                connection.execute(sa.text(text).bindparams(sa.bindparam("mine", expanding=True)), bound)
             if last is None:
                 return self._remove_absent(job_id=job_id, targets=targets)
             after = (last.target_id, last.key)
@@ -198,12 +199,12 @@ class Staging:
         removed: dict[int, int] = {}
         for part in slices(absent, 400):
             with self._writing() as connection:
-                if newer_plan(connection, job_id, targets):
-                    break
-                pairs = sa.tuple_(wanted.c.target_id, wanted.c.key).in_([tuple(row) for row in part])
+                mine = set(_uncontested(connection, job_id, targets))
+                gone = [tuple(row) for row in part if row.target_id in mine]
+                pairs = sa.tuple_(wanted.c.target_id, wanted.c.key).in_(gone)
                 connection.execute(wanted.delete().where(pairs))
-            for row in part:
-                removed[row.target_id] = removed.get(row.target_id, 0) + 1
+            for target_id, _ in gone:
+                removed[target_id] = removed.get(target_id, 0) + 1
         return removed
 
     def close(self) -> None:
@@ -221,11 +222,12 @@ def _absent(targets: Sequence[int]) -> sa.Subquery:
     return sa.select(wanted.c.target_id, wanted.c.key).where(wanted.c.target_id.in_(targets), ~here).subquery()
 
 
-def newer_plan(connection: Connection, job_id: int, targets: Sequence[int]) -> bool:
-    """Whether a newer job has begun to write its plan for any of `targets`."""
+def _uncontested(connection: Connection, job_id: int, targets: Sequence[int]) -> list[int]:
+    """Those of `targets` for which no newer job has begun to write its plan, or can before this transaction ends."""
     table = tables.target
-    newer = sa.select(sa.func.count()).where(table.c.id.in_(targets), table.c.planned_by > job_id)
-    return bool(connection.execute(newer).scalar_one())
+    query = sa.select(table.c.id, table.c.planned_by).where(table.c.id.in_(targets)).order_by(table.c.id)
+    rows = connection.execute(query.with_for_update()).all()
+    return [row.id for row in rows if row.planned_by is None or row.planned_by <= job_id]
 
 
 # A key that asks something else keeps, as `previous`, the answer it served until now and the age that answer had.
@@ -233,7 +235,7 @@ _ANSWERED = "EXISTS (SELECT 1 FROM answer a WHERE a.request_id = wanted.request_
 _SELECT = """
 INSERT INTO wanted (target_id, key, request_id, scope)
 SELECT s.target_id, s.key, r.id, s.scope FROM staged s JOIN request r ON r.fingerprint = s.fingerprint
-WHERE (s.target_id, s.key) > (:target, :key)"""
+WHERE s.target_id IN :mine AND (s.target_id, s.key) > (:target, :key)"""
 _ON_CONFLICT = f"""
 ORDER BY s.target_id, s.key
 ON CONFLICT (target_id, key) DO UPDATE SET
@@ -246,4 +248,4 @@ WHERE wanted.request_id <> excluded.request_id"""  # noqa: S608 - constants only
 _UPSERT = _SELECT + _ON_CONFLICT
 _UPSERT_UNTIL = _SELECT + " AND (s.target_id, s.key) <= (:last_target, :last_key)" + _ON_CONFLICT
 
-__all__ = ["Known", "Staging", "Surge", "newer_plan"]
+__all__ = ["Known", "Staging", "Surge"]

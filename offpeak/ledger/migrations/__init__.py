@@ -7,7 +7,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from offpeak.errors import LedgerUnreadable
 from offpeak.ledger.database import Database
@@ -17,7 +17,7 @@ _LOCK = 0x0FF9EA4  # any number: whoever migrates holds it
 
 
 def migrate(database: Database) -> None:
-    """Bring the schema to this program's version. Raises LedgerUnreadable for one from a newer program."""
+    """Bring the schema to this program's version. Raises LedgerUnreadable for one that is newer, or torn."""
     config = _config()
     current = _version(database)
     if current == ScriptDirectory.from_config(config).get_current_head():
@@ -39,10 +39,7 @@ def migrate(database: Database) -> None:
 def require_current(database: Database) -> None:
     """Raise LedgerUnreadable unless the schema is this program's; changes nothing, unlike `migrate`."""
     address = database.url.render_as_string(hide_password=True)
-    try:
-        current = _version(database)
-    except OperationalError as error:
-        raise LedgerUnreadable(f"The ledger at {address} cannot be reached: {error.orig}. Nothing was read.") from None
+    current = _version(database)
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if current == head:
         return
@@ -64,5 +61,12 @@ def _config() -> Config:
 
 
 def _version(database: Database) -> str | None:
-    with database.read() as connection:
-        return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    try:
+        with database.read() as connection:
+            return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    except DatabaseError as error:  # a server that is away, and a file that is torn or no database
+        raise LedgerUnreadable(
+            f"The ledger at {database.url.render_as_string(hide_password=True)} cannot be reached or read: "
+            f"{error.orig}. Nothing was read or sent. See that the address is right and the database well; do not "
+            "begin a new one in its place, which would buy everything again."
+        ) from None
