@@ -31,7 +31,7 @@ def test_an_answered_row_tells_what_it_asked_and_how_it_was_bought(
     assert row.answer.cost_pico * 2 == row.answer.realtime_pico > 0
     assert (row.previous, row.dead_letter, row.sharers, row.body_missing) == (None, None, 0, None)
     states = [event.state for event in row.events if event.subject == "submission"]
-    assert states == ["creating", "created", "landed", "applied"]
+    assert states == ["intended", "creating", "created", "landed", "applied"]
 
 
 def test_the_last_line_of_a_batch_is_told_too(any_shop: Shop) -> None:
