@@ -53,6 +53,10 @@ class ChunkWriter:
         """Whether the chunk being written carries this request already."""
         return fingerprint in self._prints
 
+    def holds_none(self, fingerprints: Sequence[bytes]) -> bool:
+        """Whether the chunk being written carries not one of these requests."""
+        return self._prints.keys().isdisjoint(fingerprints)
+
     def add(self, kind: Kind, requests: Sequence[tuple[bytes, bytes, int]]) -> None:
         """Append requests: fingerprint, body, and the id of its row where it has one already, else 0.
 

@@ -179,7 +179,7 @@ def _members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", st
                 .where(request.c.id >= ids.start, request.c.id < ids.stop)  # type: ignore[union-attr]
                 .order_by(request.c.id)
             )
-            prints = [bytes(row) for row in connection.execute(query).scalars()]
+            prints = [print_ for (print_,) in ledger.database.tuples(connection, query)]
         else:
             rows = connection.execute(
                 sa.select(member.c.request_id, request.c.fingerprint)

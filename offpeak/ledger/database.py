@@ -67,6 +67,7 @@ class Database:
                 "busy_timeout=30000",
                 "foreign_keys=ON",
                 "synchronous=NORMAL",
+                "wal_autocheckpoint=4000",  # pages: a chunk's index pages are then folded back once, not many times
                 "cache_size=-16384",  # KiB: enough for the index pages that one sorted chunk touches
                 "temp_store=FILE",
             ):
@@ -97,6 +98,12 @@ class Database:
             connection = connection.execution_options(offpeak_begin="DEFERRED")
             with connection.begin():
                 yield connection
+
+    @staticmethod
+    def tuples(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        """The rows of a query as the driver gives them: plain tuples, for many rows of plain values."""
+        cursor = connection.execute(query).cursor
+        return list(cursor.fetchall()) if cursor is not None else []
 
     def bulk_insert(
         self,

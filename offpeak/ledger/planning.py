@@ -167,10 +167,12 @@ class Plan:
         )
         known = self._staging.known(first, self._position)
         self._attach({found.chunk_id for found in known.values() if found.live and not found.answered})
-        self._write(
-            [(request, print_) for request, print_ in zip(block, prints, strict=True) if self._new(print_, known)],
-            known,
-        )
+        pairs = zip(block, prints, strict=True)
+        if not known and not self._dry and len(set(prints)) == len(prints) and self._writer.holds_none(prints):
+            self.counts.new += len(prints)
+            self._write(list(pairs), known)
+        else:
+            self._write([(request, print_) for request, print_ in pairs if self._new(print_, known)], known)
 
     def _new(self, print_: bytes, known: Mapping[bytes, Known]) -> bool:
         """Count a row; whether its request must be written into a chunk."""

@@ -122,8 +122,8 @@ class ResultStore:
         current, former = tables.answer.alias("current"), tables.answer.alias("former")
         served = sa.func.coalesce(current.c.request_id, former.c.request_id).label("served")
         digest = hashlib.blake2b(digest_size=16)
-        for rows in self._pages(asset, [partition_key], [served], current, former):
-            digest.update(repr([tuple(row) for row in rows if row[1] is not None]).encode())
+        for rows in self._pages(asset, [partition_key], [served], current, former, plain=True):
+            digest.update(repr([row for row in rows if row[1] is not None]).encode())
         return digest.hexdigest()
 
     def frame(
@@ -189,8 +189,13 @@ class ResultStore:
         current: sa.FromClause,
         former: sa.FromClause,
         page: int = _PAGE,
-    ) -> Iterator[Sequence[Row[Any]]]:
-        """Rows of each target in key order, page by page; no transaction stays open between two pages."""
+        *,
+        plain: bool = False,
+    ) -> Iterator[Sequence[Any]]:
+        """Rows of each target in key order, page by page; no transaction stays open between two pages.
+
+        The key comes first. With `plain`, rows are the driver's tuples.
+        """
         with self._database.read() as connection:
             targets = self._targets(connection, asset, partitions)
         for target in targets:
@@ -208,12 +213,14 @@ class ResultStore:
                 if after is not None:
                     query = query.where(tables.wanted.c.key > after)
                 with self._database.read() as connection:
-                    rows = connection.execute(query).all()
+                    rows: Sequence[Any] = (
+                        self._database.tuples(connection, query) if plain else connection.execute(query).all()
+                    )
                 if rows:
                     yield rows
                 if len(rows) < page:
                     break
-                after = rows[-1].key
+                after = rows[-1][0]
 
     def _targets(self, connection: Connection, asset: str, partitions: Sequence[str] | None) -> Sequence[Row[Any]]:
         table = tables.target
