@@ -219,7 +219,7 @@ class _Store:
         if line.finish is not Finish.STOP:
             self._fail(request_id, line, line.finish.value, f"the model stopped with {line.finish.value!r}", line.text)
             return
-        output: str | None = line.text
+        output = _storable(line.text)
         if self._chunk.kind is Kind.MODERATION:
             output = _json(line.output)
         elif self._validate is not None:
@@ -260,8 +260,8 @@ class _Store:
         usage = line.usage
         self._failures.append(
             (
-                request_id, self._chunk.stamp, reason, message, raw, self._ended, usage.input_tokens,
-                usage.output_tokens, cost[0], cost[1],
+                request_id, self._chunk.stamp, reason, _storable(message), _storable(raw), self._ended,
+                usage.input_tokens, usage.output_tokens, cost[0], cost[1],
             )
         )  # fmt: skip
         self.applied.failed += 1
@@ -307,6 +307,11 @@ def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[i
 
 def _request_id(row: tuple[object, ...]) -> int:
     return row[0]  # type: ignore[return-value]
+
+
+def _storable(text: str | None) -> str | None:
+    """The text without NUL characters: a model may write one, and Postgres takes none."""
+    return text if text is None or "\x00" not in text else text.replace("\x00", "\ufffd")
 
 
 def _json(value: object) -> str:
