@@ -9,7 +9,7 @@ export OFFPEAK_PROVIDER
 BIN := .venv/bin
 FAMILIES := ticket_labels,document_embeddings,support_dashboard
 
-UP := --port $(PORT) --next-steps docs/next-steps.txt
+UP := --port $(PORT)
 UP += $(if $(filter 1,$(ALL)),--all,--select $(FAMILIES))
 UP += $(if $(filter 1,$(ONCE)),--once)
 
@@ -17,7 +17,7 @@ ifeq ($(OFFPEAK_PROVIDER),local)
   PORTS := PORT=$(PORT) PROVIDER_PORT=$(PROVIDER_PORT)
   export OFFPEAK_LOCAL_URL := http://127.0.0.1:$(PROVIDER_PORT)
   UP += --alongside "$(BIN)/python -m local_provider --port $(PROVIDER_PORT) --data .offpeak/local_provider"
-  UP += --wait-for 127.0.0.1:$(PROVIDER_PORT) --simulated
+  UP += --wait-for 127.0.0.1:$(PROVIDER_PORT) --simulated --next-steps docs/next-steps.txt
 else ifeq ($(OFFPEAK_PROVIDER),live)
   PORTS := PORT=$(PORT)
   UP += --quote --skip-without-key
