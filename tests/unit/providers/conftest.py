@@ -6,14 +6,11 @@ for what no well-behaved server does.
 
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -22,7 +19,9 @@ import pytest
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
 
-ROOT = Path(__file__).parents[3]
+from ...conftest import ROOT as ROOT
+from ...conftest import LocalProvider as Running
+
 SECRET = "sk-test-5up3r53cr3t"
 
 
@@ -135,32 +134,7 @@ def provider(name: str, loopback: Loopback) -> Iterator[Provider]:
     opened.close()
 
 
-@pytest.fixture(scope="session")
-def local_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a local provider that runs for the whole session."""
-    folder = tmp_path_factory.mktemp("local-provider")
-    with (folder / "errors").open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "local_provider", "--port", "0"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("listening on "):
-                break
-        else:
-            pytest.fail(f"the local provider ended: {(folder / 'errors').read_text()}")
-        yield line.removeprefix("listening on ").strip()
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+@pytest.fixture
+def local_provider(local_provider: Running) -> str:
+    """The address of the local provider, with nothing bought."""
+    return local_provider.url
