@@ -40,7 +40,7 @@ run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1
 	@exec $(BIN)/offpeak up $(UP)
 
 test: venv ## Run the tests; ARGS="-k name" for some of them
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
