@@ -60,17 +60,18 @@ def start(ledger: Ledger, job_id: int) -> None:
 
 
 def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
-    """End a job: count the cost of its chunks for it where no other job has, and end what it took over."""
+    """End a job and what it took over: the cost of their chunks counts for it, where no other job has it already."""
     now, who = ledger.clock.now(), str(ledger.claimant)
-    mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
     with ledger.database.write() as connection:
         must(connection, job_id, state, at=now, who=who, why=why, closed_at=to_micros(now))
+        orphans = _orphans(connection, job_id, now)
+        theirs = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id.in_([job_id, *orphans]))
         connection.execute(
             tables.chunk.update()
-            .where(tables.chunk.c.id.in_(mine), tables.chunk.c.billed_job_id.is_(None))
+            .where(tables.chunk.c.id.in_(theirs), tables.chunk.c.billed_job_id.is_(None))
             .values(billed_job_id=job_id)
         )
-        for older in _orphans(connection, job_id, now):
+        for older in orphans:
             why_older = f"its process died; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
 
