@@ -118,9 +118,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, local_provider: Loca
         yield Reader(instance)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks(page, "python") and page not in SEPARATE], ids=name
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python") and page not in SEPARATE], ids=name)
 def test_its_python_runs_as_written(page: Path, reader: Reader, local_provider: LocalProvider) -> None:
     if name(page) in READING:
         reader.follow(ROOT / "README.md")
@@ -163,9 +161,7 @@ def test_the_postgres_page_keeps_its_ledger_there(
     whole: dict[str, Any] = {"__name__": "page"}
     exec(example.text, whole)
     for _ in range(2):
-        reader.materialise(
-            with_offpeak(dg.Definitions(assets=[each for each in whole["defs"].assets], resources=resources))
-        )
+        reader.materialise(with_offpeak(dg.Definitions(assets=list(whole["defs"].assets), resources=resources)))
     assert reader.landed["ticket_labels"]["reused"] == 2
     assert len(local_provider.batches()) == 1
     assert list((tmp_path / "elsewhere").iterdir())
