@@ -105,8 +105,9 @@ def judge(
     if wanted and state.rows < tolerance.min_coverage * wanted:
         raise StaleInput(
             f"{consumer} accepts {state.asset} with at least {tolerance.min_coverage:.2%} of its rows; {state.rows} of "
-            f"{wanted} ({state.rows / wanted:.2%}) have an answer. Nothing was read. See why with "
-            f"`offpeak dead-letters {state.asset}`, materialise it again, or lower min_coverage."
+            f"{wanted} ({state.rows / wanted:.2%}) have an answer. Nothing was read. `offpeak jobs "
+            f"--asset {state.asset}` lists its jobs, and `offpeak jobs show` why rows failed. Materialise it again, or "
+            "lower min_coverage."
         )
 
 
