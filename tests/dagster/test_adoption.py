@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "how-to" / "move-a-realtime-asset-to-batch.md"
 
-WAREHOUSE = '''\
+WAREHOUSE = """\
 import pandas as pd
 
 
@@ -28,7 +28,7 @@ def read_reviews() -> pd.DataFrame:
     return pd.DataFrame(
         {"review_id": ["R-1", "R-2", "R-3"], "text": ["I love it", "It broke at once, I am angry", "It is a lamp"]}
     )
-'''
+"""
 
 MATERIALISE = """\
 import json
