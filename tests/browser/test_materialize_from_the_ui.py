@@ -124,9 +124,22 @@ def wait_until_landed(page: Page) -> None:
 
 
 def metadata_value(page: Page, name: str) -> str:
-    """The value beside `name` in the asset's metadata table."""
-    row = page.get_by_role("row").filter(has=page.get_by_text(name, exact=True))
-    return row.get_by_role("cell").last.inner_text().strip()
+    """The value beside `name` in the asset's metadata table; the preview inside it has rows of its own."""
+    for row in page.get_by_role("row").all():
+        cells = row.get_by_role("cell").all_inner_texts()
+        if cells and cells[0].strip() == name:
+            return cells[-1].strip()
+    pytest.fail(f"the page shows no metadata called {name}")
+
+
+def take_screenshot(page: Page) -> None:
+    """Once the daemon has looked at the asset's freshness, which it does every 30 seconds."""
+    page.wait_for_timeout(45_000)
+    page.reload()
+    expect(page.get_by_text("bought", exact=True)).to_be_visible(timeout=LAND_WITHIN_MS)
+    page.wait_for_timeout(5_000)
+    SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOT)
 
 
 def test_materializing_ticket_labels_shows_what_was_bought_and_for_how_much(page: Page, dagster_url: str) -> None:
@@ -136,11 +149,6 @@ def test_materializing_ticket_labels_shows_what_was_bought_and_for_how_much(page
     expect(page.get_by_text("Launched run")).to_be_visible(timeout=LAND_WITHIN_MS)
 
     wait_until_landed(page)
-    if os.environ.get("OFFPEAK_SCREENSHOT"):
-        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
-        page.wait_for_timeout(5_000)  # the panels fill one after the other
-        page.screenshot(path=SCREENSHOT)
-
     assert metadata_value(page, "rows") == "300"
     assert metadata_value(page, "bought") == "300"
     assert metadata_value(page, "failed") == "0"
@@ -148,6 +156,8 @@ def test_materializing_ticket_labels_shows_what_was_bought_and_for_how_much(page
     assert 0 < cost < realtime_cost
     for moment in ("as_of", "produced_at", "effective_until"):
         assert metadata_value(page, moment).endswith("UTC")
+    if os.environ.get("OFFPEAK_SCREENSHOT"):
+        take_screenshot(page)
 
 
 def test_no_dialogue_asks_to_sign_up(page: Page, dagster_url: str) -> None:
