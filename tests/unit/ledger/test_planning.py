@@ -386,8 +386,9 @@ def test_a_plan_given_up_leaves_another_plan_what_that_one_joined(any_shop: Shop
     give_up(first)
     second.commit(lane="batch", reason="a test")
 
+    assert any_shop.summary().missing == 3
     receipt = any_shop.buy(tickets(3))
-    assert (receipt.rows, receipt.failed) == (3, 0)
+    assert (receipt.rows, receipt.bought, receipt.joined) == (3, 0, 3)
 
 
 def test_a_plan_that_loses_what_it_found_on_its_way_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
