@@ -32,8 +32,8 @@ def plain(url: str, requests: int, folder: Path) -> None:
     """The script that most teams write first."""
     import openai
     import pandas as pd
-    import pydantic
     import pyarrow  # noqa: F401 - what to_parquet would import
+    import pydantic
 
     class TicketLabel(pydantic.BaseModel):
         category: Literal["billing", "bug", "how-to", "other"]
@@ -223,9 +223,7 @@ def main() -> None:
                     found = child(side, url, given.requests)
                     runs[side].append(found)
                     if not given.json:
-                        print(
-                            f"{number + 1}/{given.rounds} {side:8} {found['cpu']:6.2f} CPU s {found['megabytes']:6.1f} MB"
-                        )
+                        print(f"{number + 1}/{given.rounds} {_line(side, found)}")
         finally:
             provider.terminate()
     report(runs, given.requests, as_json=given.json)
@@ -243,10 +241,14 @@ def report(runs: dict[str, list[dict[str, float]]], requests: int, *, as_json: b
         return
     print(f"\n{requests:,} requests, median of {len(runs['plain'])}, imports excluded")
     for side, found in medians.items():
-        print(
-            f"  {side:8} {found['cpu']:6.2f} CPU s   {found['wall']:6.1f} s   peak {found['megabytes']:6.1f} MB above imports"
-        )
+        print(f"  {_line(side, found)}")
     print(f"  CPU, offpeak / plain: {ratio:.2f}")
+
+
+def _line(side: str, found: dict[str, float]) -> str:
+    return (
+        f"{side:8} {found['cpu']:6.2f} CPU s   {found['wall']:6.1f} s   peak {found['megabytes']:6.1f} MB above imports"
+    )
 
 
 if __name__ == "__main__":
