@@ -170,12 +170,19 @@ def test_the_postgres_page_keeps_its_ledger_there(
 
 @pytest.mark.parametrize(
     ("page", "text"),
-    [(page, block.text) for page in PAGES for block in blocks(page, "toml")],
+    [(page, block.text) for page in PAGES for block in blocks(page, "toml") if not block.title],
     ids=lambda value: name(value) if isinstance(value, Path) else "toml",
 )
 def test_its_toml_is_a_price_sheet(page: Path, text: str) -> None:
     tomllib.loads(text)
     assert read_sheet(text, name=name(page))
+
+
+def test_the_project_table_of_the_how_to_is_one_that_the_commands_find(tmp_path: Path) -> None:
+    (block,) = blocks(HOW_TO / "move-a-realtime-asset-to-batch.md", "toml")
+    assert block.title == "pyproject.toml"
+    (tmp_path / block.title).write_text(block.text)
+    assert find_project(tmp_path).target_module == "reviews_project"
 
 
 def test_the_dagster_settings_of_the_reference_are_settings_of_this_project(tmp_path: Path) -> None:
