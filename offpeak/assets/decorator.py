@@ -25,12 +25,15 @@ from offpeak.assets.declaration import (
 from offpeak.assets.materialize import materialize_batch
 from offpeak.assets.plan import PlanContext, plan
 from offpeak.assets.resources import API_KEY
-from offpeak.errors import DefinitionError
+from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
+
+NOT_YET = frozenset({"queue", "on_deadline", "on_failure", "notify", "sample"})
+"""Arguments that are planned, and that a reader of the design may try."""
 
 
 class BatchAsset(dg.AssetsDefinition):
@@ -187,6 +190,12 @@ def _asset_name(function: Callable[..., Any], arguments: Mapping[str, Any]) -> s
 
 
 def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
+    for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
+        if field in NOT_YET:
+            raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
+        known = ["model", "output", "workload", "contract", "wait", "ins", "io_manager_key"]
+        hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
+        raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {
         "freshness_policy": "contract= already gives the asset its freshness policy (and the gate its promise): leave "
         "freshness_policy= out.",

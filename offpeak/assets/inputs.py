@@ -107,12 +107,19 @@ class InputReader:
     def _load(self, key: dg.AssetKey, annotation: Any, partition_key: str | None) -> Any:
         partitions = self._partitions(key, partition_key)
         if partitions is None:
-            return self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation))
-        parts = (
-            self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation), partition_key=each)
-            for each in partitions
-        )
+            return self._load_one(key, annotation, None)
+        parts = (self._load_one(key, annotation, each) for each in partitions)
         return _together(parts, annotation, count=len(partitions), key=key, consumer=self._key)
+
+    def _load_one(self, key: dg.AssetKey, annotation: Any, partition: str | None) -> Any:
+        try:
+            return self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation), partition_key=partition)
+        except FileNotFoundError as error:  # what Dagster's own IO managers say of an asset that never materialised
+            name = key.to_user_string() + (f" partition {partition}" if partition is not None else "")
+            raise PlanError(
+                f"{self._key.to_user_string()}: its input {name} has nothing to read: it was never materialised in "
+                f"this Dagster instance ({error}). Nothing was submitted. Materialise {name} first."
+            ) from error
 
     def _partitions(self, key: dg.AssetKey, partition_key: str | None) -> Sequence[str] | None:
         """The upstream partitions that `partition_key` of this asset reads; None for an unpartitioned upstream."""

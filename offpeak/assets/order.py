@@ -79,7 +79,7 @@ class PartitionReceipt:
     rows: int
     """Wanted rows that have an answer."""
     missing: int
-    """Wanted rows that have none (dead letters)."""
+    """Wanted rows that have none to serve."""
     removed: int
     """Rows that this plan no longer wants."""
     as_of: datetime
@@ -103,6 +103,7 @@ class Receipt:
     reused: int
     """Answered before this job began."""
     failed: int
+    """Wanted rows whose own request has no answer (dead letters). Some may still serve the answer of a former one."""
     input_tokens: int
     output_tokens: int
     cached_tokens: int

@@ -147,11 +147,11 @@ def _lane(order: Order) -> tuple[str, str]:
     if order.deadline < BATCH_WINDOW:
         return (
             "batch",
-            f"nobody waits; due in {_hours(order.deadline)}, the provider's window is {_hours(BATCH_WINDOW)}",
+            f"nobody watches; due in {_hours(order.deadline)}, the provider's window is {_hours(BATCH_WINDOW)}",
         )
     return (
         "batch",
-        f"nobody waits, and {_hours(order.deadline)} outlast the provider's window of {_hours(BATCH_WINDOW)}",
+        f"nobody watches, and {_hours(order.deadline)} outlast the provider's window of {_hours(BATCH_WINDOW)}",
     )
 
 
@@ -309,9 +309,10 @@ class _Work:
                 f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self._job_id}` lists the reasons; "
                 "mend the prompt or schema and materialise again."
             )
-        state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if summary.missing else JobState.COMPLETED
+        failed = sum(part.unanswered for part in summary.partitions)
+        state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
         jobs.close(
-            self._ledger, self._job_id, state, why=f"{summary.rows:,} rows, {summary.missing:,} without an answer"
+            self._ledger, self._job_id, state, why=f"{summary.rows:,} rows, {failed:,} without an answer of their own"
         )
         bill = jobs.bill(self._ledger, self._job_id)
         removed = {target.partition_key: target.removed for target in targets}
@@ -322,7 +323,7 @@ class _Work:
             bought=new,
             joined=joined,
             reused=reused,
-            failed=summary.missing,
+            failed=failed,
             input_tokens=bill.input_tokens,
             output_tokens=bill.output_tokens,
             cached_tokens=bill.cached_tokens,

@@ -5,22 +5,22 @@ the two leaves a file that the ledger does not know, and nothing else.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros
-from offpeak.errors import PlanError
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.spool import SpoolFile, SpoolWriter, offsets_bytes
+from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
+from offpeak.ledger.spool import lines as spool_lines
 from offpeak.ledger.states import OPEN_JOBS, ChunkState, record
 from offpeak.providers.base import Kind, Provider
 
 
-class Taken(PlanError):
+class _Taken(Exception):
     """Another plan or round queued some of the same requests since they were looked up."""
 
 
@@ -37,6 +37,8 @@ class ChunkWriter:
     def __init__(self, ledger: Ledger, provider: Provider, *, model: str, job_id: int, attempt: int) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
+        self.left = 0
+        """Requests that others queued first, and that were left to them."""
         self._ledger, self._provider, self._model = ledger, provider, model
         self._job_id, self._attempt = job_id, attempt
         self._kind = Kind.CHAT
@@ -60,7 +62,7 @@ class ChunkWriter:
     def add(self, kind: Kind, requests: Sequence[tuple[bytes, bytes, int]]) -> None:
         """Append requests: fingerprint, body, and the id of its row where it has one already, else 0.
 
-        All requests of one writer are of one kind. Raises PlanError as `close` does.
+        All requests of one writer are of one kind.
         """
         letters = custom_ids.base32(b"".join(print_ for print_, _, _ in requests)) if requests else ""
         limits, line_of = self._provider.limits, self._provider.line
@@ -102,7 +104,8 @@ class ChunkWriter:
     def close(self) -> None:
         """Commit the chunk being written, if there is one.
 
-        Raises Taken when another plan queued some of the same requests since they were looked up.
+        Requests that another plan or round queued since they were looked up are left to it, and the job waits for its
+        chunks too.
         """
         if self._spool is None:
             return
@@ -111,10 +114,56 @@ class ChunkWriter:
         self._ledger.spooled[spool.name] = spool.sha256
         try:
             self.chunks.append(self._commit(spool))
+        except _Taken:
+            self._leave_to_others(spool)
+            self.close()
+            return
         except BaseException:
             (self._ledger.spool / spool.name).unlink(missing_ok=True)
             raise
         self._prints, self._existing = {}, {}
+
+    def _leave_to_others(self, spool: SpoolFile) -> None:
+        """Begin the chunk anew with the requests that are still this writer's to queue."""
+        path, kind = self._ledger.spool / spool.name, self._kind
+        requests, existing = list(self._prints), self._existing
+        self._prints, self._existing = {}, {}
+        taken = self._taken(requests, existing)
+        self.left += len(taken)
+        mine = [ordinal for ordinal, print_ in enumerate(requests) if print_ not in taken]
+        for part in slices(mine):
+            lines = spool_lines(path, spool.offsets, part, self._provider.spooling)
+            self.add(
+                kind,
+                [
+                    (requests[ordinal], body_of(line), existing.get(ordinal, 0))
+                    for ordinal, line in zip(part, lines, strict=True)
+                ],
+            )
+        path.unlink(missing_ok=True)
+
+    def _taken(self, requests: Sequence[bytes], existing: Mapping[int, int]) -> set[bytes]:
+        """Fingerprints that others have queued or answered by now; the job is made to wait for their chunks."""
+        request, chunk = tables.request, tables.chunk
+        known = {requests[ordinal] for ordinal in existing}
+        taken: set[bytes] = set()
+        chunks: set[int] = set()
+        with self._ledger.database.write() as connection:
+            for part in slices(requests, 500):
+                for row in connection.execute(
+                    sa.select(request.c.fingerprint, request.c.chunk_id, chunk.c.state)
+                    .join(chunk, chunk.c.id == request.c.chunk_id)
+                    .where(request.c.fingerprint.in_(part))
+                ):
+                    live = row.state in {ChunkState.QUEUED.value, ChunkState.OPEN.value}
+                    if live or bytes(row.fingerprint) not in known:
+                        taken.add(bytes(row.fingerprint))
+                        chunks |= {row.chunk_id} if live else set()
+            waiting = [(self._job_id, chunk_id) for chunk_id in chunks]
+            self._ledger.database.bulk_insert(
+                connection, tables.job_chunk, ["job_id", "chunk_id"], waiting, ignore_existing=True
+            )
+        return taken
 
     def discard(self) -> None:
         """Drop the chunk being written."""
@@ -164,7 +213,7 @@ class ChunkWriter:
             connection, tables.request, ["fingerprint", "id", "chunk_id"], rows, ignore_existing=True
         )
         if inserted != len(rows):
-            raise _taken(len(rows) - inserted)
+            raise _Taken
 
     def _insert_members(self, connection: Connection, first: int, chunk_id: int) -> None:
         fresh, existing = itertools.count(first), self._existing
@@ -177,14 +226,7 @@ class ChunkWriter:
                 request.update().where(request.c.id.in_(part), request.c.chunk_id.in_(free)).values(chunk_id=chunk_id)
             )
             if moved.rowcount != len(part):  # another job's round has them already
-                raise _taken(len(part) - moved.rowcount)
-
-
-def _taken(count: int) -> Taken:
-    return Taken(
-        f"Another plan queued {count:,} of the same requests at the same moment. Nothing was bought twice, and nothing "
-        "of this plan was submitted. Materialise again: it will join the other plan."
-    )
+                raise _Taken
 
 
 def discard_chunks(ledger: Ledger, *, job_id: int) -> None:

@@ -228,7 +228,11 @@ class Plan:
                 "If its source should have rows, look why it gave none; otherwise do not materialise this asset."
             )
         self._writer.close()
+        self.counts.new -= self._writer.left
+        self.counts.joined += self._writer.left
         self._staging.refuse_duplicates(self._spec.asset)
+        if self._attached or self._writer.left:
+            self._staging.refuse_lost(self._spec.asset)
         if self._dry:
             self.counts.removed = self._staging.absent(list(self._as_of))
 

@@ -7,12 +7,11 @@ trying cannot help; what is left is a dead letter, with its reason.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
 from offpeak.ledger import spool, tables
-from offpeak.ledger.chunking import ChunkWriter, Taken
+from offpeak.ledger.chunking import ChunkWriter
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState
@@ -54,8 +53,6 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()
-        except Taken:
-            return _join(ledger, job_id)
         finally:
             writer.discard()
     return len(again)
@@ -177,10 +174,4 @@ def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Seque
     path = ledger.spool / row.spool
     spool.check(path, sha256=row.sha256)
     lines = spool.lines(path, spool.read_offsets(row.offsets), ordinals, provider.spooling)
-    return [body_of(line) for line in lines]
-
-
-def body_of(line: bytes) -> bytes:
-    """The body within a spool line, whichever provider's it is."""
-    parsed = orjson.loads(line)
-    return orjson.dumps(parsed["body"] if "body" in parsed else parsed["params"])
+    return [spool.body_of(line) for line in lines]

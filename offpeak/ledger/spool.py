@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import orjson
+
 from offpeak.errors import CouldNotRead
 from offpeak.providers.base import Spooling
 
@@ -158,3 +160,9 @@ def offsets_bytes(offsets: array[int]) -> bytes:
         offsets = array("Q", offsets)
         offsets.byteswap()
     return offsets.tobytes()
+
+
+def body_of(line: bytes) -> bytes:
+    """The body within a spool line, whichever provider's it is."""
+    parsed = orjson.loads(line)
+    return orjson.dumps(parsed["body"] if "body" in parsed else parsed["params"])

@@ -131,6 +131,18 @@ class Staging:
                 "make them unique, or ask several samples of one text with different salt= and keys."
             ) from None
 
+    def refuse_lost(self, asset: str) -> None:
+        """Raise PlanError when a request that this plan had found with another one is gone again."""
+        request = tables.request
+        known = sa.exists().where(request.c.fingerprint == staged.c.fingerprint)
+        with self._reading() as connection:
+            lost = connection.execute(sa.select(sa.func.count()).select_from(staged).where(~known)).scalar_one()
+        if lost:
+            raise PlanError(
+                f"{asset}: another plan took back {lost:,} requests that this one had found on their way. Nothing was "
+                "submitted. Materialise again: they are new then."
+            )
+
     def surge(self, *, realm: str, targets: Sequence[int]) -> Surge | None:
         """What would change for keys that the valid plan holds already; None when nothing would."""
         old, chunk, new = tables.request.alias("old"), tables.chunk.alias("old_chunk"), tables.request.alias("new")

@@ -113,7 +113,7 @@ def _responses_body(request: Chat) -> dict[str, Any]:
             request,
             "stop",
             "is not a parameter of /v1/responses",
-            'Leave it out, or open the provider with chat_endpoint="chat.completions".',
+            'Leave it out, or use the other endpoint: BatchApi(openai_chat_endpoint="chat.completions").',
         )
     if request.user is not None:
         body["safety_identifier"] = request.user

@@ -40,6 +40,8 @@ class PartitionSummary:
     """Wanted rows that serve an answer."""
     missing: int
     """Wanted rows that have none to serve."""
+    unanswered: int
+    """Wanted rows whose own request has no answer: the missing ones, and those that serve a former answer."""
     as_of: datetime
     """The oldest row's; of an empty partition, the plan's."""
     produced_at: datetime | None
@@ -90,6 +92,7 @@ class ResultStore:
                     sa.select(
                         sa.func.count().label("wanted"),
                         sa.func.count(served).label("rows"),
+                        sa.func.count(current.c.request_id).label("answered"),
                         sa.func.min(as_of).label("as_of"),
                         sa.func.min(sa.func.coalesce(current.c.produced_at, former.c.produced_at)).label("produced_at"),
                     )
@@ -103,6 +106,7 @@ class ResultStore:
                         partition_key=target.partition_key,
                         rows=row.rows,
                         missing=row.wanted - row.rows,
+                        unanswered=row.wanted - row.answered,
                         as_of=oldest,
                         produced_at=None if row.produced_at is None else from_micros(row.produced_at),
                         effective_until=oldest + target.valid_for * _MICROSECOND,

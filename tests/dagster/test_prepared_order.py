@@ -12,7 +12,7 @@ from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset
 from offpeak.assets.orders import prepared_order
 from offpeak.assets.purchase import quote
 from offpeak.clock import SystemClock
-from offpeak.errors import ConfigurationError
+from offpeak.errors import ConfigurationError, PlanError
 
 DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 ARGUMENTS: dict[str, Any] = {
@@ -66,6 +66,11 @@ def test_a_quote_tells_what_is_new_and_buys_nothing(project: Any, provider: Any)
     made.run("labels")
     after = quoted(made, "labels")
     assert (after.rows, after.new, after.reused) == (2, 0, 2)
+
+
+def test_an_input_that_was_never_materialised_is_named_with_what_to_do(project: Any) -> None:
+    with pytest.raises(PlanError, match=r"labels: its input tickets has nothing to read.*Materialise tickets first"):
+        quoted(project(tickets, labels), "labels")
 
 
 def test_partitions_are_quoted_together(project: Any) -> None:

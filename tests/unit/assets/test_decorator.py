@@ -1,5 +1,6 @@
 """What `@batch_asset` accepts, what it refuses when definitions load, and what survives Dagster's copies."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Literal
@@ -190,6 +191,18 @@ def test_a_copy_that_dagster_makes_can_still_be_planned(copied: Any) -> None:
     assert isinstance(copy, BatchAsset)
     planned = copy.plan(pd.DataFrame({"ticket_id": ["T-1"], "body": ["It crashes."]}))
     assert planned == [Chat(key="T-1", prompt="It crashes.")]
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("notify", "ticket_labels: notify= is not available in this version"),
+        ("owner", "neither @batch_asset nor dg.asset takes owner=. Did you mean owners"),
+    ],
+)
+def test_an_argument_that_nobody_takes_is_refused_by_name(argument: str, told: str) -> None:
+    with pytest.raises(DefinitionError, match=re.escape(told)):
+        declared(**{argument: "team:support"})
 
 
 @pytest.mark.parametrize("model", ["openai/gpt-5-mini", "anthropic/claude-haiku-5-5"])

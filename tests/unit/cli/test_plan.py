@@ -133,7 +133,7 @@ def test_a_plan_says_what_a_run_would_buy_and_buys_nothing(run: Run, local_provi
     assert 0 < float(told["estimated_cost_usd"]) < float(told["estimated_realtime_cost_usd"])
     assert isinstance(told["estimated_cost_usd"], str)
     assert told["lane"] == "batch"
-    assert "nobody waits" in told["lane_reason"]
+    assert "nobody watches" in told["lane_reason"]
     assert told["lands_by"].endswith("+00:00")
     assert (told["held"], told["surge"]) == (False, None)
     assert local_provider.batches() == []
@@ -166,7 +166,7 @@ def test_a_plan_that_the_surge_guard_would_hold_says_why(
 
 def test_the_table_shows_rows_price_lane_and_landing_time(run: Run) -> None:
     shown = run("shorter")
-    for part in ("4 to buy", "at list price", "realtime", "batch: nobody waits", "lands by", "simulated"):
+    for part in ("4 to buy", "at list price", "realtime", "batch: nobody watches", "lands by", "simulated"):
         assert part in shown
 
 

@@ -11,7 +11,6 @@ from offpeak.assets.order import PartitionPlan
 from offpeak.assets.purchase import purchase
 from offpeak.errors import InvalidRequest, PlanError
 from offpeak.ledger import tables
-from offpeak.ledger.chunking import Taken
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.staging import Staging
@@ -416,11 +415,25 @@ def test_two_plans_that_queue_the_same_at_once_are_bought_once(any_shop: Shop, l
         return inner.line(**given)
 
     any_shop.provider = Through(any_shop.provider, line=line)  # type: ignore[assignment]
-    with pytest.raises(Taken, match="Materialise again: it will join"):
-        any_shop.buy(tickets(3))
+    receipt = any_shop.buy(tickets(5))  # two of them are its own
 
+    assert (receipt.rows, receipt.bought, receipt.joined) == (5, 2, 3)
+    assert local_provider.tally("openai")["answers_delivered"] == 5
+    assert not local_provider.answered(at_least=2)
+
+
+def test_a_plan_waits_for_what_another_queued_at_the_same_moment(any_shop: Shop, local_provider: LocalProvider) -> None:
+    others = Shop(any_shop.ledger, any_shop.provider, asset="others")
+
+    def line(inner: Provider, **given: Any) -> bytes:
+        if not others.summary().partitions:
+            planned(others, {"": chats(tickets(3))}).commit(lane="batch", reason="a test")
+        return inner.line(**given)
+
+    any_shop.provider = Through(any_shop.provider, line=line)  # type: ignore[assignment]
     receipt = any_shop.buy(tickets(3))
-    assert (receipt.bought, receipt.reused) == (0, 3)
+
+    assert (receipt.rows, receipt.bought, receipt.joined) == (3, 0, 3), "it submits the other plan's chunk itself"
     assert local_provider.tally("openai")["answers_delivered"] == 3
 
 

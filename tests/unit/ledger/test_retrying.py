@@ -140,7 +140,8 @@ def test_a_dead_row_serves_the_answer_it_had(any_shop: Shop, local_provider: Loc
     local_provider.fault("error_lines", share=1.0, code="invalid_request", times=None)
     receipt = any_shop.buy(tickets(10) | {"T0003": "The app crashes."})
 
-    assert (receipt.rows, receipt.failed) == (10, 0)
+    assert (receipt.rows, receipt.failed, receipt.partitions[0].missing) == (10, 1, 0)
+    assert job_state(any_shop) == "completed_with_partial_failures"
     after = any_shop.frame().set_index("key")
     assert after.loc["T0003", "as_of"] == before.loc["T0003", "as_of"]
     assert after.loc["T0004", "as_of"] > before.loc["T0004", "as_of"]

@@ -117,7 +117,8 @@ PRICED = sorted(
     for provider in providers
     if provider.id in {"openai", "anthropic"}
     for model in provider.models
-    if any(variant.when == {"processing": "batch"} and vars(variant.prices) for variant in model.price_variants or ())
+    if provider.find_model(model.id) is model  # some ids are only the beginning of names, such as fine-tuned ones
+    and any(variant.when == {"processing": "batch"} and vars(variant.prices) for variant in model.price_variants or ())
 )
 
 
