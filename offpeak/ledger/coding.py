@@ -8,7 +8,7 @@ from offpeak.errors import InvalidRequest, PlanError
 from offpeak.providers.base import Encode, Kind, Provider
 from offpeak.requests import Chat, Embedding, Moderation, Request
 from offpeak.requests.fingerprint import Fingerprinter
-from offpeak.requests.keys import check_request
+from offpeak.requests.keys import check_request, plainly_in_order
 
 
 class Coding:
@@ -35,8 +35,10 @@ class Coding:
             fingerprinter = self._begin(block[0])
         expected, of = self._type, fingerprinter.of
         prints = []
+        in_order = plainly_in_order(block, expected)
         for position, request in enumerate(block, first):
-            check_request(request, asset=self.asset, position=position)
+            if not in_order:
+                check_request(request, asset=self.asset, position=position)
             if type(request) is not expected:
                 raise PlanError(
                     f"{self.asset}: row {request.key!r} is a {type(request).__name__}, the rows before it are not. "

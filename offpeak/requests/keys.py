@@ -1,9 +1,26 @@
 """What a key may be: it names a row within its plan, is indexed, shown and pasted into commands."""
 
+from collections.abc import Sequence
+
 from offpeak.errors import InvalidRequest
 from offpeak.requests.values import MAX_KEY_LENGTH, Chat, Request
 
 _REQUEST_TYPES = "Chat, Embedding or Moderation"
+
+
+def plainly_in_order(block: Sequence[Request], kind: type[Request] | None) -> bool:
+    """Whether all of `block` is of one kind with keys that `check_request` lets pass, found out at one go.
+
+    False does not mean that something is wrong: then each request has to be looked at by itself.
+    """
+    if set(map(type, block)) != {kind}:
+        return False
+    keys = [request.key for request in block]
+    if set(map(type, keys)) != {str} or max(map(len, keys)) > MAX_KEY_LENGTH:
+        return False
+    if not all(map(str.strip, keys)) or "\x00" in "".join(keys):
+        return False
+    return all(request.prompt is not None and not request.messages for request in block if isinstance(request, Chat))
 
 
 def check_request(request: object, *, asset: str, position: int) -> None:

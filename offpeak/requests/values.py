@@ -7,9 +7,10 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
+
+import msgspec
 
 MAX_KEY_LENGTH = 512
 """Characters in a key at most: keys are indexed, shown in the UI and pasted into commands."""
@@ -26,8 +27,7 @@ MEDIA_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
+class Image(msgspec.Struct, frozen=True, kw_only=True):
     """An image, by its bytes or by a URL.
 
     A URL needs `content_hash` (any stable digest of the bytes): signed URLs change nightly, and without the hash each
@@ -65,8 +65,7 @@ class Image:
         return base64.b64encode(self.data or b"").decode("ascii")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One turn of a conversation."""
 
     role: Literal["user", "assistant"]
@@ -74,8 +73,7 @@ class Message:
     images: Sequence[Image] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chat:
+class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Ask a model: a `system` text, and either one `prompt` or a list of `messages`.
 
     `salt` is never sent: two requests that differ in nothing else are two samples. `scope` is a privacy boundary, such
@@ -98,8 +96,7 @@ class Chat:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embedding:
+class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     """Turn `text` into a vector of the model's length, or of `dimensions` where the model can shorten it."""
 
     key: str
@@ -111,8 +108,7 @@ class Embedding:
     metadata: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moderation:
+class Moderation(msgspec.Struct, frozen=True, kw_only=True):
     """Ask whether `text` (and `images`) break the provider's content policy."""
 
     key: str

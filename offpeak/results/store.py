@@ -198,18 +198,21 @@ class ResultStore:
     ) -> Iterator[Sequence[Any]]:
         """Rows of each target in key order, page by page; no transaction stays open between two pages.
 
-        The key comes first. With `plain`, rows are the driver's tuples.
+        The key comes first. With `plain`, rows are the driver's tuples, of `wanted` and its answers alone.
         """
         with self._database.read() as connection:
             targets = self._targets(connection, asset, partitions)
         for target in targets:
             after: str | None = None
             while True:
+                source = _served(current, former)
+                if not plain:
+                    source = source.join(tables.target, tables.target.c.id == tables.wanted.c.target_id).outerjoin(
+                        tables.job, tables.job.c.id == tables.target.c.job_id
+                    )
                 query = (
                     sa.select(tables.wanted.c.key, *columns)
-                    .select_from(_served(current, former))
-                    .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
-                    .outerjoin(tables.job, tables.job.c.id == tables.target.c.job_id)
+                    .select_from(source)
                     .where(tables.wanted.c.target_id == target.id)
                     .order_by(tables.wanted.c.key)
                     .limit(page)

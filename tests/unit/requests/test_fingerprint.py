@@ -4,9 +4,9 @@ The vectors below are golden: a change to one of them buys every answer of every
 with a new version of the form.
 """
 
-import dataclasses
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,7 +170,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("field", sorted(OTHERS))
 def test_every_field_that_decides_the_answer_is_hashed(field: str) -> None:
-    assert print_of(dataclasses.replace(CHAT, **{field: OTHERS[field]})) != print_of(CHAT)
+    assert print_of(msgspec.structs.replace(CHAT, **{field: OTHERS[field]})) != print_of(CHAT)
 
 
 @pytest.mark.parametrize(
@@ -180,11 +180,11 @@ def test_every_field_that_decides_the_answer_is_hashed(field: str) -> None:
 )
 def test_what_does_not_decide_the_answer_is_not_hashed(changed: dict[str, Any]) -> None:
     assert set(changed) <= NOT_HASHED
-    assert print_of(dataclasses.replace(CHAT, **changed)) == print_of(CHAT)
+    assert print_of(msgspec.structs.replace(CHAT, **changed)) == print_of(CHAT)
 
 
 def test_every_field_of_a_request_is_hashed_or_said_not_to_be() -> None:
-    fields = {field.name for field in dataclasses.fields(Chat)}
+    fields = {field.name for field in msgspec.structs.fields(Chat)}
 
     assert fields == NOT_HASHED | set(OTHERS) | {"messages"}
 
