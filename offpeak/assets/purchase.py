@@ -21,7 +21,7 @@ from offpeak.ledger.staging import Surge
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars, estimate_usage
-from offpeak.providers.base import BatchState, Kind, Provider
+from offpeak.providers.base import BatchState, BatchView, Kind, Provider
 from offpeak.requests.fingerprint import differing
 from offpeak.results.store import ResultStore
 
@@ -255,7 +255,7 @@ class _Work:
             return False
         batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
         if chunk.state is SubmissionState.LANDED:
-            self._apply(chunk)
+            self._apply(chunk, batch)
             return True
         if batch is None:
             self._log.warning(f"{self._order.asset}: the provider does not show batch {chunk.batch_id} at the moment.")
@@ -267,11 +267,10 @@ class _Work:
             reason = f"batch {batch.id} failed its validation and was not run: {batch.error}"
             submissions.refuse(self._ledger, chunk, reason)
             raise SubmissionRejected(f"{self._order.asset}: {reason}. Nothing of it was bought.")
-        self._apply(collecting.land(self._ledger, self._provider, chunk, batch))
+        self._apply(collecting.land(self._ledger, self._provider, chunk, batch), batch)
         return True
 
-    def _apply(self, chunk: Submission) -> None:
-        batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
+    def _apply(self, chunk: Submission, batch: BatchView | None) -> None:
         applied = collecting.apply(
             self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._rates.cost
         )

@@ -16,7 +16,7 @@ from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
-from offpeak.ledger.states import OPEN_JOBS, ChunkState, record
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, record
 from offpeak.providers.base import Kind, Provider
 
 
@@ -155,7 +155,7 @@ class ChunkWriter:
                     .join(chunk, chunk.c.id == request.c.chunk_id)
                     .where(request.c.fingerprint.in_(part))
                 ):
-                    live = row.state in {ChunkState.QUEUED.value, ChunkState.OPEN.value}
+                    live = row.state in LIVE_CHUNKS
                     if live or bytes(row.fingerprint) not in known:
                         taken.add(bytes(row.fingerprint))
                         chunks |= {row.chunk_id} if live else set()
@@ -219,8 +219,8 @@ class ChunkWriter:
         fresh, existing = itertools.count(first), self._existing
         rows = [(chunk_id, ordinal, existing.get(ordinal) or next(fresh)) for ordinal in range(len(self._prints))]
         self._ledger.database.bulk_insert(connection, tables.chunk_member, ["chunk_id", "ordinal", "request_id"], rows)
-        request, closed = tables.request, [ChunkState.APPLIED.value, ChunkState.REFUSED.value]
-        free = sa.select(tables.chunk.c.id).where(tables.chunk.c.state.in_(closed))
+        request = tables.request
+        free = sa.select(tables.chunk.c.id).where(tables.chunk.c.state.not_in([state.value for state in LIVE_CHUNKS]))
         for part in slices(list(existing.values()), 500):
             moved = connection.execute(
                 request.update().where(request.c.id.in_(part), request.c.chunk_id.in_(free)).values(chunk_id=chunk_id)

@@ -14,7 +14,7 @@ from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import ChunkState
+from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
 from offpeak.providers.base import Finish, Kind, Provider
 
 MAX_ATTEMPTS = 3
@@ -69,7 +69,7 @@ def _join(ledger: Ledger, job_id: int) -> int:
         .join(chunk, chunk.c.id == request.c.chunk_id)
         .where(
             tables.job_target.c.job_id == job_id,
-            chunk.c.state.in_([ChunkState.QUEUED.value, ChunkState.OPEN.value]),
+            chunk.c.state.in_([state.value for state in LIVE_CHUNKS]),
             ~sa.exists().where(job_chunk.c.job_id == job_id, job_chunk.c.chunk_id == chunk.c.id),
         )
         .group_by(chunk.c.id)

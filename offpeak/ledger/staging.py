@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from offpeak.errors import PlanError
 from offpeak.ledger import tables
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, Database, slices
-from offpeak.ledger.states import ChunkState
+from offpeak.ledger.states import LIVE_CHUNKS
 
 staged = sa.Table(
     "staged",
@@ -100,7 +100,7 @@ class Staging:
                 tables.request.c.chunk_id,
                 tables.answer.c.request_id.is_not(None),
                 tables.dead_letter.c.request_id.is_not(None),
-                tables.chunk.c.state.in_([ChunkState.QUEUED.value, ChunkState.OPEN.value]),
+                tables.chunk.c.state.in_([state.value for state in LIVE_CHUNKS]),
             )
             .select_from(staged)
             .join(tables.request, tables.request.c.fingerprint == staged.c.fingerprint)

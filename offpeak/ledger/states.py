@@ -72,6 +72,8 @@ OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS}
 LIVE_SUBMISSIONS = frozenset(
     {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
 )
+LIVE_CHUNKS = frozenset({ChunkState.QUEUED, ChunkState.OPEN})
+"""Their requests are on their way; a request in any other chunk is answered, dead, or free to be queued again."""
 
 _J, _C, _S = JobState, ChunkState, SubmissionState
 

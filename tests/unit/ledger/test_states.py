@@ -13,6 +13,7 @@ from offpeak.errors import LedgerUnreadable
 from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import (
+    LIVE_CHUNKS,
     LIVE_SUBMISSIONS,
     OPEN_JOBS,
     TRANSITIONS,
@@ -54,6 +55,7 @@ def test_transitions_stay_within_their_machine(machine: type[StrEnum]) -> None:
 
 def test_live_submissions_are_those_that_can_still_change() -> None:
     assert leads_on(SubmissionState) == LIVE_SUBMISSIONS
+    assert leads_on(ChunkState) == LIVE_CHUNKS
 
 
 def test_open_jobs_are_those_that_can_still_change_by_themselves() -> None:
