@@ -1,4 +1,4 @@
-"""The states of jobs, chunks and submissions, and the only way from one to the next.
+"""The states of jobs, chunks, submissions and parked runs, and the only way from one to the next.
 
 Each transition is one UPDATE that names the states it may come from, and writes its event in the same transaction. When
 nothing matched, somebody else was there first: `transition` says so by returning False, and `must` by raising.
@@ -68,6 +68,24 @@ class SubmissionState(StrEnum):
     REFUSED = "refused"
 
 
+class ParkedState(StrEnum):
+    """A run of the orchestrator that is queued and held, so that no process waits."""
+
+    INTENDED = "intended"
+    """Written down; the orchestrator may not have it yet."""
+    WAITING = "waiting"
+    """Held until everything it collects has landed."""
+    RELEASED = "released"
+    """Free to start, or started."""
+    REPLACED = "replaced"
+    """Another parked run of the same original run holds its place too."""
+    STOPPING = "stopping"
+    """Somebody terminated it: batches that nobody else waits for are being cancelled."""
+    STOPPED = "stopped"
+    ENDED = "ended"
+    """Its run is over, however it ended."""
+
+
 OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
 LIVE_SUBMISSIONS = frozenset(
     {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
@@ -75,7 +93,10 @@ LIVE_SUBMISSIONS = frozenset(
 LIVE_CHUNKS = frozenset({ChunkState.QUEUED, ChunkState.OPEN})
 """Their requests are on their way; a request in any other chunk is answered, dead, or free to be queued again."""
 
-_J, _C, _S = JobState, ChunkState, SubmissionState
+PARKED = frozenset({ParkedState.INTENDED, ParkedState.WAITING, ParkedState.RELEASED})
+"""A job that such a run will collect needs no living process."""
+
+_J, _C, _S, _P = JobState, ChunkState, SubmissionState, ParkedState
 
 TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
     JobState: {
@@ -105,6 +126,14 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
         _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
     },
+    ParkedState: {
+        _P.WAITING: frozenset({_P.INTENDED}),
+        _P.RELEASED: frozenset({_P.WAITING}),
+        _P.REPLACED: frozenset({_P.INTENDED, _P.WAITING}),
+        _P.STOPPING: frozenset({_P.INTENDED, _P.WAITING, _P.RELEASED}),
+        _P.STOPPED: frozenset({_P.STOPPING}),
+        _P.ENDED: frozenset({_P.INTENDED, _P.WAITING, _P.RELEASED}),
+    },
 }
 """For each state that can be entered, the states it may be entered from. By kind, since equal words are equal keys."""
 
@@ -112,6 +141,7 @@ _TABLES: Mapping[type[StrEnum], sa.Table] = {
     JobState: tables.job,
     ChunkState: tables.chunk,
     SubmissionState: tables.submission,
+    ParkedState: tables.parked_run,
 }
 
 

@@ -11,6 +11,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     answer      what was bought
     failure     an attempt of one request that brought no usable answer
     job         one materialization, and the chunks it waits for
+    parked_run  a queued run of the orchestrator that holds the place of jobs while they wait
     event       what changed state, when, by whom and why
 """
 
@@ -71,6 +72,21 @@ job = sa.Table(
     sa.Column("lane", sa.Text),
     sa.Column("reason", sa.Text, comment="why it has its lane, is held, or failed"),
     sa.Column("owner", sa.Text, comment="the process that works on it"),
+    sa.Column("parked_id", sa.BigInteger, index=True, comment="the parked run that will collect it"),
+)
+
+parked_run = sa.Table(
+    "parked_run",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("run_id", sa.Text, nullable=False, unique=True, comment="of the run that is held"),
+    sa.Column("origin_run_id", sa.Text, nullable=False, index=True, comment="of the run whose place it holds"),
+    sa.Column("location", sa.Text, nullable=False, comment="the code location whose sensor looks after it"),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("origin_ended", sa.Boolean, nullable=False, comment="the submitting run is over"),
+    sa.Column("release_at", sa.BigInteger, comment="when it goes on although not everything has landed"),
+    sa.Column("progress", sa.Text, comment="as last written on the run"),
 )
 
 job_target = sa.Table(
@@ -138,6 +154,11 @@ submission = sa.Table(
     sa.Column("ended_at", sa.BigInteger),
     sa.Column("outcome", sa.Text, comment="the provider's terminal state"),
     sa.Column("results", sa.Text, comment="file name of the downloaded lines; NULL once pruned"),
+    sa.Column("seen_state", sa.Text, comment="the batch's state when the provider's list last showed it"),
+    sa.Column("seen_at", sa.BigInteger),
+    sa.Column("finished", sa.BigInteger, comment="requests answered or failed by then, by the provider's count"),
+    sa.Column("progress_at", sa.BigInteger, comment="when that count or state last changed"),
+    sa.Column("cancel_at", sa.BigInteger, comment="when the provider was asked to cancel it"),
     sa.Column("error", sa.Text),
 )
 
