@@ -155,7 +155,6 @@ submission = sa.Table(
     sa.Column("outcome", sa.Text, comment="the provider's terminal state"),
     sa.Column("results", sa.Text, comment="file name of the downloaded lines; NULL once pruned"),
     sa.Column("seen_state", sa.Text, comment="the batch's state when the provider's list last showed it"),
-    sa.Column("seen_at", sa.BigInteger),
     sa.Column("finished", sa.BigInteger, comment="requests answered or failed by then, by the provider's count"),
     sa.Column("progress_at", sa.BigInteger, comment="when that count or state last changed"),
     sa.Column("cancel_at", sa.BigInteger, comment="when the provider was asked to cancel it"),

@@ -32,7 +32,6 @@ def upgrade() -> None:
     op.create_index("ix_job_parked_id", "job", ["parked_id"])
     for column in (
         sa.Column("seen_state", sa.Text(), comment="the batch's state when the provider's list last showed it"),
-        sa.Column("seen_at", sa.BigInteger()),
         sa.Column("finished", sa.BigInteger(), comment="requests answered or failed by then, by the provider's count"),
         sa.Column("progress_at", sa.BigInteger(), comment="when that count or state last changed"),
         sa.Column("cancel_at", sa.BigInteger(), comment="when the provider was asked to cancel it"),

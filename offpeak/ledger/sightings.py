@@ -1,0 +1,174 @@
+"""What the providers' lists show of open batches, written down where it changed; and how long batches took before.
+
+Nothing here decides what is bought: a batch is collected from the provider's own answer at that time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Row
+
+from offpeak.clock import from_micros, to_micros
+from offpeak.ledger import tables
+from offpeak.ledger.database import slices
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import ChunkState, SubmissionState
+from offpeak.ledger.submissions import CLOCK_SKEW
+from offpeak.providers.base import BatchState, BatchView
+
+REMEMBERED = 20
+"""Past batches of an asset that tell how long the next one will take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenChunk:
+    """A chunk that a job waits for, as last seen."""
+
+    job_id: int
+    chunk_id: int
+    realm: str
+    requests: int
+    chunk_state: ChunkState
+    submission_id: int | None
+    state: SubmissionState | None
+    batch_id: str | None
+    created_at: datetime
+    create_at: datetime | None
+    """When the paid call was about to be sent."""
+    submitted_at: datetime | None
+    seen_state: BatchState | None
+    finished: int
+    """Requests answered or failed, by the provider's count; all of them once it is applied."""
+    progress_at: datetime | None
+    cancel_at: datetime | None
+
+    @property
+    def settled(self) -> bool:
+        """Its lines are accounted for."""
+        return self.chunk_state in {ChunkState.APPLIED, ChunkState.REFUSED}
+
+    @property
+    def at_provider(self) -> bool:
+        """The provider has it, and its batch id is known."""
+        return self.state in {SubmissionState.CREATED, SubmissionState.LANDED}
+
+    @property
+    def landed(self) -> bool:
+        """Nothing more comes of waiting for it."""
+        if self.settled or self.state is SubmissionState.LANDED:
+            return True
+        return self.at_provider and self.seen_state is not None and self.seen_state.terminal
+
+
+def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]]:
+    """The chunks that each of these jobs waits for."""
+    chunk, submission, link = tables.chunk, tables.submission, tables.job_chunk
+    query = (
+        sa.select(
+            link.c.job_id,
+            chunk.c.id,
+            chunk.c.realm,
+            chunk.c.requests,
+            chunk.c.state,
+            chunk.c.created_at,
+            submission.c.id.label("submission_id"),
+            submission.c.state.label("submission_state"),
+            *(submission.c[name] for name in _SEEN),
+        )
+        .select_from(link)
+        .join(chunk, chunk.c.id == link.c.chunk_id)
+        .outerjoin(submission, submission.c.id == chunk.c.stamp)
+        .order_by(chunk.c.id)
+    )
+    found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
+    with ledger.database.read() as connection:
+        for part in slices(job_ids, 500):
+            for row in connection.execute(query.where(link.c.job_id.in_(part))):
+                found[row.job_id].append(_read(row))
+    return found
+
+
+_SEEN = ("batch_id", "create_at", "submitted_at", "seen_state", "finished", "progress_at", "cancel_at")
+
+
+def _read(row: Row[Any]) -> OpenChunk:
+    def moment(micros: int | None) -> datetime | None:
+        return None if micros is None else from_micros(micros)
+
+    state = ChunkState(row.state)
+    return OpenChunk(
+        job_id=row.job_id,
+        chunk_id=row.id,
+        realm=row.realm,
+        requests=row.requests,
+        chunk_state=state,
+        submission_id=row.submission_id,
+        state=None if row.submission_state is None else SubmissionState(row.submission_state),
+        batch_id=row.batch_id,
+        created_at=from_micros(row.created_at),
+        create_at=moment(row.create_at),
+        submitted_at=moment(row.submitted_at),
+        seen_state=None if row.seen_state is None else BatchState(row.seen_state),
+        finished=row.requests if state is ChunkState.APPLIED else min(row.finished or 0, row.requests),
+        progress_at=moment(row.progress_at),
+        cancel_at=moment(row.cancel_at),
+    )
+
+
+def see(ledger: Ledger, chunks: Iterable[OpenChunk], shown: Mapping[str, BatchView]) -> int:
+    """Write down what the list shows of the batches of `chunks`, where it changed. Returns how many changed."""
+    now = to_micros(ledger.clock.now())
+    changed: dict[int, dict[str, Any]] = {}
+    for chunk in chunks:
+        batch = shown.get(chunk.batch_id or "")
+        if batch is None or chunk.submission_id is None or not chunk.at_provider:
+            continue
+        if (batch.state, batch.finished) != (chunk.seen_state, chunk.finished):
+            changed[chunk.submission_id] = {"state": batch.state.value, "finished": batch.finished}
+    table = tables.submission
+    statement = (
+        table.update()
+        .where(table.c.id == sa.bindparam("number"))
+        .values(seen_state=sa.bindparam("state"), finished=sa.bindparam("count"), progress_at=now)
+    )
+    rows = [{"number": number, "state": each["state"], "count": each["finished"]} for number, each in changed.items()]
+    for part in slices(rows, 500):
+        with ledger.database.write() as connection:
+            connection.execute(statement, list(part))
+    return len(changed)
+
+
+def past_durations(ledger: Ledger, assets: Sequence[str]) -> dict[str, list[timedelta]]:
+    """How long the last batches of each asset took from submission to their end at the provider, newest first."""
+    job, link, submission = tables.job, tables.job_chunk, tables.submission
+    durations: dict[str, list[timedelta]] = {}
+    with ledger.database.read() as connection:
+        for asset in assets:
+            query = (
+                sa.select(submission.c.submitted_at, submission.c.ended_at)
+                .select_from(job)
+                .join(link, link.c.job_id == job.c.id)
+                .join(tables.chunk, tables.chunk.c.id == link.c.chunk_id)
+                .join(submission, submission.c.id == tables.chunk.c.stamp)
+                .where(
+                    job.c.asset == asset,
+                    submission.c.ended_at.is_not(None),
+                    submission.c.submitted_at.is_not(None),
+                    submission.c.outcome == BatchState.COMPLETED.value,
+                )
+                .order_by(job.c.id.desc())
+                .limit(REMEMBERED)
+            )
+            rows = connection.execute(query).all()
+            took = [from_micros(row.ended_at) - from_micros(row.submitted_at) for row in rows]
+            durations[asset] = [max(each, timedelta(0)) for each in took]
+    return durations
+
+
+def since(chunks: Iterable[OpenChunk]) -> datetime | None:
+    """From when on the provider's list has to be read so that it shows every batch of `chunks`; None without any."""
+    moments = [chunk.create_at for chunk in chunks if chunk.create_at is not None]
+    return min(moments) - CLOCK_SKEW if moments else None
