@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from statistics import median
 
 FIRST_LOOK = 0.5
 """A batch is first looked at after this share of the shortest time that one of its asset ever took."""
@@ -27,9 +26,8 @@ def next_look(elapsed: timedelta, past: Sequence[timedelta]) -> timedelta:
     first = min(past) * FIRST_LOOK
     if elapsed < first:
         return max(first - elapsed, SHORTEST)
-    if elapsed <= max(past):
-        return _within(median(past) / LOOKS)
-    return max(_within(elapsed / LOOKS_WHEN_LATE), _within(median(past) / LOOKS))
+    usual = _within(sorted(past)[len(past) // 2] / LOOKS)
+    return usual if elapsed <= max(past) else max(_within(elapsed / LOOKS_WHEN_LATE), usual)
 
 
 def _within(duration: timedelta) -> timedelta:
