@@ -13,7 +13,8 @@ from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import OPEN_JOBS, JobState, must, transition
+from offpeak.ledger.states import OPEN_JOBS, PARKED, JobState, must, transition
+from offpeak.providers.base import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,25 +78,36 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
 
 
 def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:
-    """Older open jobs of the same asset, whose targets this job covers and whose process is dead."""
+    """Older open jobs of the same asset, whose targets this job covers and that nobody carries on."""
     job, mine, theirs = tables.job, tables.job_target.alias("mine"), tables.job_target.alias("theirs")
     asset = sa.select(job.c.asset).where(job.c.id == job_id).scalar_subquery()
     covered = sa.select(mine.c.target_id).where(mine.c.job_id == job_id)
     uncovered = sa.exists().where(theirs.c.job_id == job.c.id, theirs.c.target_id.not_in(covered))
-    rows = connection.execute(
-        sa.select(job.c.id, job.c.owner, job.c.created_at).where(
+    older = job.c.id.in_(
+        sa.select(job.c.id).where(
             job.c.asset == asset,
             job.c.id < job_id,
             job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
             ~uncovered,
         )
     )
-    orphans = []
-    for row in rows:
+    return [each for each, attended in attendance(connection, older, now=now).items() if not attended]
+
+
+def attendance(connection: Connection, which: sa.ColumnElement[bool], *, now: datetime) -> dict[int, bool]:
+    """For each of these open jobs, whether somebody carries it on: a living process, or a parked run."""
+    job, parked = tables.job, tables.parked_run
+    query = (
+        sa.select(job.c.id, job.c.owner, job.c.created_at, parked.c.state)
+        .outerjoin(parked, parked.c.id == job.c.parked_id)
+        .where(which, job.c.state.in_([state.value for state in OPEN_JOBS]))
+    )
+    found = {}
+    for row in connection.execute(query):
         owner = Claimant.parse(row.owner or "")
-        if owner is None or not owner.alive(claimed_at=from_micros(row.created_at), now=now):
-            orphans.append(int(row.id))
-    return orphans
+        works = owner is not None and owner.alive(claimed_at=from_micros(row.created_at), now=now)
+        found[int(row.id)] = row.state in PARKED or (row.state is None and works)
+    return found
 
 
 def bill(ledger: Ledger, job_id: int) -> Bill:
@@ -240,6 +252,20 @@ def targets(ledger: Ledger, job_id: int) -> list[JobTarget]:
     )
     with ledger.database.read() as connection:
         return [JobTarget(row.partition_key, row.removed) for row in connection.execute(query)]
+
+
+def only_expired(ledger: Ledger, job_id: int) -> bool:
+    """Whether every request of the job's that failed for good did so because its batches were not run in time."""
+    dead = tables.dead_letter
+    query = (
+        sa.select(dead.c.reason)
+        .distinct()
+        .join(tables.wanted, tables.wanted.c.request_id == dead.c.request_id)
+        .join(tables.job_target, tables.job_target.c.target_id == tables.wanted.c.target_id)
+        .where(tables.job_target.c.job_id == job_id)
+    )
+    with ledger.database.read() as connection:
+        return set(connection.execute(query).scalars()) == {Outcome.EXPIRED.value}
 
 
 def reasons(ledger: Ledger, job_id: int) -> str:

@@ -17,10 +17,13 @@ from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState, SubmissionState
 from offpeak.ledger.submissions import CLOCK_SKEW
-from offpeak.providers.base import BatchState, BatchView
+from offpeak.providers.base import BATCH_WINDOW, BatchState, BatchView
 
 REMEMBERED = 20
 """Past batches of an asset that tell how long the next one will take."""
+
+OVERDUE = 2 * BATCH_WINDOW
+"""After its submission, when a batch that has still not ended is no longer waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,10 @@ class OpenChunk:
         if self.settled or self.state is SubmissionState.LANDED:
             return True
         return self.at_provider and self.seen_state is not None and self.seen_state.terminal
+
+    def overdue(self, now: datetime) -> bool:
+        """Whether it should have ended long ago."""
+        return not self.landed and self.submitted_at is not None and now - self.submitted_at > OVERDUE
 
 
 def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]]:

@@ -125,6 +125,21 @@ def _read(row: Row[Any]) -> Submission:
     )
 
 
+def refusal(ledger: Ledger, job_id: int) -> str | None:
+    """Why the provider would not take a chunk of the job; None when it took them all."""
+    chunk, submission, job_chunk = tables.chunk, tables.submission, tables.job_chunk
+    query = (
+        sa.select(submission.c.error)
+        .join(chunk, chunk.c.stamp == submission.c.id)
+        .join(job_chunk, job_chunk.c.chunk_id == chunk.c.id)
+        .where(job_chunk.c.job_id == job_id, chunk.c.state == ChunkState.REFUSED.value)
+        .order_by(chunk.c.id.desc())
+        .limit(1)
+    )
+    with ledger.database.read() as connection:
+        return connection.execute(query).scalar()
+
+
 def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first.
 

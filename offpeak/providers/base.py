@@ -15,7 +15,7 @@ ConfigurationError for a refused key.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,9 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from offpeak.requests import Request
+
+BATCH_WINDOW = timedelta(hours=24)
+"""Within which both providers finish a batch or expire it (their batch guides)."""
 
 
 class Kind(StrEnum):

@@ -28,7 +28,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from offpeak.assets.order import Order, PartitionPlan
-from offpeak.assets.purchase import Progress, purchase
+from offpeak.assets.purchase import purchase
+from offpeak.assets.work import Progress
 from offpeak.clock import EPOCH, SystemClock
 from offpeak.errors import OffpeakError
 from offpeak.ledger.ledger import Ledger

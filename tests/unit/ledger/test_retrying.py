@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from offpeak.assets.purchase import Progress, purchase
+from offpeak.assets.purchase import purchase
+from offpeak.assets.work import Progress
 from offpeak.errors import JobFailed
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.retrying import MAX_ATTEMPTS

@@ -1,0 +1,278 @@
+"""One job on its way from the ledger to its receipt: submit, watch, collect, send failures round again.
+
+Each step is taken from what the ledger says and recorded there, so this can end anywhere and be called again by another
+process: nothing here remembers. A run either carries its job out, waiting in place, or hands it over to the provider
+and leaves the waiting to whoever collects it.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel
+
+from offpeak.assets.order import PartitionReceipt, Receipt
+from offpeak.clock import Clock
+from offpeak.errors import JobFailed, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
+from offpeak.ledger import collecting, jobs, retrying, sightings, submissions
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import ChunkState, JobState, SubmissionState
+from offpeak.ledger.submissions import Submission
+from offpeak.money import ModelRates, dollars
+from offpeak.providers.base import BatchState, BatchView, Provider
+from offpeak.results.store import ResultStore
+
+SHORTEST_POLL = timedelta(seconds=0.5)
+LONGEST_POLL = timedelta(seconds=60)
+POLLS_PER_WAIT = 10
+"""A job is looked at again after a tenth of the time it has been waiting, within these bounds."""
+
+PATIENCE = timedelta(minutes=5)
+"""How long a run that is to hand its job over goes on trying to. Longer than it takes to settle an unknown create."""
+
+LONGEST_PAUSE = timedelta(hours=1)
+"""Between two runs that try to submit what the provider would not take, at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a job stands. Counts are requests of the batches that are not applied yet, by the provider's own count."""
+
+    job_id: int
+    asset: str
+    batches: int
+    applied: int
+    """Batches whose answers are stored."""
+    requests: int
+    finished: int
+
+
+Report = Callable[[Progress], None]
+
+
+class Work:
+    """One job, to be carried out or handed over by this process.
+
+    `model` is "provider/model". `list_lag` is how long a batch may be missing from the provider's list.
+    """
+
+    def __init__(
+        self,
+        job_id: int,
+        *,
+        asset: str,
+        model: str,
+        output: type[BaseModel] | None,
+        ledger: Ledger,
+        provider: Provider,
+        rates: ModelRates,
+        clock: Clock,
+        log: logging.Logger,
+        list_lag: timedelta = submissions.LIST_LAG,
+        report: Report | None = None,
+    ) -> None:
+        self.job_id = job_id
+        self._asset, self._model = asset, model.partition("/")[2]
+        self._ledger, self._provider, self._rates = ledger, provider, rates
+        self._clock, self._log = clock, log
+        self._list_lag, self._report = list_lag, report
+        self._validate = collecting.validator(output)
+        self._finished: dict[int, int] = {}
+        self._asked_to_wait = timedelta(0)
+
+    def carry_out(self) -> None:
+        """Until nothing is on its way and nothing is left to try.
+
+        ProviderUnavailable and OutcomeUnknown are waited out; raises JobFailed for a batch that does not end.
+        """
+        jobs.start(self._ledger, self.job_id)
+        began = self._clock.now()
+        while not self._round():
+            self._refuse_overdue()
+            self._clock.sleep(_interval(began, self._clock.now()))
+
+    def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
+        """Collect what has landed and submit what has not been, without waiting for a batch.
+
+        True: nothing is on its way any more. False: the rest is at the provider, except where `again_at` says when to
+        try again. Raises JobFailed for a batch that does not end.
+        """
+        jobs.start(self._ledger, self.job_id)
+        began = self._clock.now()
+        while not self._round():
+            self._refuse_overdue()
+            now = self._clock.now()
+            if not self._unsubmitted() or now - began >= patience:
+                return False
+            self._clock.sleep(_interval(began, now))
+        return True
+
+    def again_at(self) -> datetime | None:
+        """When to try again to submit what the provider has not taken; None when it has everything."""
+        if not self._unsubmitted():
+            return None
+        (row,) = jobs.listed(self._ledger, ids=[self.job_id])
+        now = self._clock.now()
+        pause = min(max((now - row.created_at) / 2, PATIENCE), LONGEST_PAUSE)
+        return now + max(pause, self._asked_to_wait)
+
+    def _unsubmitted(self) -> bool:
+        """Whether a chunk is neither at the provider nor through."""
+        chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
+        return any(not (chunk.settled or chunk.at_provider) for chunk in chunks)
+
+    def _refuse_overdue(self) -> None:
+        """Raise JobFailed, and close the job as expired, when a batch has been out for twice its window."""
+        chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
+        overdue = [chunk for chunk in chunks if chunk.overdue(self._clock.now())]
+        if not overdue:
+            return
+        hours = sightings.OVERDUE.total_seconds() / 3600
+        batches = ", ".join(str(chunk.batch_id) for chunk in overdue)
+        why = f"batch {batches} has not ended {hours:.0f} h after it was submitted"
+        jobs.close(self._ledger, self.job_id, JobState.EXPIRED, why=why)
+        raise JobFailed(
+            f"{self._asset}: {why}. What was paid for is kept, and nothing is bought again while it may still end. "
+            f"Look at the batch at the provider; once it has ended or is cancelled there, materialise {self._asset} "
+            "again: it collects what there is and buys the rest."
+        )
+
+    def _round(self) -> bool:
+        """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
+        chunks = submissions.of_job(self._ledger, self.job_id)
+        settled = [self._advance(chunk) for chunk in chunks]
+        self._tell(chunks, settled)
+        if not all(settled):
+            return False
+        if not chunks:
+            return True
+        again = retrying.retry(self._ledger, self._provider, self.job_id, kind=chunks[0].kind, model=self._model)
+        if again:
+            self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
+            return self._round()
+        return True
+
+    def _advance(self, chunk: Submission) -> bool:
+        """Take the next step with one chunk; True once its lines are accounted for."""
+        try:
+            match chunk.chunk_state:
+                case ChunkState.APPLIED | ChunkState.REFUSED:
+                    return True
+                case ChunkState.QUEUED:
+                    submissions.submit(self._ledger, self._provider, chunk)
+                    return False
+                case ChunkState.OPEN:
+                    return self._advance_open(chunk)
+        except SubmissionRejected as error:
+            self._log.error(str(error))
+            return True
+        except ProviderUnavailable as error:
+            self._asked_to_wait = max(self._asked_to_wait, error.retry_after or timedelta(0))
+            self._log.warning(f"{self._asset}: {error}")
+            return False
+        except OutcomeUnknown as error:
+            self._log.warning(f"{self._asset}: {error}")
+            return False
+
+    def _advance_open(self, chunk: Submission) -> bool:
+        if chunk.state in {SubmissionState.INTENDED, SubmissionState.CREATING}:
+            if not chunk.held_by_another(self._ledger):
+                submissions.reconcile(self._ledger, self._provider, chunk, list_lag=self._list_lag)
+            return False
+        batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
+        if chunk.state is SubmissionState.LANDED:
+            self._apply(chunk, batch)
+            return True
+        if batch is None:
+            self._log.warning(f"{self._asset}: the provider does not show batch {chunk.batch_id} at the moment.")
+            return False
+        self._finished[chunk.chunk_id] = batch.finished
+        if not batch.state.terminal:
+            return False
+        if batch.state is BatchState.FAILED:
+            reason = f"batch {batch.id} failed its validation and was not run: {batch.error}"
+            submissions.refuse(self._ledger, chunk, reason)
+            raise SubmissionRejected(f"{self._asset}: {reason}. Nothing of it was bought.")
+        self._apply(collecting.land(self._ledger, self._provider, chunk, batch), batch)
+        return True
+
+    def _apply(self, chunk: Submission, batch: BatchView | None) -> None:
+        applied = collecting.apply(
+            self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._rates.cost
+        )
+        self._log.info(
+            f"{self._asset}: batch {chunk.batch_id} {chunk.outcome}: {applied.answered:,} answers, "
+            f"{applied.failed:,} failed, {applied.missing:,} missing."
+        )
+
+    def _tell(self, chunks: list[Submission], settled: list[bool]) -> None:
+        if self._report is not None:
+            pending = [chunk for chunk, done in zip(chunks, settled, strict=True) if not done]
+            self._report(
+                Progress(
+                    job_id=self.job_id,
+                    asset=self._asset,
+                    batches=len(chunks),
+                    applied=len(chunks) - len(pending),
+                    requests=sum(chunk.requests for chunk in pending),
+                    finished=sum(self._finished.get(chunk.chunk_id, 0) for chunk in pending),
+                )
+            )
+
+    def close(self) -> Receipt:
+        """End the job and say what it bought. Raises JobFailed or SubmissionRejected when no row has an answer."""
+        asset, store = self._asset, ResultStore(self._ledger)
+        targets = jobs.targets(self._ledger, self.job_id)
+        summary = store.summary(asset, [target.partition_key for target in targets])
+        rejection = submissions.refusal(self._ledger, self.job_id)
+        if rejection is not None:
+            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection)
+            raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
+        if not summary.rows:
+            why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self.job_id)}"
+            expired = jobs.only_expired(self._ledger, self.job_id)
+            jobs.close(self._ledger, self.job_id, JobState.EXPIRED if expired else JobState.FAILED, why=why)
+            raise JobFailed(
+                f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
+                "mend the prompt or schema and materialise again."
+            )
+        failed = sum(part.unanswered for part in summary.partitions)
+        state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
+        jobs.close(
+            self._ledger, self.job_id, state, why=f"{summary.rows:,} rows, {failed:,} without an answer of their own"
+        )
+        bill = jobs.bill(self._ledger, self.job_id)
+        removed = {target.partition_key: target.removed for target in targets}
+        (row,) = jobs.listed(self._ledger, ids=[self.job_id])
+        return Receipt(
+            job_id=self.job_id,
+            rows=summary.rows,
+            bought=row.new,
+            joined=row.joined,
+            reused=row.reused,
+            failed=failed,
+            input_tokens=bill.input_tokens,
+            output_tokens=bill.output_tokens,
+            cached_tokens=bill.cached_tokens,
+            cost=dollars(bill.cost_pico),
+            realtime_cost=dollars(bill.realtime_pico),
+            batch_ids=row.batch_ids,
+            partitions=[
+                PartitionReceipt(
+                    partition_key=part.partition_key,
+                    rows=part.rows,
+                    missing=part.missing,
+                    removed=removed[part.partition_key],
+                    as_of=part.as_of,
+                    produced_at=part.produced_at,
+                    effective_until=part.effective_until,
+                    data_version=store.data_version(asset, part.partition_key),
+                )
+                for part in summary.partitions
+            ],
+        )
+
+
+def _interval(began: datetime, now: datetime) -> timedelta:
+    return min(max((now - began) / POLLS_PER_WAIT, SHORTEST_POLL), LONGEST_POLL)
