@@ -1,4 +1,4 @@
-"""Time, passed in rather than looked up, so that a test can hold it.
+"""Time, passed in rather than looked up, so that a test can hold it; and durations in words.
 
 Inside Offpeak time is timezone-aware UTC; the ledger stores whole microseconds since the epoch.
 """
@@ -43,3 +43,15 @@ def to_micros(moment: datetime) -> int:
 def from_micros(micros: int) -> datetime:
     """The moment `micros` microseconds after the epoch, in UTC."""
     return EPOCH + timedelta(microseconds=micros)
+
+
+def in_words(duration: timedelta) -> str:
+    """A duration for people: its two largest units, such as "1 d 13 h"."""
+    seconds = int(abs(duration.total_seconds()))
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return ("-" if duration < timedelta(0) else "") + (" ".join(parts[:2]) or "0 s")

@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import dagster as dg
 
+from offpeak.clock import in_words
 from offpeak.errors import DefinitionError, StaleInput
 
 TOLERANCE_KEY = "offpeak/tolerance"
@@ -172,18 +173,6 @@ def tolerates(
     return dg.AssetDep(
         first, partition_mapping=partition_mapping, metadata={**(metadata or {}), **tolerance.to_metadata()}
     )
-
-
-def in_words(duration: timedelta) -> str:
-    """A duration for people: its two largest units, such as "1 d 13 h"."""
-    seconds = int(abs(duration.total_seconds()))
-    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    parts = []
-    for name, size in units:
-        count, seconds = divmod(seconds, size)
-        if count:
-            parts.append(f"{count} {name}")
-    return ("-" if duration < timedelta(0) else "") + (" ".join(parts[:2]) or "0 s")
 
 
 def _as_code(age: timedelta, tolerated: timedelta) -> str:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from offpeak.clock import in_words
 from offpeak.errors import DefinitionError, StaleInput
-from offpeak.freshness.gate import InputState, Tolerance, in_words, judge, tolerates
+from offpeak.freshness.gate import InputState, Tolerance, judge, tolerates
 
 NOW = datetime(2026, 10, 25, 3, 0, tzinfo=UTC)
 FRESH = InputState(
