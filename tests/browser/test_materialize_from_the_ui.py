@@ -16,28 +16,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from .chromium import CHROMIUM, MARKS, OFFLINE
+
 ROOT = Path(__file__).parents[2]
-CHROMIUM = Path("/usr/bin/chromium")
 SCREENSHOT = ROOT / "docs" / "images" / "ticket-labels.png"
 START_WITHIN_S = 240.0
 LAND_WITHIN_MS = 120_000
 
-# No request leaves the machine: Chromium would look for updates and its maker's hosts otherwise.
-OFFLINE = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no Chromium at {CHROMIUM}; .ci/run installs it"),
-]
+pytestmark = MARKS
 
 
 def free_port() -> int:
