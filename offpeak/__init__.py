@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from offpeak.assets.decorator import BatchAsset, batch_asset
     from offpeak.assets.definitions import with_offpeak
+    from offpeak.assets.lifecycle import lifecycle_sensor
     from offpeak.assets.plan import PlanContext
     from offpeak.assets.resources import BatchApi, offpeak_resources
     from offpeak.components import BatchAssetComponent
@@ -35,6 +36,7 @@ _HOMES = {
     "Waiting": "offpeak.lanes.workload",
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
+    "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "read": "offpeak.results.reader",
     "tolerates": "offpeak.freshness.gate",
@@ -56,6 +58,7 @@ __all__ = [
     "Waiting",
     "Workload",
     "batch_asset",
+    "lifecycle_sensor",
     "offpeak_resources",
     "read",
     "tolerates",

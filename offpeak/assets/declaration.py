@@ -31,6 +31,9 @@ RESERVED_COLUMNS = frozenset(
 _SCHEMA_OF = {"openai": openai_schema, "anthropic": anthropic_schema}
 """How each provider would be sent an output model; refuses what it cannot take."""
 
+WAYS_TO_WAIT = ("park", "run")
+"""A run that is parked holds no process while its batches are on their way; or it waits for them itself."""
+
 _ATTRIBUTE = "__offpeak_declaration__"
 
 
@@ -60,6 +63,8 @@ class Declaration:
     """The author's own."""
     io_manager_key: str | None
     """Where the result frame goes instead of Offpeak's store."""
+    wait: str = "park"
+    """One of WAYS_TO_WAIT."""
 
     @property
     def provider(self) -> str:

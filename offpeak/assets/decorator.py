@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from offpeak.assets.declaration import (
+    WAYS_TO_WAIT,
     Declaration,
     DeclaredInput,
     attach,
@@ -67,7 +68,7 @@ def batch_asset(
     workload: Workload,
     contract: FreshnessContract,
     output: type[BaseModel] | None = None,
-    wait: Literal["run"] = "run",
+    wait: Literal["park", "run"] = "park",
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -76,8 +77,9 @@ def batch_asset(
 
     `model` is "provider/model". `output` is a pydantic model that every answer has to fit; None asks for plain text
     (and embeddings and moderations need none). `workload` says who waits and until when, `contract` how old rows may
-    get. `wait="run"`: the run waits for its batch. `io_manager_key` sends the result frame to an IO manager of your
-    own. `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
+    get. `wait="park"`: while its batches are on their way a run is held without a process, where Dagster's queue
+    allows it; "run": the run waits for them. `io_manager_key` sends the result frame to an IO manager of your own.
+    `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
     Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
     which is a PlanContext. The function is called once for each partition.
@@ -111,6 +113,7 @@ def batch_asset(
             contract=contract,
             code_version=asset_arguments.get("code_version"),
             io_manager_key=io_manager_key,
+            wait=wait,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -118,15 +121,12 @@ def batch_asset(
 
 
 def check_wait(asset: str, wait: object) -> None:
-    """Raise DefinitionError for a way of waiting that this version does not have."""
-    if wait == "run":
-        return
-    if wait == "park":
+    """Raise DefinitionError for what is no way to wait."""
+    if wait not in WAYS_TO_WAIT:
         raise DefinitionError(
-            f'{asset}: wait="park" is not available in this version: a run waits for its batch in place. Use '
-            'wait="run".'
+            f'{asset}: wait={wait!r} is not a way to wait. Use wait="park" (no process is held while a batch is on its '
+            'way) or wait="run" (the run waits for it).'
         )
-    raise DefinitionError(f'{asset}: wait={wait!r} is not a way to wait. Use wait="run".')
 
 
 def _build(
@@ -134,7 +134,7 @@ def _build(
 ) -> BatchAsset:
     function = declaration.function
 
-    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
+    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
         yield from materialize_batch(declaration, context)
 
     compute.__name__ = function.__name__
@@ -156,6 +156,7 @@ def _build(
             fail_window=declaration.contract.valid_for, warn_window=declaration.contract.warn_after
         ),
         "io_manager_key": declaration.io_manager_key or RESULTS_KEY,
+        "output_required": False,  # a run that is parked makes nothing yet
         "required_resource_keys": {
             *(arguments.get("required_resource_keys") or ()),
             API_KEY,
@@ -168,7 +169,20 @@ def _build(
         passed.setdefault("backfill_policy", dg.BackfillPolicy.single_run())
     with without_beta_warnings():
         asset = dg.asset(**passed)(compute)
-        return BatchAsset(**asset.get_attributes_dict())
+        attributes = asset.get_attributes_dict()
+        attributes["node_def"] = _without_required_outputs(attributes["node_def"])
+        return BatchAsset(**attributes)
+
+
+def _without_required_outputs(op: dg.OpDefinition) -> dg.OpDefinition:
+    """The same op, none of whose outputs has to be yielded: checks are told in the run that plans, rows in a later one.
+
+    Dagster has `output_required=False` for the asset alone, not for the checks in its `check_specs`.
+    """
+    outs = {name: dg.Out.from_definition(each) for name, each in op.output_dict.items()}
+    return op.with_replaced_properties(
+        name=op.name, outs={name: out._replace(is_required=False) for name, out in outs.items()}
+    )
 
 
 def _metadata(declaration: Declaration) -> dict[str, str]:
@@ -202,6 +216,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
         "io_manager_def": "give the IO manager a resource key and name it with io_manager_key=.",
         "config_schema": "run config does not reach the plan function: use the run's tags (context.run_tags) instead.",
         "dagster_type": "the output is described by output=, a pydantic model.",
+        "output_required": "whether a run yields the asset is decided by whether its batches have landed.",
     }
     for field, remedy in refused.items():
         if arguments.get(field) is not None:

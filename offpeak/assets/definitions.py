@@ -12,6 +12,8 @@ import dagster as dg
 
 from offpeak.assets.declaration import declaration_of, tolerances
 from offpeak.assets.gated import gated
+from offpeak.assets.lifecycle import lifecycle_sensor
+from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
@@ -21,10 +23,11 @@ from offpeak.results.producer import producer_in
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
-    """The same definitions with Offpeak's resources, gates and guarantees.
+    """The same definitions with Offpeak's resources, gates and guarantees, and the sensor that collects batches.
 
-    A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept. Raises DefinitionError for a
-    reader of a batch asset that declares no tolerance, and for a model that nobody knows the price of.
+    A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
+    `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, and for a model
+    that nobody knows the price of.
     """
     resources = dict(defs.resources or {})
     resources.setdefault(API_KEY, BatchApi())
@@ -35,10 +38,13 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     for reader in (*definitions, *checks):
         _refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
+    sensors = list(defs.sensors or ())
+    if batch and not any(getattr(each, "name", None) == SENSOR_NAME for each in sensors):
+        sensors.append(lifecycle_sensor())
     return dg.Definitions(
         assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
         schedules=defs.schedules,
-        sensors=defs.sensors,
+        sensors=sensors,
         jobs=defs.jobs,
         resources=resources,
         executor=defs.executor,

@@ -1,4 +1,8 @@
-"""One run of a batch asset: plan, buy and wait, then tell Dagster what landed."""
+"""One run of a batch asset: plan and submit, or collect what an earlier run submitted; then tell Dagster what landed.
+
+Where batches are still on their way, the run is parked: it ends, and another one holds its place without a process.
+Where that is not possible, or not wanted, it waits in place.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,68 +11,126 @@ from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import Declaration
+from offpeak.assets import parking
+from offpeak.assets.declaration import WAYS_TO_WAIT, Declaration
 from offpeak.assets.inputs import InputReader
-from offpeak.assets.landing import land
+from offpeak.assets.landing import land, worst
 from offpeak.assets.orders import order_of, partition_plans
 from offpeak.assets.plan import PlanContext
-from offpeak.assets.purchase import purchase
+from offpeak.assets.progress import progress_of
+from offpeak.assets.purchase import begin
 from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import DefinitionError
+from offpeak.ledger import parked_runs, sightings
+from offpeak.money.rates import ModelRates
+from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 WAIT_TAG = "offpeak/wait"
+"""A run tag: "run" waits in place, "park" holds no process; it comes before what the asset declares."""
 
 
 def materialize_batch(
     declaration: Declaration, context: dg.AssetExecutionContext
-) -> Iterator[dg.MaterializeResult[Any]]:
-    """The body of every batch asset's op."""
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
+    """The body of every batch asset's op. A run that is parked yields no materialization."""
     asset = context.asset_key.to_user_string()
-    if context.run.tags.get(WAIT_TAG, "run") != "run":
-        raise DefinitionError(
-            f"{asset}: the run tag {WAIT_TAG}={context.run.tags[WAIT_TAG]!r} is not available in this version: a "
-            "run waits for its batch in place. Nothing was submitted. Launch without the tag, or with the value 'run'."
-        )
+    in_place = _why_in_place(declaration, context)
     clock = SystemClock()
     api: BatchApi = getattr(context.resources, API_KEY)
     results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
-    keys = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
     checks: list[dg.AssetCheckResult] = []
     with ExitStack() as stack:
         # a missing key or price is told before anything is read
         provider = api.provider(declaration.provider, asset=asset)
         stack.callback(provider.close)
         rates = api.rates(declaration.model)
-        store = results.store
-        reader = stack.enter_context(
-            InputReader(
-                asset=context.assets_def,
-                declaration=declaration,
-                upstream=lambda key: context.job_def.asset_layer.get(key).assets_def,
-                instance=context.instance,
-                store=store,
-                clock=clock,
-            )
+        job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
+        if job_id is None:
+            job_id = _plan(declaration, context, results, provider, rates, clock, checks)
+        work = Work(
+            job_id,
+            asset=asset,
+            model=declaration.model,
+            output=declaration.output,
+            ledger=results.ledger,
+            provider=provider,
+            rates=rates,
+            clock=clock,
+            log=context.log,
         )
+        if in_place is None and not work.hand_over():
+            try:
+                _park(context, results, work)
+            except parking.CannotHold as error:
+                in_place = str(error)
+                context.log.warning(f"{asset}: this run waits for its batch in place, because {error}")
+            else:
+                yield from worst(checks)
+                return
+        if in_place is not None:
+            work.carry_out()
+        receipt = work.close()
+    yield land(declaration, context, receipt, results.store, checks)
+
+
+def _park(context: dg.AssetExecutionContext, results: OffpeakResults, work: Work) -> None:
+    progress = progress_of(sightings.of_jobs(results.ledger, [work.job_id])[work.job_id])
+    run_id = parking.park(context, results.ledger, work.job_id, again_at=work.again_at(), progress=progress)
+    context.log.info(
+        f"{context.asset_key.to_user_string()}: job {work.job_id} is on its way ({progress}). This run ends; run "
+        f"{run_id} holds its place without a process, and collects it. Terminating that run cancels the job."
+    )
+
+
+def _why_in_place(declaration: Declaration, context: dg.AssetExecutionContext) -> str | None:
+    """Why this run waits for its batch itself; None when it is to be parked. Said in the run's log where it matters."""
+    asset, asked = context.asset_key.to_user_string(), context.run.tags.get(WAIT_TAG)
+    if asked is not None and asked not in WAYS_TO_WAIT:
+        raise DefinitionError(
+            f"{asset}: the run tag {WAIT_TAG}={asked!r} is not a way to wait. Nothing was submitted. Launch with "
+            f"{' or '.join(map(repr, WAYS_TO_WAIT))}, or without the tag."
+        )
+    if (asked or declaration.wait) == "run":
+        return f"the run tag {WAIT_TAG} says so" if asked else "the asset declares so"
+    reason = parking.why_in_place(context)
+    if reason is not None:
+        context.log.info(f"{asset}: this run waits for its batch in place, because {reason}")
+    return reason
+
+
+def _plan(
+    declaration: Declaration,
+    context: dg.AssetExecutionContext,
+    results: OffpeakResults,
+    provider: Provider,
+    rates: ModelRates,
+    clock: Clock,
+    checks: list[dg.AssetCheckResult],
+) -> int:
+    """Read the inputs and plan what they ask for; returns the job. Check results of the plan are put into `checks`."""
+    asset = context.asset_key.to_user_string()
+    keys = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else []
+    with InputReader(
+        asset=context.assets_def,
+        declaration=declaration,
+        upstream=lambda key: context.job_def.asset_layer.get(key).assets_def,
+        instance=context.instance,
+        store=results.store,
+        clock=clock,
+    ) as reader:
+        plan_context = PlanContext(partition_keys=keys, run_tags=context.run.tags, log=context.log)
         order = order_of(
             declaration,
             asset,
-            partitions=partition_plans(
-                declaration,
-                asset,
-                reader,
-                keys,
-                PlanContext(partition_keys=keys, run_tags=context.run.tags, log=context.log),
-                checks,
-            ),
+            partitions=partition_plans(declaration, asset, reader, keys, plan_context, checks),
             run_id=context.run.run_id,
             run_tags=context.run.tags,
             elapsed=clock.now() - _created(context, clock),
         )
-        receipt = purchase(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
-    yield land(declaration, context, receipt, store, checks)
+        return begin(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
 
 
 def _created(context: dg.AssetExecutionContext, clock: Clock) -> datetime:

@@ -16,6 +16,7 @@ from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.clock import Clock
 from offpeak.errors import JobFailed, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
 from offpeak.ledger import collecting, jobs, retrying, sightings, submissions
+from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
@@ -107,6 +108,30 @@ class Work:
                 return False
             self._clock.sleep(_interval(began, now))
         return True
+
+    def wind_down(self, *, patience: timedelta) -> bool:
+        """Cancel what no other live job waits for, and collect what was finished; True once all of it has ended."""
+        began = self._clock.now()
+        while True:
+            discard_chunks(self._ledger, job_id=self.job_id)
+            shared = jobs.awaited_by_others(self._ledger, self.job_id)
+            mine = [each for each in submissions.of_job(self._ledger, self.job_id) if each.chunk_id not in shared]
+            # what is queued costs nothing, and the next plan that wants it finds it
+            ended = [self._cancel(chunk) for chunk in mine if chunk.chunk_state is not ChunkState.QUEUED]
+            now = self._clock.now()
+            if all(ended) or now - began >= patience:
+                return all(ended)
+            self._clock.sleep(_interval(began, now))
+
+    def _cancel(self, chunk: Submission) -> bool:
+        if chunk.state is SubmissionState.CREATED and chunk.batch_id and chunk.cancel_at is None:
+            try:
+                self._provider.cancel(chunk.batch_id)
+            except ProviderUnavailable as error:
+                self._log.warning(f"{self._asset}: {error}")
+                return False
+            submissions.asked_to_cancel(self._ledger, chunk)
+        return self._advance(chunk)
 
     def again_at(self) -> datetime | None:
         """When to try again to submit what the provider has not taken; None when it has everything."""

@@ -13,7 +13,7 @@ from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import OPEN_JOBS, PARKED, JobState, must, transition
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, must, transition
 from offpeak.providers.base import Outcome
 
 
@@ -61,19 +61,26 @@ def start(ledger: Ledger, job_id: int) -> None:
 
 
 def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
-    """End a job and what it took over: the cost of their chunks counts for it, where no other job has it already."""
+    """End a job and what it took over: the cost of their chunks counts for it, where no other job has it already.
+
+    A cancelled job takes nothing over, and what others still wait for is theirs to pay.
+    """
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write() as connection:
         must(connection, job_id, state, at=now, who=who, why=why, closed_at=to_micros(now))
-        orphans = _orphans(connection, job_id, now)
+        orphans = _orphans(connection, job_id, now) if state is not JobState.CANCELLED else []
         theirs = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id.in_([job_id, *orphans]))
         connection.execute(
             tables.chunk.update()
-            .where(tables.chunk.c.id.in_(theirs), tables.chunk.c.billed_job_id.is_(None))
+            .where(
+                tables.chunk.c.id.in_(theirs),
+                tables.chunk.c.billed_job_id.is_(None),
+                tables.chunk.c.state.not_in([state.value for state in LIVE_CHUNKS]),
+            )
             .values(billed_job_id=job_id)
         )
         for older in orphans:
-            why_older = f"its process died; job {job_id} took over"
+            why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
 
 
@@ -108,6 +115,34 @@ def attendance(connection: Connection, which: sa.ColumnElement[bool], *, now: da
         works = owner is not None and owner.alive(claimed_at=from_micros(row.created_at), now=now)
         found[int(row.id)] = row.state in PARKED or (row.state is None and works)
     return found
+
+
+def awaited_by_others(ledger: Ledger, job_id: int) -> set[int]:
+    """The job's chunks that another job waits for too, one that somebody carries on."""
+    mine, theirs = tables.job_chunk.alias("mine"), tables.job_chunk.alias("theirs")
+    query = (
+        sa.select(theirs.c.chunk_id, theirs.c.job_id)
+        .join(mine, mine.c.chunk_id == theirs.c.chunk_id)
+        .where(mine.c.job_id == job_id, theirs.c.job_id != job_id)
+    )
+    with ledger.database.read() as connection:
+        pairs = connection.execute(query).all()
+        others = tables.job.c.id.in_({pair.job_id for pair in pairs})
+        attended = attendance(connection, others, now=ledger.clock.now())
+    return {pair.chunk_id for pair in pairs if attended.get(pair.job_id)}
+
+
+def answered(ledger: Ledger, job_id: int) -> int:
+    """How many of the rows that the job planned have an answer."""
+    query = (
+        sa.select(sa.func.count())
+        .select_from(tables.job_target)
+        .join(tables.wanted, tables.wanted.c.target_id == tables.job_target.c.target_id)
+        .join(tables.answer, tables.answer.c.request_id == tables.wanted.c.request_id)
+        .where(tables.job_target.c.job_id == job_id)
+    )
+    with ledger.database.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def bill(ledger: Ledger, job_id: int) -> Bill:

@@ -15,7 +15,7 @@ from offpeak.ledger.chunking import ChunkWriter
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
-from offpeak.providers.base import Finish, Kind, Provider
+from offpeak.providers.base import Finish, Kind, Outcome, Provider
 
 MAX_ATTEMPTS = 3
 """Purchases of one request at most, unusable ones included."""
@@ -89,7 +89,8 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
         sa.select(
             failure.c.request_id,
             sa.func.max(failure.c.submission_id).label("submission_id"),
-            sa.func.count().label("times"),
+            # what somebody cancelled was no attempt
+            sa.func.count().filter(failure.c.reason != Outcome.CANCELLED.value).label("times"),
         )
         .group_by(failure.c.request_id)
         .subquery()

@@ -66,6 +66,8 @@ class Submission:
     batch_id: str | None
     results: str | None
     outcome: str | None
+    cancel_at: datetime | None
+    """When the provider was asked to cancel it."""
 
     @property
     def token(self) -> str:
@@ -96,7 +98,7 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
         return [_read(row) for row in connection.execute(query)]
 
 
-_FIELDS = ("state", "owner", "intended_at", "create_at", "file_id", "batch_id", "results", "outcome")
+_FIELDS = ("state", "owner", "intended_at", "create_at", "file_id", "batch_id", "results", "outcome", "cancel_at")
 
 
 def _read(row: Row[Any]) -> Submission:
@@ -122,6 +124,7 @@ def _read(row: Row[Any]) -> Submission:
         batch_id=row.s_batch_id,
         results=row.s_results,
         outcome=row.s_outcome,
+        cancel_at=moment(row.s_cancel_at),
     )
 
 
@@ -205,6 +208,16 @@ def created(ledger: Ledger, chunk: Submission, batch: BatchView, *, why: str | N
     """The provider's batch id is known: write it down, on disk before anything else happens."""
     now = to_micros(ledger.clock.now())
     _enter(ledger, chunk, SubmissionState.CREATED, why=why or f"batch {batch.id}", batch_id=batch.id, submitted_at=now)
+
+
+def asked_to_cancel(ledger: Ledger, chunk: Submission) -> None:
+    """The provider was asked to cancel the chunk's batch; asking twice does no harm."""
+    with ledger.database.write() as connection:
+        connection.execute(
+            tables.submission.update()
+            .where(tables.submission.c.id == chunk.stamp)
+            .values(cancel_at=to_micros(ledger.clock.now()))
+        )
 
 
 def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:

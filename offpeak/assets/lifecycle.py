@@ -1,0 +1,272 @@
+"""The sensor that looks after parked runs: it decides, and runs do the work.
+
+Each tick reads the ledger's open parked runs, asks each provider account once for its list of batches (when a look is
+due), and then releases what has landed, shows progress, and hands what somebody terminated to the stopping job. Between
+two ticks nothing is kept but the time of the last look at each account: a tick may be lost, repeated or killed anywhere.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+
+from offpeak.assets import parking
+from offpeak.assets.progress import progress_of, same_step
+from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.assets.stopping import STOP_JOB, stop_job
+from offpeak.clock import Clock, SystemClock
+from offpeak.errors import ConfigurationError, OffpeakError
+from offpeak.lanes.polling import next_look
+from offpeak.ledger import parked_runs, sightings
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.parked_runs import ParkedRun
+from offpeak.ledger.sightings import OpenChunk
+from offpeak.ledger.states import ParkedState
+from offpeak.providers.base import BatchView
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+
+WRITTEN_PER_TICK = 100
+"""Parked runs at most whose progress is written in one tick: each costs Dagster a transaction."""
+
+
+def lifecycle_sensor(
+    *,
+    minimum_interval_seconds: int = 30,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING,
+) -> dg.SensorDefinition:
+    """The sensor that collects what has landed. `with_offpeak` adds one where the definitions have none.
+
+    `minimum_interval_seconds` bounds how soon after its batch's end a run is released. While the sensor is switched
+    off, runs wait for their batches in place.
+    """
+
+    @dg.sensor(
+        name=parking.SENSOR_NAME,
+        job=stop_job,
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        required_resource_keys={API_KEY, RESULTS_KEY},
+        description="Looks after runs that wait for batches: progress, release on landing, cancellation.",
+    )
+    def look_after(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
+        tick = _Tick(context, results.ledger, getattr(context.resources, API_KEY), SystemClock())
+        yield from tick.run()
+
+    return look_after
+
+
+class _Tick:
+    """One evaluation of the sensor."""
+
+    def __init__(self, context: dg.SensorEvaluationContext, ledger: Ledger, api: BatchApi, clock: Clock) -> None:
+        self._context, self._instance, self._ledger = context, context.instance, ledger
+        self._api, self._clock = api, clock
+        self._looks: dict[str, str] = json.loads(context.cursor or "{}")
+        self._said: list[str] = []
+        self._stopped: list[ParkedRun] = []
+
+    def run(self) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        origin = self._context.code_location_origin
+        location = str(origin.location_name) if origin is not None else ""
+        found = parked_runs.open_ones(self._ledger, location=location)
+        held = parking.held(self._instance, self._ledger)
+        self._sweep(held - {each.run_id for each in found})
+        waiting = [each for each in self._check(found, held) if each.state is ParkedState.WAITING]
+        stopping = [each for each in found if each.state is ParkedState.STOPPING] + self._stopped
+        chunks = sightings.of_jobs(self._ledger, [job for each in (*waiting, *stopping) for job in each.jobs])
+        if self._look(waiting, stopping, chunks):
+            chunks = sightings.of_jobs(self._ledger, list(chunks))
+        self._release(waiting, chunks)
+        self._context.update_cursor(json.dumps(self._looks, sort_keys=True))
+        if self._work_for_stopping(stopping, chunks):
+            yield dg.RunRequest(tags={parking.PHASE_TAG: "stopping"})
+            return
+        yield dg.SkipReason("; ".join(self._said) or f"{len(waiting):,} parked, {len(stopping):,} being stopped.")
+
+    def _sweep(self, surplus: set[str]) -> None:
+        """Held runs of this ledger that no open parked run accounts for."""
+        states = parked_runs.known(self._ledger, list(surplus)) if surplus else {}
+        for run_id in surplus:
+            if run_id in states:  # the process that replaced it died before it could delete it
+                self._instance.delete_run(run_id)
+                self._said.append(f"deleted run {run_id}, which another one replaced")
+            else:  # somebody re-executed a run that was parked, which copies its tags
+                parking.release(self._instance, run_id)
+                self._said.append(f"released run {run_id}, which holds the place of no job")
+
+    def _check(self, found: Sequence[ParkedRun], held: set[str]) -> Iterator[ParkedRun]:
+        """The parked runs that go on waiting; the state of the others is brought up to Dagster's."""
+        away = parking.runs(self._instance, [each.run_id for each in found if each.run_id not in held])
+        origins = parking.runs(self._instance, [each.origin_run_id for each in found if not each.origin_ended])
+        for each in found:
+            if each.state is ParkedState.STOPPING:
+                continue
+            origin = origins.get(each.origin_run_id)
+            if each.run_id not in held:
+                self._follow(each, away.get(each.run_id), origin)
+                continue
+            if each.state is ParkedState.INTENDED:  # its step is about to make it the holder, or died
+                if origin is None or origin.is_finished:
+                    self._instance.delete_run(each.run_id)
+                    self._end(each, "its process died before it held a place")
+                continue
+            if not each.origin_ended and origin is not None:
+                if not origin.is_finished:
+                    continue
+                if origin.status is dg.DagsterRunStatus.CANCELED:
+                    self._instance.run_coordinator.cancel_run(each.run_id)
+                    self._stop(each, f"run {origin.run_id} was terminated")
+                    continue
+                if origin.status is dg.DagsterRunStatus.FAILURE and self._narrow(each, origin):
+                    continue
+                parked_runs.note(self._ledger, [each.id], origin_ended=True)
+            yield each
+
+    def _follow(self, each: ParkedRun, run: dg.DagsterRun | None, origin: dg.DagsterRun | None) -> None:
+        """A parked run that is not held any more, or not yet there."""
+        if each.state is ParkedState.INTENDED and run is None:
+            if origin is None or origin.is_finished:
+                self._end(each, "its process died before the run was queued")
+        elif run is None:
+            self._stop(each, "its run was deleted")
+        elif run.status is dg.DagsterRunStatus.CANCELED:
+            self._stop(each, "its run was terminated")
+        elif run.is_finished:
+            self._end(each, f"its run ended: {run.status.value}")
+        elif each.state is ParkedState.WAITING and run.tags.get(parking.HOLD_TAG) != parking.WAITING:
+            parked_runs.enter(self._ledger, each.id, ParkedState.RELEASED, why="its hold was lifted")
+
+    def _end(self, each: ParkedRun, why: str) -> None:
+        parked_runs.enter(self._ledger, each.id, ParkedState.ENDED, why=why)
+        self._said.append(f"run {each.run_id}: {why}")
+
+    def _stop(self, each: ParkedRun, why: str) -> None:
+        if not each.jobs:
+            self._end(each, why)
+            return
+        parked_runs.enter(self._ledger, each.id, ParkedState.STOPPING, why=why)
+        self._stopped.append(each)
+        self._said.append(f"run {each.run_id}: {why}, so its jobs are stopped")
+
+    def _narrow(self, each: ParkedRun, origin: dg.DagsterRun) -> bool:
+        """Leave out what lies below an asset that the original run failed to make; True when another run took over."""
+        run, repository = self._instance.get_run_by_id(each.run_id), self._context.repository_def
+        if run is None or repository is None:
+            return False
+        selection = parking.still_possible(self._instance, repository, origin, run)
+        if selection is None:
+            return False
+        run_id = make_new_run_id()
+        number = parked_runs.intend(
+            self._ledger, run_id=run_id, origin_run_id=each.origin_run_id, location=each.location
+        )
+        tags = {name: run.tags[name] for name in (parking.PROGRESS_TAG,) if name in run.tags}
+        parking.create_held_run(self._instance, repository, run, run_id=run_id, selection=selection, tags=tags)
+        replaced = parked_runs.hold(
+            self._ledger,
+            number,
+            origin_run_id=each.origin_run_id,
+            jobs=each.jobs,
+            joining=None,
+            origin_ended=True,
+        )
+        for surplus in replaced if replaced is not None else [run_id]:
+            self._instance.delete_run(surplus)
+        left_out = sorted(key.to_user_string() for key in (run.asset_selection or set()) - set(selection.assets))
+        self._said.append(f"run {run_id} leaves out {', '.join(left_out)}: run {origin.run_id} failed above them")
+        return True
+
+    def _look(
+        self, waiting: Sequence[ParkedRun], stopping: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]
+    ) -> bool:
+        """One pass over each account's list where a look is due; True when anything was seen to change."""
+        assets = {job: asset for each in (*waiting, *stopping) for job, asset in each.jobs.items()}
+        by_realm: dict[str, list[OpenChunk]] = {}
+        for each in chunks.values():
+            for chunk in each:
+                if chunk.at_provider and not chunk.landed:
+                    by_realm.setdefault(chunk.realm, []).append(chunk)
+        past = sightings.past_durations(self._ledger, sorted(set(assets.values()))) if by_realm else {}
+        self._looks = {realm: moment for realm, moment in self._looks.items() if realm in by_realm}
+        changed = 0
+        for realm, open_chunks in by_realm.items():
+            now = self._clock.now()
+            due = min(_due(chunk, past.get(assets[chunk.job_id], ()), now) for chunk in open_chunks)
+            last = self._looks.get(realm)
+            if last is not None and now - datetime.fromisoformat(last) < due:
+                continue
+            try:
+                changed += sightings.see(self._ledger, open_chunks, self._listed(realm, open_chunks))
+            except OffpeakError as error:
+                self._said.append(f"{realm} could not be asked: {error}")
+                self._context.log.warning(self._said[-1])
+            self._looks[realm] = now.isoformat()
+        return changed > 0
+
+    def _listed(self, realm: str, chunks: Sequence[OpenChunk]) -> Mapping[str, BatchView]:
+        name = realm.partition(":")[0]
+        provider = self._api.provider(name)
+        try:
+            if provider.realm != realm:
+                raise ConfigurationError(
+                    f"batches are open there, but {name} is configured to be reached at {provider.realm}. They are "
+                    "collected once it is configured as it was."
+                )
+            since = sightings.since(chunks)
+            wanted = {chunk.batch_id for chunk in chunks}
+            return {batch.id: batch for batch in provider.batches(since=since) if batch.id in wanted} if since else {}
+        finally:
+            provider.close()
+
+    def _release(self, waiting: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> None:
+        now, written = self._clock.now(), 0
+        for each in waiting:
+            mine = [chunk for job in each.jobs for chunk in chunks[job]]
+            if all(chunk.landed for chunk in mine):
+                why = "everything has landed" if each.jobs else "its jobs have ended"
+            elif any(chunk.overdue(now) for chunk in mine):
+                why = f"a batch has not ended {sightings.OVERDUE} after its submission"
+            elif each.release_at is not None and each.release_at <= now:
+                why = "what could not be submitted is tried again"
+            else:
+                progress = progress_of(mine)
+                if not same_step(each.progress, progress) and written < WRITTEN_PER_TICK:
+                    parking.show_progress(self._instance, each.run_id, progress)
+                    parked_runs.note(self._ledger, [each.id], progress=progress)
+                    written += 1
+                continue
+            parking.release(self._instance, each.run_id)
+            parked_runs.enter(self._ledger, each.id, ParkedState.RELEASED, why=why)
+            self._said.append(f"released run {each.run_id}: {why}")
+
+    def _work_for_stopping(self, stopping: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> bool:
+        """Whether a run has something to do for jobs that are being stopped, and none is at it."""
+        if not stopping:
+            return False
+        now = self._clock.now()
+        busy = [
+            each
+            for each in stopping
+            if all(chunk.landed for job in each.jobs for chunk in chunks[job])
+            or any(not chunk.landed and chunk.cancel_at is None for job in each.jobs for chunk in chunks[job])
+            or (each.release_at is not None and each.release_at <= now)
+        ]
+        in_progress = dg.RunsFilter(job_name=STOP_JOB, statuses=[*_IN_PROGRESS])
+        return bool(busy) and not self._instance.get_run_ids(in_progress, limit=1)
+
+
+_IN_PROGRESS = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def _due(chunk: OpenChunk, past: Sequence[timedelta], now: datetime) -> timedelta:
+    elapsed = now - chunk.submitted_at if chunk.submitted_at is not None else timedelta(0)
+    return next_look(max(elapsed, timedelta(0)), past)

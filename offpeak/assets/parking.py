@@ -1,0 +1,298 @@
+"""Runs that wait without a process: everything here that knows how Dagster is made to hold one.
+
+Dagster has no way to suspend a run. So a step that has handed its job to the provider yields nothing, and leaves behind
+a queued run of its asset and of everything selected below it, which a tag concurrency limit of nought keeps from
+starting. The lifecycle sensor changes that tag when the batches have landed; the run then collects. Runs that Dagster
+can suspend by itself would replace this module and nothing else.
+"""
+
+from collections.abc import Collection, Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+import dagster as dg
+from dagster._core.execution.api import create_execution_plan
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.plan.step import (
+    ExecutionStep,
+    IExecutionStep,
+    UnresolvedCollectExecutionStep,
+    UnresolvedMappedExecutionStep,
+)
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.scheduler.instigation import InstigatorStatus
+from dagster._core.snap import snapshot_from_execution_plan
+from dagster._core.utils import make_new_run_id
+from dagster._core.workspace.context import BaseWorkspaceRequestContext
+
+from offpeak.errors import OffpeakError
+from offpeak.ledger import parked_runs
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import ParkedState
+
+SENSOR_NAME = "offpeak_batch_lifecycle"
+
+HOLD_TAG = "offpeak/hold"
+WAITING, READY = "waiting", "ready"
+PHASE_TAG = "offpeak/phase"
+SUBMITTED, PARKED, COLLECTING = "submitted", "parked", "collecting"
+PROGRESS_TAG = "offpeak/progress"
+JOB_TAG = "offpeak/job"
+ORIGIN_TAG = "offpeak/origin_run"
+"""The run that somebody launched, whose place the others hold one after the other."""
+LEDGER_TAG = "offpeak/ledger"
+
+LIMIT = """\
+concurrency:
+  runs:
+    tag_concurrency_limits:
+      - {key: offpeak/hold, value: waiting, limit: 0}
+"""
+"""What dagster.yaml has to say for a run to be held."""
+
+_OF_ONE_RUN = (
+    "dagster/run_key",
+    "dagster/parent_run_id",
+    "dagster/root_run_id",
+    "dagster/is_resume_retry",
+    "dagster/is_asset_resume_retry",
+    "dagster/step_selection",
+    "dagster/solid_selection",
+    "dagster/retry_number",
+    "dagster/will_retry",
+    "dagster/did_retry",
+    "dagster/auto_retry_run_id",
+    "dagster/failure_reason",
+    ".dagster/grpc_info",
+    ".dagster/run_worker",
+    ".dagster/pool/",
+    PROGRESS_TAG,
+)
+"""Beginnings of tags that say something of one run alone; every other tag goes on to the run that holds its place."""
+
+
+class CannotHold(OffpeakError):
+    """Dagster did not take the run that would hold a place; nothing is lost, but somebody else has to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run executes."""
+
+    assets: Set[dg.AssetKey]
+    checks: Set[dg.AssetCheckKey]
+
+
+def why_in_place(context: dg.AssetExecutionContext) -> str | None:
+    """Why this run has to wait for its batch itself, with what would change that; None when it can be parked."""
+    run, instance = context.run, context.instance
+    if run.remote_job_origin is None or instance.is_ephemeral:
+        return "it was not launched through Dagster's run queue (a button, a schedule, a sensor or a backfill does)"
+    if not isinstance(instance.run_coordinator, QueuedRunCoordinator):
+        return "this instance queues no runs: remove run_coordinator from dagster.yaml, or make it the queued one"
+    limits = instance.get_concurrency_config().run_queue_config
+    if not any(_holds(limit) for limit in (limits.tag_concurrency_limits or () if limits else ())):
+        return f"dagster.yaml has no limit that holds a parked run. It needs:\n{LIMIT}"
+    for daemon, status in instance.get_daemon_statuses(["SENSOR", "QUEUED_RUN_COORDINATOR"]).items():
+        if not status.healthy:
+            return f"the {daemon.lower().replace('_', ' ')} daemon gives no sign of life: start dagster-daemon"
+    return _why_no_sensor(context)
+
+
+def _holds(limit: Mapping[str, object]) -> bool:
+    return (limit.get("key"), limit.get("value"), limit.get("limit")) == (HOLD_TAG, WAITING, 0)
+
+
+def _why_no_sensor(context: dg.AssetExecutionContext) -> str | None:
+    if not context.repository_def.has_sensor_def(SENSOR_NAME):
+        return f"the sensor {SENSOR_NAME} is not among the definitions: pass them through offpeak.with_offpeak"
+    running = context.repository_def.get_sensor_def(SENSOR_NAME).default_status is dg.DefaultSensorStatus.RUNNING
+    for state in context.instance.all_instigator_state():
+        if state.name == SENSOR_NAME and _location(state.origin) == _location(context.run.remote_job_origin):
+            running = state.status is not InstigatorStatus.STOPPED and (
+                running or state.status is InstigatorStatus.RUNNING
+            )
+    return None if running else f"the sensor {SENSOR_NAME} is switched off: start it under Automation in the UI"
+
+
+def _location(origin: object) -> str:
+    repository = getattr(origin, "repository_origin", None)
+    return str(getattr(getattr(repository, "code_location_origin", None), "location_name", ""))
+
+
+def park(
+    context: dg.AssetExecutionContext, ledger: Ledger, job_id: int, *, again_at: datetime | None, progress: str
+) -> str:
+    """Leave behind one run that holds the place of this one for `job_id` and all that it parked before; returns its id.
+
+    `again_at` is when it goes on although not everything has landed. Raises CannotHold.
+    """
+    run, instance = context.run, context.instance
+    own = context.asset_key.to_user_string()
+    while True:
+        jobs = parked_runs.members(ledger, run.run_id) | {job_id: own}
+        run_id = make_new_run_id()
+        number = parked_runs.intend(
+            ledger, run_id=run_id, origin_run_id=run.run_id, location=_location(run.remote_job_origin)
+        )
+        selection = _below(context, {dg.AssetKey.from_user_string(asset) for asset in jobs.values()})
+        tags = {
+            HOLD_TAG: WAITING,
+            PHASE_TAG: PARKED,
+            PROGRESS_TAG: progress,
+            JOB_TAG: ",".join(map(str, sorted(jobs))),
+            ORIGIN_TAG: run.tags.get(ORIGIN_TAG, run.run_id),
+            LEDGER_TAG: ledger.identity,
+        }
+        try:
+            create_held_run(instance, context.repository_def, run, run_id=run_id, selection=selection, tags=tags)
+        except Exception as error:
+            instance.delete_run(run_id)
+            parked_runs.enter(ledger, number, ParkedState.ENDED, why=f"could not be queued: {error}")
+            raise CannotHold(f"Dagster could not queue the run that would hold its place: {error}") from error
+        replaced = parked_runs.hold(
+            ledger, number, origin_run_id=run.run_id, jobs=jobs, joining=job_id, release_at=again_at
+        )
+        for surplus in replaced if replaced is not None else [run_id]:
+            instance.delete_run(surplus)
+        if replaced is not None:
+            break
+    instance.add_run_tags(run.run_id, {PHASE_TAG: SUBMITTED, JOB_TAG: tags[JOB_TAG]})
+    return run_id
+
+
+def _below(context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]) -> Selection:
+    """The assets and checks of the steps that make `assets`, and of every step of this run that needs one of those."""
+    plan: ExecutionPlan = context.get_step_execution_context().plan_data.execution_plan
+    chosen = context.run.step_keys_to_execute
+    steps = [step for step in plan.steps if chosen is None or step.key in chosen]
+    found = {step.key for step in steps if _assets(step) & set(assets)}
+    while True:
+        more = {step.key for step in steps if step.key not in found and _needs(step) & found}
+        if not more:
+            break
+        found |= more
+    parts = [step for step in steps if step.key in found]
+    return Selection(
+        assets=frozenset(key for step in parts for key in _assets(step)),
+        checks=frozenset(
+            output.properties.asset_check_key
+            for step in parts
+            for output in step.step_outputs
+            if output.properties.asset_check_key is not None
+        ),
+    )
+
+
+def _assets(step: IExecutionStep) -> set[dg.AssetKey]:
+    return {output.properties.asset_key for output in step.step_outputs if output.properties.asset_key is not None}
+
+
+def _needs(step: IExecutionStep) -> set[str]:
+    if isinstance(step, UnresolvedMappedExecutionStep | UnresolvedCollectExecutionStep):
+        return step.get_all_dependency_keys()
+    return step.get_execution_dependency_keys() if isinstance(step, ExecutionStep) else set()
+
+
+def create_held_run(
+    instance: dg.DagsterInstance,
+    repository: dg.RepositoryDefinition,
+    like: dg.DagsterRun,
+    *,
+    run_id: str,
+    selection: Selection,
+    tags: Mapping[str, str],
+) -> None:
+    """Queue a run of `selection`, with the job, the run config, the partitions and the tags of `like`."""
+    job = repository.get_job(like.job_name).get_subset(
+        asset_selection=selection.assets, asset_check_selection=selection.checks
+    )
+    ops = like.run_config.get("ops")
+    run_config = dict(like.run_config)
+    if isinstance(ops, Mapping):
+        run_config["ops"] = {name: config for name, config in ops.items() if name in job.graph.node_dict}
+    kept = {name: value for name, value in like.tags.items() if not name.startswith(_OF_ONE_RUN)}
+    plan = create_execution_plan(job, run_config=run_config, instance_ref=instance.get_ref(), tags={**kept, **tags})
+    run = instance.create_run(
+        job_name=job.name,
+        run_id=run_id,
+        run_config=run_config,
+        status=dg.DagsterRunStatus.NOT_STARTED,
+        tags={**kept, **tags},
+        root_run_id=None,
+        parent_run_id=None,
+        step_keys_to_execute=None,
+        execution_plan_snapshot=snapshot_from_execution_plan(plan, job.get_job_snapshot_id()),
+        job_snapshot=job.get_job_snapshot(),
+        parent_job_snapshot=job.get_parent_job_snapshot(),
+        asset_selection=selection.assets,
+        asset_check_selection=selection.checks,
+        resolved_op_selection=None,
+        op_selection=None,
+        remote_job_origin=like.remote_job_origin,
+        job_code_origin=like.job_code_origin,
+        asset_graph=job.asset_layer.asset_graph,
+    )
+    # the queue needs no workspace: only a coordinator that launches at once would
+    nowhere = cast("BaseWorkspaceRequestContext", None)
+    instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=nowhere))
+
+
+def held(instance: dg.DagsterInstance, ledger: Ledger) -> set[str]:
+    """The runs that are queued and held for this ledger, in one query."""
+    filters = dg.RunsFilter(
+        tags={HOLD_TAG: WAITING, LEDGER_TAG: ledger.identity}, statuses=[dg.DagsterRunStatus.QUEUED]
+    )
+    return set(instance.get_run_ids(filters))
+
+
+def runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> dict[str, dg.DagsterRun]:
+    """These runs, as far as Dagster has them."""
+    if not run_ids:
+        return {}
+    return {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=list(run_ids)))}
+
+
+def release(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a held run start."""
+    instance.add_run_tags(run_id, {HOLD_TAG: READY, PHASE_TAG: COLLECTING})
+
+
+def show_progress(instance: dg.DagsterInstance, run_id: str, progress: str) -> None:
+    """Say on a held run how far its batches are."""
+    instance.add_run_tags(run_id, {PROGRESS_TAG: progress})
+
+
+def still_possible(
+    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, original: dg.DagsterRun, parked: dg.DagsterRun
+) -> Selection | None:
+    """What is left to run of `parked` when `original` has failed: nothing below an asset that it failed to make.
+
+    None when nothing has to be left out.
+    """
+    kept, checks = set(parked.asset_selection or ()), set(parked.asset_check_selection or ())
+    planned = _asset_keys(instance, original.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    made = _asset_keys(instance, original.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
+    lost = planned - made - kept
+    graph = repository.asset_graph
+    doomed: set[dg.AssetKey] = set()
+    while lost:
+        below = {child for key in lost if graph.has(key) for child in graph.get(key).child_keys}
+        # assets of one step are made together or not at all
+        lost = {key for each in below & kept for key in graph.get(each).execution_set_asset_keys} - doomed
+        doomed |= lost
+    if not doomed:
+        return None
+    return Selection(
+        assets=frozenset(kept - doomed), checks=frozenset(each for each in checks if each.asset_key not in doomed)
+    )
+
+
+def _asset_keys(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> set[dg.AssetKey]:
+    found = set()
+    for record in instance.get_records_for_run(run_id, of_type=kind).records:
+        event = record.event_log_entry.dagster_event
+        if event is not None and event.asset_key is not None:
+            found.add(event.asset_key)
+    return found

@@ -1,0 +1,28 @@
+"""How far a job's batches are, in the words that stand on its parked run."""
+
+from collections.abc import Sequence
+
+from offpeak.ledger.sightings import OpenChunk
+
+STEP = 5
+"""Percent by which a job has to have moved before that is written on its run: each writing costs a transaction."""
+
+
+def progress_of(chunks: Sequence[OpenChunk]) -> str:
+    """Such as "35%: 105 of 300 requests, 1 of 4 batches landed"; counts are the provider's own, and may lag."""
+    requests = sum(chunk.requests for chunk in chunks)
+    finished = sum(chunk.requests if chunk.landed else chunk.finished for chunk in chunks)
+    landed = sum(chunk.landed for chunk in chunks)
+    percent = 100 * finished // requests // STEP * STEP if requests else 0
+    parts = [f"{finished:,} of {requests:,} requests"]
+    if len(chunks) > 1:
+        parts.append(f"{landed} of {len(chunks)} batches landed")
+    waiting = sum(not (chunk.settled or chunk.at_provider) for chunk in chunks)
+    if waiting:
+        parts.append(f"{waiting} not at the provider yet")
+    return f"{percent}%: {', '.join(parts)}"
+
+
+def same_step(before: str | None, now: str) -> bool:
+    """Whether the two say the same percentage, so that the newer one need not be written."""
+    return before is not None and before.partition(":")[0] == now.partition(":")[0]
