@@ -2,7 +2,7 @@
 
 Each tick reads the ledger's open parked runs, asks each provider account once for its list of batches (when a look is
 due), and then releases what has landed, shows progress, and hands what somebody terminated to the stopping job. Between
-two ticks nothing is kept but the time of the last look at each account: a tick may be lost, repeated or killed anywhere.
+two ticks only the time of the last look at each account is kept: a tick may be lost, repeated or killed anywhere.
 """
 
 import json
