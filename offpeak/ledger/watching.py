@@ -8,62 +8,23 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from itertools import accumulate
-from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Row
 
-from offpeak.clock import from_micros, in_words, to_micros
+from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import parked_runs, sightings, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.conditions import Condition, Standing, judge, middle
 from offpeak.ledger.database import slices
 from offpeak.ledger.jobs import JobRow, attendance, listed
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OVERDUE, OpenChunk
-from offpeak.ledger.states import OPEN_JOBS, ChunkState, JobState, ParkedState, SubmissionState
+from offpeak.ledger.states import OPEN_JOBS, ChunkState, JobState, SubmissionState
 from offpeak.providers.base import BatchState
-
-SLOW_TAIL = 0.9
-"""A batch runs long when this share of its asset's past ones had ended by then."""
-
-SHORTEST_LONG = timedelta(minutes=1)
-"""Below this no batch runs long: it may have ended since anybody looked."""
-
-SHORTEST_STUCK = timedelta(hours=1)
-"""Without progress for less than this no batch is stuck, however fast the past ones were."""
-
-STUCK_WITHOUT_HISTORY = timedelta(hours=6)
-"""Without progress for longer than this a batch of an asset that never had one may be stuck."""
-
-
-class Condition(StrEnum):
-    """How an open job is getting on."""
-
-    HELD = "held"
-    """The surge guard stopped it; nothing was submitted."""
-    QUEUED = "queued"
-    """Nothing of it is at a provider."""
-    RUNNING = "running"
-    RUNNING_LONG = "running_long"
-    """Longer than the slow tail of its asset's past batches, and still within its deadline."""
-    LATE = "late"
-    """Past its deadline."""
-    STUCK = "stuck"
-    """No progress for longer than any past batch took, and the account's queue has grown since."""
-    LANDED = "landed"
-    """Everything it waits for has ended at the provider, and is not collected yet."""
-    STOPPING = "stopping"
-    """Somebody terminated it, and its batches are being cancelled."""
-    UNATTENDED = "unattended"
-    """Nobody will collect it: its process is gone, and no parked run holds its place."""
-
-
-WRONG = frozenset({Condition.HELD, Condition.LATE, Condition.STUCK, Condition.UNATTENDED})
-"""Conditions that somebody should look at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,120 +95,40 @@ class QueueDepth:
     """By realm; as many figures as there are moments."""
 
 
-def judge(
-    *,
-    now: datetime,
-    state: JobState,
-    reason: str | None,
-    deadline_at: datetime,
-    parked: ParkedState | None,
-    release_at: datetime | None,
-    attended: bool,
-    elsewhere: str | None,
-    landed: bool,
-    out_since: datetime | None,
-    progress_at: datetime | None,
-    past: Sequence[timedelta],
-    grown: int,
-) -> tuple[Condition, str]:
-    """How an open job is getting on, and one sentence on why; empty where nothing needs to be said.
-
-    `reason` is the surge guard's. `attended`: a living process or a parked run carries it on; `elsewhere` is the host
-    of its process where that cannot be asked. `landed`: nothing it waits for is still to come. `out_since` is the
-    submission of its oldest batch that has not ended, `progress_at` the last change that was seen of any of its
-    batches. `past` is how long the asset's past batches took; `grown` by how many requests the account's queue is
-    longer than at `progress_at`.
-    """
-    if state is JobState.HELD:
-        return Condition.HELD, reason or "the surge guard stopped it"
-    if parked is ParkedState.STOPPING:
-        return Condition.STOPPING, "its run was terminated, and its batches are being cancelled"
-    if not attended:
-        return Condition.UNATTENDED, _unattended(elsewhere, landed=landed, out=out_since is not None)
-    overrun = now - deadline_at
-    late = f"{in_words(overrun)} past its deadline"
-    if landed:
-        free = "its run is free to collect it" if parked is ParkedState.RELEASED else "its run is not released yet"
-        why = free if parked is not None else "its process collects it"
-        return Condition.LANDED, f"{why}; {late}" if overrun > timedelta(0) else why
-    if out_since is None or progress_at is None:
-        why = "its plan is being written" if state is JobState.PLANNING else "nothing of it is at the provider"
-        if release_at is not None:
-            why += f", which did not take it; it is tried again at {release_at:%Y-%m-%d %H:%M:%S} UTC"
-        return (Condition.LATE, f"{late}, and {why}") if overrun > timedelta(0) else (Condition.QUEUED, why)
-    quiet = now - progress_at
-    if grown > 0 and quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
-        known = f" (none of {len(past)} past batches took longer than {in_words(max(past))})" if past else ""
-        why = f"no progress for {in_words(quiet)}{known}, and the queue has grown by {grown:,} requests since"
-        return Condition.STUCK, f"{why}; {late}" if overrun > timedelta(0) else why
-    if overrun > timedelta(0):
-        return Condition.LATE, late
-    out = now - out_since
-    tail = slow_tail(past)
-    if tail is not None and out > max(tail, SHORTEST_LONG):
-        within = sum(each <= tail for each in past)
-        why = f"out for {in_words(out)}, and {within} of {len(past)} past batches took at most {in_words(tail)}"
-        return Condition.RUNNING_LONG, f"{why}; {in_words(-overrun)} left until its deadline"
-    return Condition.RUNNING, ""
-
-
-def _unattended(elsewhere: str | None, *, landed: bool, out: bool) -> str:
-    if elsewhere is None:
-        who = "its process is gone"
-    else:
-        who = f"its process on {elsewhere}, which cannot be asked from here, has not been heard of lately"
-    remedy = "materialise the asset again to collect" if landed or out else "materialise the asset again to go on"
-    return f"{who} and no parked run holds its place: {remedy}"
-
-
-def slow_tail(past: Sequence[timedelta]) -> timedelta | None:
-    """What all but the slowest tenth of past batches took at most; None without any."""
-    return sorted(past)[ceil(len(past) * SLOW_TAIL) - 1] if past else None
-
-
-def middle(past: Sequence[timedelta]) -> timedelta | None:
-    """What past batches usually took; None without any."""
-    return sorted(past)[len(past) // 2] if past else None
-
-
 def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[Watched]:
     """Every open job, held ones included, newest first. The number of queries grows with assets, not with jobs."""
     rows = listed(ledger, asset=asset, open_only=True, limit=_ALL)
     ids = [row.id for row in rows]
-    chunks = sightings.of_jobs(ledger, ids)
-    past = sightings.past_durations(ledger, sorted({row.asset for row in rows}))
     parked = {job_id: run for run in parked_runs.open_ones(ledger) for job_id in run.jobs}
+    together = {other for number in ids if number in parked for other in parked[number].jobs}
+    chunks = sightings.of_jobs(ledger, sorted(together.union(ids)))
+    past = sightings.past_durations(ledger, sorted({row.asset for row in rows}))
     times = {each.job_id: each for each in timings(ledger, ids=ids)}
     attended, hosts = _attendance(ledger, asset, now)
-    quiet_since = {row.id: moment for row in rows if (moment := _progress_at(chunks[row.id])) is not None}
-    queue = _Queue.read(ledger, since=min(quiet_since.values(), default=now), until=now)
+    progress = {number: _progress_at(chunks[number]) for number in ids}
+    queue = _Queue.read(ledger, since=min(filter(None, progress.values()), default=now), until=now)
     found = []
     for row in rows:
-        mine, run = chunks[row.id], parked.get(row.id)
-        out = [chunk for chunk in mine if _out(chunk)]
-        progress_at = quiet_since.get(row.id)
-        grown = 0
-        if out and progress_at is not None:
-            grown = queue.depth(out[0].realm, now) - queue.depth(out[0].realm, progress_at)
-        landed = row.state is not JobState.PLANNING and all(chunk.landed for chunk in mine)
-        condition, why = judge(
-            now=now,
+        mine, run, timing, progress_at = chunks[row.id], parked.get(row.id), times[row.id], progress[row.id]
+        landed = row.state is not JobState.PLANNING and _landed(mine)
+        standing = Standing(
             state=row.state,
             reason=row.reason,
             deadline_at=row.deadline_at,
+            # one that has ended since the jobs were listed is nothing to worry about
+            attended=attended.get(row.id, True),
+            host=hosts.get(row.id),
             parked=None if run is None else run.state,
             release_at=None if run is None else run.release_at,
-            # a job that is not open any more since it was listed is nothing to worry about
-            attended=attended.get(row.id, True),
-            elsewhere=hosts.get(row.id),
+            others=[] if run is None else [other for other in run.jobs if not _landed(chunks[other])],
             landed=landed,
-            out_since=min((chunk.submitted_at for chunk in out if chunk.submitted_at is not None), default=None),
+            landed_at=timing.ended_at,
+            out_since=min((chunk.submitted_at for chunk in mine if _out(chunk) and chunk.submitted_at), default=None),
             progress_at=progress_at,
             past=past[row.asset],
-            grown=grown,
+            grown=0 if progress_at is None else queue.growth(mine[0].realm, progress_at, now),
         )
-        timing = times[row.id]
-        until = timing.ended_at if landed and timing.ended_at is not None else now
+        condition, why = judge(standing, now=now)
         counted = [chunk for chunk in mine if chunk.chunk_state is not ChunkState.REFUSED]
         found.append(
             Watched(
@@ -260,7 +141,7 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
                 landed=sum(chunk.landed and not chunk.settled for chunk in mine),
                 applied=sum(chunk.chunk_state is ChunkState.APPLIED for chunk in mine),
                 submitted_at=timing.submitted_at,
-                elapsed=_between(timing.submitted_at, until),
+                elapsed=_between(timing.submitted_at, timing.ended_at if landed and timing.ended_at else now),
                 typical=middle(past[row.asset]),
                 deadline_at=row.deadline_at,
                 parked=run,
@@ -270,6 +151,10 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
 
 
 _ALL = 2**31 - 1
+
+
+def _landed(chunks: Sequence[OpenChunk]) -> bool:
+    return all(chunk.landed for chunk in chunks)
 
 
 def _out(chunk: OpenChunk) -> bool:
@@ -407,6 +292,9 @@ class _Queue:
             {realm: _Steps(each) for realm, each in begins.items()},
             {realm: _Steps(each) for realm, each in ends.items()},
         )
+
+    def growth(self, realm: str, since: datetime, until: datetime) -> int:
+        return self.depth(realm, until) - self.depth(realm, since)
 
     def depth(self, realm: str, at: datetime) -> int:
         if realm not in self.realms:

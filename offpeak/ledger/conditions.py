@@ -1,0 +1,171 @@
+"""How an open job is getting on: a decision of plain values and the time.
+
+Three things are told apart that look alike from outside: a batch that takes long but is within its deadline, one that
+is stuck while the account's queue grows behind it, and one that has ended and is not collected.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import ceil
+
+from offpeak.clock import in_words
+from offpeak.ledger.states import JobState, ParkedState
+
+SLOW_TAIL = 0.9
+"""A batch runs long when this share of its asset's past ones had ended by then."""
+
+SHORTEST_LONG = timedelta(minutes=1)
+"""Below this no batch runs long: it may have ended since anybody looked."""
+
+SHORTEST_STUCK = timedelta(hours=1)
+"""Without progress for less than this no batch is stuck, however fast the past ones were."""
+
+STUCK_WITHOUT_HISTORY = timedelta(hours=6)
+"""Without progress for longer than this a batch may be stuck although no past one tells how long is long."""
+
+COLLECTED_WITHIN = timedelta(minutes=10)
+"""After this a landed job is not merely about to be collected: whatever collects it may not run."""
+
+
+class Condition(StrEnum):
+    """How an open job is getting on."""
+
+    HELD = "held"
+    """The surge guard stopped it; nothing was submitted."""
+    QUEUED = "queued"
+    """Nothing of it is at a provider."""
+    RUNNING = "running"
+    RUNNING_LONG = "running_long"
+    """Longer than the slow tail of its asset's past batches, and still within its deadline."""
+    LATE = "late"
+    """Past its deadline."""
+    STUCK = "stuck"
+    """No progress for longer than any past batch took, and the account's queue has grown since."""
+    LANDED = "landed"
+    """Everything it waits for has ended at the provider, and is not collected yet."""
+    STOPPING = "stopping"
+    """Somebody terminated it, and its batches are being cancelled."""
+    UNATTENDED = "unattended"
+    """Nobody will collect it: its process is gone, and no parked run holds its place."""
+
+
+WRONG = frozenset({Condition.HELD, Condition.LATE, Condition.STUCK, Condition.UNATTENDED})
+"""Conditions that somebody should look at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is known of an open job."""
+
+    state: JobState
+    reason: str | None
+    """Why the surge guard holds it."""
+    deadline_at: datetime
+    attended: bool
+    """A living process or a parked run carries it on."""
+    host: str | None
+    """Of its process, where that is another one, which cannot be asked."""
+    parked: ParkedState | None
+    """The state of the run that holds its place."""
+    release_at: datetime | None
+    """When that run goes on to submit what the provider would not take."""
+    others: Sequence[int]
+    """Jobs that the same parked run collects and that have not landed."""
+    landed: bool
+    """Nothing that it waits for is still to come."""
+    landed_at: datetime | None
+    """When its last batch ended; None where it had none."""
+    out_since: datetime | None
+    """The submission of its oldest batch that has not ended; None when nothing of it is at a provider."""
+    progress_at: datetime | None
+    """The last change that was seen of any of its batches."""
+    past: Sequence[timedelta]
+    """How long its asset's past batches took, in any order."""
+    grown: int
+    """Requests by which the account's queue is longer than at `progress_at`."""
+
+
+def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
+    """How the job is getting on, and a sentence (without its full stop) on why; empty where there is nothing to say."""
+    if standing.state is JobState.HELD:
+        return Condition.HELD, standing.reason or "the surge guard stopped it"
+    if standing.parked is ParkedState.STOPPING:
+        return Condition.STOPPING, "its run was terminated, and its batches are being cancelled"
+    if not standing.attended:
+        return Condition.UNATTENDED, _unattended(standing)
+    overrun = now - standing.deadline_at
+    condition, why = _under_way(standing, now)
+    if overrun <= timedelta(0):
+        return condition, why
+    late = f"{in_words(overrun)} past its deadline"
+    if condition in {Condition.LANDED, Condition.STUCK}:
+        return condition, f"{why}; {late}"
+    return Condition.LATE, f"{late}, and {why}" if condition is Condition.QUEUED else late
+
+
+def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
+    """What holds of a job that somebody carries on, whatever its deadline."""
+    if standing.landed:
+        return Condition.LANDED, _landed(standing, now)
+    if standing.out_since is None or standing.progress_at is None:
+        why = "its plan is being written" if standing.state is JobState.PLANNING else "nothing of it is at the provider"
+        if standing.release_at is not None:
+            why += f", which did not take it; it is tried again at {standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
+        return Condition.QUEUED, why
+    past, quiet, out = standing.past, now - standing.progress_at, now - standing.out_since
+    if standing.grown > 0 and quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
+        known = f" ({_of(past)} took {in_words(max(past))} at most)" if past else ""
+        grown = f"the account's queue has grown by {standing.grown:,} requests since"
+        return Condition.STUCK, f"no progress for {in_words(quiet)}{known}, and {grown}"
+    tail = slow_tail(past)
+    if tail is not None and out > max(tail, SHORTEST_LONG):
+        within = sum(each <= tail for each in past)
+        usual = f"{_of(past, within)} took {in_words(tail)} at most"
+        left = in_words(standing.deadline_at - now)
+        return Condition.RUNNING_LONG, f"out for {in_words(out)}, while {usual}; {left} left until its deadline"
+    return Condition.RUNNING, ""
+
+
+def _of(past: Sequence[timedelta], some: int | None = None) -> str:
+    """Such as "9 of 10 past batches"."""
+    count = f"{some} of {len(past)}" if some not in {None, len(past)} else f"all {len(past)}"
+    return f"{count} past batches" if len(past) > 1 else "the one past batch"
+
+
+def _landed(standing: Standing, now: datetime) -> str:
+    if standing.parked is None:
+        return "its process is collecting it"
+    if standing.parked is ParkedState.RELEASED:
+        return _since(standing, now, "its run is free to collect it", "but has not: see that run in Dagster")
+    if standing.others:
+        jobs = f"job {standing.others[0]}" if len(standing.others) == 1 else f"{len(standing.others)} other jobs"
+        return f"its run also waits for {jobs}"
+    advice = "see that Dagster's daemon and the sensor that looks after batches are running"
+    return _since(standing, now, "its run is about to be released", advice)
+
+
+def _since(standing: Standing, now: datetime, why: str, advice: str) -> str:
+    if standing.landed_at is None or now - standing.landed_at <= COLLECTED_WITHIN:
+        return why
+    return f"ended {in_words(now - standing.landed_at)} ago, and {why}: {advice}"
+
+
+def _unattended(standing: Standing) -> str:
+    if standing.host is None:
+        who = "its process is gone"
+    else:
+        who = f"its process was on {standing.host}, which cannot be asked from here,"
+    remedy = "to collect" if standing.landed or standing.out_since is not None else "to go on"
+    return f"{who} and no parked run holds its place: materialise the asset again {remedy}"
+
+
+def slow_tail(past: Sequence[timedelta]) -> timedelta | None:
+    """What all but the slowest tenth of past batches took at most; None without any."""
+    return sorted(past)[ceil(len(past) * SLOW_TAIL) - 1] if past else None
+
+
+def middle(past: Sequence[timedelta]) -> timedelta | None:
+    """What past batches usually took; None without any."""
+    return sorted(past)[len(past) // 2] if past else None
