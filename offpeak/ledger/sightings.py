@@ -134,15 +134,15 @@ def see(ledger: Ledger, chunks: Iterable[OpenChunk], shown: Mapping[str, BatchVi
         if batch is None or chunk.submission_id is None or not chunk.at_provider:
             continue
         if (batch.state, batch.finished) != (chunk.seen_state, chunk.finished):
-            changed[chunk.submission_id] = {"state": batch.state.value, "finished": batch.finished}
+            number = chunk.submission_id
+            changed[number] = {"number": number, "shown_state": batch.state.value, "shown_finished": batch.finished}
     table = tables.submission
     statement = (
         table.update()
         .where(table.c.id == sa.bindparam("number"))
-        .values(seen_state=sa.bindparam("state"), finished=sa.bindparam("count"), progress_at=now)
+        .values(seen_state=sa.bindparam("shown_state"), finished=sa.bindparam("shown_finished"), progress_at=now)
     )
-    rows = [{"number": number, "state": each["state"], "count": each["finished"]} for number, each in changed.items()]
-    for part in slices(rows, 500):
+    for part in slices(list(changed.values()), 500):
         with ledger.database.write() as connection:
             connection.execute(statement, list(part))
     return len(changed)
