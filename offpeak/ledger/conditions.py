@@ -92,7 +92,7 @@ def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
     if standing.state is JobState.HELD:
         return Condition.HELD, standing.reason or "the surge guard stopped it"
     if standing.parked is ParkedState.STOPPING:
-        return Condition.STOPPING, "its run was terminated, and its batches are being cancelled"
+        return Condition.STOPPING, ""
     if not standing.attended:
         return Condition.UNATTENDED, _unattended(standing)
     overrun = now - standing.deadline_at
@@ -101,8 +101,10 @@ def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
         return condition, why
     late = f"{in_words(overrun)} past its deadline"
     if condition in {Condition.LANDED, Condition.STUCK}:
-        return condition, f"{why}; {late}"
-    return Condition.LATE, f"{late}, and {why}" if condition is Condition.QUEUED else late
+        return condition, f"{why}; {late}" if why else late
+    if condition is Condition.QUEUED:
+        return Condition.LATE, f"{late}, and nothing of it is at the provider" + (f": {why}" if why else "")
+    return Condition.LATE, late
 
 
 def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
@@ -110,10 +112,10 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     if standing.landed:
         return Condition.LANDED, _landed(standing, now)
     if standing.out_since is None or standing.progress_at is None:
-        why = "its plan is being written" if standing.state is JobState.PLANNING else "nothing of it is at the provider"
         if standing.release_at is not None:
-            why += f", which did not take it; it is tried again at {standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
-        return Condition.QUEUED, why
+            again = f"{standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
+            return Condition.QUEUED, f"the provider did not take it; it is tried again at {again}"
+        return Condition.QUEUED, ""
     past, quiet, out = standing.past, now - standing.progress_at, now - standing.out_since
     if standing.grown > 0 and quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
         known = f" ({_of(past)} took {in_words(max(past))} at most)" if past else ""
@@ -135,21 +137,15 @@ def _of(past: Sequence[timedelta], some: int | None = None) -> str:
 
 
 def _landed(standing: Standing, now: datetime) -> str:
-    if standing.parked is None:
-        return "its process is collecting it"
-    if standing.parked is ParkedState.RELEASED:
-        return _since(standing, now, "its run is free to collect it", "but has not: see that run in Dagster")
     if standing.others:
         jobs = f"job {standing.others[0]}" if len(standing.others) == 1 else f"{len(standing.others)} other jobs"
         return f"its run also waits for {jobs}"
-    advice = "see that Dagster's daemon and the sensor that looks after batches are running"
-    return _since(standing, now, "its run is about to be released", advice)
-
-
-def _since(standing: Standing, now: datetime, why: str, advice: str) -> str:
-    if standing.landed_at is None or now - standing.landed_at <= COLLECTED_WITHIN:
-        return why
-    return f"ended {in_words(now - standing.landed_at)} ago, and {why}: {advice}"
+    if standing.parked is None or standing.landed_at is None or now - standing.landed_at <= COLLECTED_WITHIN:
+        return ""
+    ended = f"ended {in_words(now - standing.landed_at)} ago"
+    if standing.parked is ParkedState.RELEASED:
+        return f"{ended}, and its run has not collected it: look at that run in Dagster"
+    return f"{ended}, and its run is not released: see that Dagster's daemon and the sensor for batches are running"
 
 
 def _unattended(standing: Standing) -> str:

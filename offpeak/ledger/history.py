@@ -12,9 +12,10 @@ from sqlalchemy.engine import Connection
 
 from offpeak.clock import from_micros
 from offpeak.errors import NotFound
-from offpeak.ledger import tables
+from offpeak.ledger import parked_runs, tables
 from offpeak.ledger.jobs import Bill, JobRow, bill, listed
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.states import ChunkState, SubmissionState
 
 
@@ -24,7 +25,7 @@ class Event:
 
     at: datetime
     subject: str
-    """job, chunk or submission."""
+    """job, chunk, submission or parked_run."""
     subject_id: int
     state: str
     who: str
@@ -100,6 +101,8 @@ class JobHistory:
     """Nothing on it before the job has ended."""
     targets: Sequence[PlannedTarget]
     chunks: Sequence[ChunkRecord]
+    parked: ParkedRun | None
+    """The run that held its place last while no process waited, if one did."""
     events: Sequence[Event]
     failures: Sequence[Reason]
     """Attempts that brought no usable answer, retried ones included."""
@@ -112,6 +115,7 @@ def of_job(ledger: Ledger, job_id: int) -> JobHistory:
     if not rows:
         raise NotFound(f"There is no job {job_id}. `offpeak jobs` lists them.")
     mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
+    parked = parked_runs.of_job(ledger, job_id)
     with ledger.database.read() as connection:
         chunks = chunks_where(connection, tables.chunk.c.id.in_(mine))
         return JobHistory(
@@ -119,7 +123,8 @@ def of_job(ledger: Ledger, job_id: int) -> JobHistory:
             bill=bill(ledger, job_id),
             targets=_targets(connection, job_id),
             chunks=chunks,
-            events=events_of(connection, chunks, jobs=[job_id]),
+            parked=parked,
+            events=events_of(connection, chunks, jobs=[job_id], parked=[] if parked is None else [parked.id]),
             failures=_failures(connection, mine),
             dead_letters=_dead_letters(connection, job_id),
         )
@@ -170,13 +175,16 @@ def _submissions(connection: Connection, chunk_ids: Sequence[int]) -> Mapping[in
     return by_chunk
 
 
-def events_of(connection: Connection, chunks: Iterable[ChunkRecord], *, jobs: Sequence[int] = ()) -> list[Event]:
-    """What became of these chunks, their submissions and these jobs, in the order it happened."""
+def events_of(
+    connection: Connection, chunks: Iterable[ChunkRecord], *, jobs: Sequence[int] = (), parked: Sequence[int] = ()
+) -> list[Event]:
+    """What became of these chunks, their submissions, these jobs and parked runs, in the order it happened."""
     table = tables.event
     subjects = {
         "job": list(jobs),
         "chunk": [chunk.id for chunk in chunks],
         "submission": [each.id for chunk in chunks for each in chunk.submissions],
+        "parked_run": list(parked),
     }
     about = sa.or_(*(sa.and_(table.c.subject == name, table.c.subject_id.in_(ids)) for name, ids in subjects.items()))
     return [

@@ -136,6 +136,21 @@ def job_of(ledger: Ledger, *, run_id: str, asset: str) -> int | None:
     return None if found is None else int(found)
 
 
+def of_job(ledger: Ledger, job_id: int) -> ParkedRun | None:
+    """The parked run that held the job's place last, over or not; None for a job that never had one."""
+    parked, job = tables.parked_run, tables.job
+    with ledger.database.read() as connection:
+        number = sa.select(job.c.parked_id).where(job.c.id == job_id).scalar_subquery()
+        row = connection.execute(sa.select(parked).where(parked.c.id == number)).one_or_none()
+        if row is None:
+            return None
+        together = sa.select(job.c.id, job.c.asset).where(
+            job.c.parked_id == row.id, job.c.state.in_([state.value for state in OPEN_JOBS])
+        )
+        jobs = {each.id: each.asset for each in connection.execute(together)}
+    return _read(row, jobs)
+
+
 def open_ones(ledger: Ledger, *, location: str | None = None) -> list[ParkedRun]:
     """Parked runs that are not over, oldest first, with their open jobs."""
     parked, job = tables.parked_run, tables.job
