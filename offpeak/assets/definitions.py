@@ -15,6 +15,7 @@ from offpeak.assets.gated import gated
 from offpeak.assets.lifecycle import lifecycle_sensor
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
 from offpeak.money.prices import PriceSheet
@@ -38,14 +39,17 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     for reader in (*definitions, *checks):
         _refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
-    sensors = list(defs.sensors or ())
-    if batch and not any(getattr(each, "name", None) == SENSOR_NAME for each in sensors):
-        sensors.append(lifecycle_sensor())
+    sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
+    if batch:
+        if not _has(jobs, STOP_JOB):
+            jobs.append(stop_job)
+        if not _has(sensors, SENSOR_NAME):
+            sensors.append(lifecycle_sensor())
     return dg.Definitions(
         assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
         schedules=defs.schedules,
         sensors=sensors,
-        jobs=defs.jobs,
+        jobs=jobs,
         resources=resources,
         executor=defs.executor,
         loggers=defs.loggers,
@@ -53,6 +57,10 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         metadata=defs.metadata,
         component_tree=defs.component_tree,
     )
+
+
+def _has(definitions: Iterable[object], name: str) -> bool:
+    return any(getattr(each, "name", None) == name for each in definitions)
 
 
 def batch_assets(definitions: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, dg.AssetsDefinition]:

@@ -15,7 +15,7 @@ from dagster._core.utils import make_new_run_id
 from offpeak.assets import parking
 from offpeak.assets.progress import progress_of, same_step
 from offpeak.assets.resources import API_KEY, BatchApi
-from offpeak.assets.stopping import STOP_JOB, stop_job
+from offpeak.assets.stopping import STOP_JOB
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import ConfigurationError, OffpeakError
 from offpeak.lanes.polling import next_look
@@ -44,7 +44,7 @@ def lifecycle_sensor(
 
     @dg.sensor(
         name=parking.SENSOR_NAME,
-        job=stop_job,
+        job_name=STOP_JOB,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
         required_resource_keys={API_KEY, RESULTS_KEY},

@@ -167,9 +167,9 @@ def test_a_missing_key_is_told_before_any_input_is_read(
         dg.materialize([ticket_labels], resources={**resources, "batch_api": BatchApi()})
 
 
-def test_a_run_that_asks_to_be_parked_is_told_that_it_cannot_be(project: Any, provider: Any) -> None:
-    with pytest.raises(DefinitionError, match="is not available in this version"):
-        project(support_tickets, ticket_labels).run("support_tickets", "ticket_labels", offpeak__wait="park")
+def test_a_way_to_wait_that_there_is_not_is_refused_with_the_ways_there_are(project: Any, provider: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"offpeak/wait='sleep' is not a way to wait.*'park' or 'run'"):
+        project(support_tickets, ticket_labels).run("support_tickets", "ticket_labels", offpeak__wait="sleep")
     assert provider.batches() == 0
 
 

@@ -53,7 +53,7 @@ def spec_of(asset: dg.AssetsDefinition) -> dg.AssetSpec:
         ({"contract": timedelta(hours=37)}, "is not a FreshnessContract"),
         ({"contract": FreshnessContract(valid_for=timedelta(hours=12))}, "does not outlast the workload's deadline"),
         ({"freshness_policy": dg.FreshnessPolicy.time_window(timedelta(hours=1))}, "freshness_policy= is not for"),
-        ({"wait": "park"}, 'wait="park" is not available in this version'),
+        ({"wait": "sleep"}, "wait='sleep' is not a way to wait"),
         ({"wait": "forever"}, "wait='forever' is not a way to wait"),
         ({"config_schema": {"a": str}}, "config_schema= is not for"),
         ({"ins": {"tickets": dg.AssetIn()}}, "ins= names tickets, which the function does not take"),

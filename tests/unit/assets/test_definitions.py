@@ -18,6 +18,7 @@ from offpeak import (
     Waiting,
     Workload,
     batch_asset,
+    lifecycle_sensor,
     tolerates,
     with_offpeak,
 )
@@ -55,7 +56,7 @@ def test_schedules_jobs_and_executor_stay() -> None:
     job = dg.define_asset_job("nightly", selection="labels")
     schedule = dg.ScheduleDefinition(job=job, cron_schedule="0 1 * * *")
     defs = loaded(jobs=[job], schedules=[schedule], executor=dg.in_process_executor)
-    assert list(defs.jobs or ()) == [job]
+    assert [each.name for each in defs.jobs or ()] == ["nightly", "offpeak_stop_batches"]
     assert list(defs.schedules or ()) == [schedule]
     assert defs.executor is dg.in_process_executor
 
@@ -161,3 +162,18 @@ def test_a_price_sheet_gives_a_model_its_price(tmp_path: Path) -> None:
     )
     api = BatchApi(price_sheet=str(sheet))
     with_offpeak(dg.Definitions(assets=[labels_of("openai/gpt-nobody-sells")], resources={"batch_api": api}))
+
+
+def test_the_lifecycle_sensor_and_its_job_are_added_once() -> None:
+    once = loaded()
+    assert [each.name for each in once.sensors or ()] == ["offpeak_batch_lifecycle"]
+    own = lifecycle_sensor(minimum_interval_seconds=5)
+    assert list(loaded(sensors=[own]).sensors or ()) == [own]
+    twice = with_offpeak(once)
+    assert len(list(twice.sensors or ())) == len(list(twice.jobs or ())) == 1
+
+
+def test_a_project_without_a_batch_asset_gets_no_sensor() -> None:
+    defs = with_offpeak(dg.Definitions())
+    assert not list(defs.sensors or ())
+    assert not list(defs.jobs or ())
