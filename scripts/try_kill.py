@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 PROVIDER = os.environ.get("OFFPEAK_LOCAL_URL", "http://127.0.0.1:8099")
 LAUNCH = ["dg", "launch", "--assets", "ticket_labels"]
-SLOW_S, USUAL_S = 60.0, 2.0
 PATIENCE_S = 120.0
 
 
@@ -43,7 +42,7 @@ def main() -> int:
         return 1
     text = f"Since this morning ({time.ctime()}) every export ends with error 500."
     subprocess.run([sys.executable, "-m", "resources.sample_data", "edit", "ticket", "T-0002", text], check=True)
-    ask("POST", "/local/settings", {"latency_seconds": SLOW_S})
+    ask("POST", "/local/faults", {"fault": "never_end"})
     try:
         run = subprocess.Popen(LAUNCH, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         deadline = time.monotonic() + PATIENCE_S
@@ -52,8 +51,10 @@ def main() -> int:
         run.kill()
         run.wait()
     finally:
-        ask("POST", "/local/settings", {"latency_seconds": USUAL_S})
-    new = batches() - before
+        ask("DELETE", "/local/faults")
+        new = batches() - before
+        for batch in new:
+            ask("DELETE", f"/local/batches/{batch}/faults")
     if not new:
         print("The run ended before it had submitted a batch; see `offpeak jobs`.", file=sys.stderr)
         return 1

@@ -19,6 +19,7 @@ ROOMS = ("ai_assets", "resources", "schedules", "local_provider", "offpeak", "sc
 FILES = ("definitions.py", "dagster.yaml", "workspace.yaml", "pyproject.toml", "price_sheet.toml")
 FAMILIES = "ticket_labels,document_embeddings,support_dashboard"
 WITHIN_S = 300
+LATENCY_S = 0.1
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     made = Checkout(folder, f"http://127.0.0.1:{provider_port}")
     for script in (["-m", "resources.sample_data", "load"], ["scripts/write_shell_settings.py"]):
         subprocess.run([sys.executable, *script], cwd=folder, env=made.env, check=True, capture_output=True)
-    serve = f"{sys.executable} -m local_provider --port {provider_port}"
+    serve = f"{sys.executable} -m local_provider --port {provider_port} --latency {LATENCY_S}"
     beside = ["--alongside", serve, "--wait-for", f"127.0.0.1:{provider_port}"]
     command = [sys.executable, "-m", "offpeak.cli", "up", "--port", str(port), "--select", FAMILIES, *beside]
     up = subprocess.Popen(
