@@ -53,6 +53,13 @@ def print_json(document: Any) -> None:
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
 
 
+def print_json_line(document: Any) -> None:
+    """One document on a line of its own, at once: for a program that reads along."""
+    import orjson
+
+    typer.echo(orjson.dumps(document).decode())
+
+
 def console() -> "Console":
     """Where tables go. Text of users and models is never read as markup."""
     from rich.console import Console

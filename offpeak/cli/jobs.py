@@ -1,17 +1,35 @@
-"""`offpeak jobs`: what was and is being bought, one job told whole, and the approval of a held one."""
+"""`offpeak jobs`: what was and is being bought, one job told whole, and the approval of a held one.
+
+A job that is open has a condition beside its state: what the ledger last saw of it, and what that means.
+"""
 
 import getpass
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from offpeak.cli.formats import AsJson, columns, console, pairs, pico_text, plain, print_json, when, words
+from offpeak.cli.formats import (
+    AsJson,
+    columns,
+    console,
+    pairs,
+    pico_text,
+    plain,
+    print_json,
+    print_json_line,
+    when,
+    words,
+)
 from offpeak.cli.ledgers import DatabaseUrl, open_ledger
+from offpeak.clock import in_words
 
 if TYPE_CHECKING:
     from offpeak.ledger.history import ChunkRecord, JobHistory, Reason
     from offpeak.ledger.jobs import Bill, JobRow
+    from offpeak.ledger.watching import Timing, Watched
 
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `offpeak jobs` lists it.")]
 
@@ -20,8 +38,8 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
-        help="List jobs, newest first; show one whole; approve one that the surge guard holds.",
-        epilog="Example: offpeak jobs --open --asset ticket_labels",
+        help="List jobs, newest first, or watch the open ones; show one whole; approve one that the surge guard holds.",
+        epilog="Example: offpeak jobs --watch --asset ticket_labels",
         rich_markup_mode=None,
     )
     group.callback()(jobs)
@@ -36,39 +54,76 @@ def jobs(
     open_only: Annotated[
         bool, typer.Option("--open", help="Only jobs that have not ended, held ones included.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Follow the open jobs until Ctrl-C: bars on a terminal; in a pipe, or with --json, a line per change.",
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first; show one whole; approve one that the surge guard holds."""
+    """List jobs, newest first, or watch the open ones; show one whole; approve one that the surge guard holds."""
     if context.invoked_subcommand is not None:
         return
+    if watch:
+        _watch(asset, limit=limit, database_url=database_url, as_json=as_json)
+        return
     from offpeak.ledger.jobs import bills, listed, refuse_unknown_asset
+    from offpeak.ledger.watching import watched
 
     with open_ledger(database_url) as ledger:
         if asset is not None:
             refuse_unknown_asset(ledger, asset)
         rows = listed(ledger, asset=asset, open_only=open_only, limit=limit)
         costs = bills(ledger, [row.id for row in rows])
+        standing = {each.job.id: each for each in watched(ledger, now=ledger.clock.now(), asset=asset)}
         address = ledger.database.url.render_as_string(hide_password=True)
     if as_json:
-        print_json({"ledger": address, "jobs": [_as_json(row, costs[row.id]) for row in rows]})
+        documents = [_as_json(row, costs[row.id], standing.get(row.id)) for row in rows]
+        print_json({"ledger": address, "jobs": documents})
     else:
-        _print_list(rows, costs, address)
+        _print_list(rows, costs, standing, address)
+
+
+def _watch(asset: str | None, *, limit: int, database_url: str | None, as_json: bool) -> None:
+    """Follow open jobs until interrupted, which is how it is meant to end."""
+    from offpeak.cli.watch import changes, follow, line
+    from offpeak.ledger.jobs import bill, refuse_unknown_asset
+
+    out = console()
+    with suppress(KeyboardInterrupt), open_ledger(database_url) as ledger:
+        if asset is not None:
+            refuse_unknown_asset(ledger, asset)
+        if out.is_terminal and not as_json:
+            follow(ledger, asset, limit=limit, out=out)
+        for change in changes(ledger, asset):
+            if as_json:
+                job = _as_json(change.job, bill(ledger, change.job.id), change.standing)
+                print_json_line({"at": plain(change.at), **job})
+            else:
+                typer.echo(line(change))
 
 
 def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """One job whole: its partitions, batches, failures by reason, cost, and everything that happened."""
+    """One job whole: its partitions, batches, failures by reason, cost, times, and everything that happened."""
     from offpeak.ledger.history import of_job
+    from offpeak.ledger.watching import timings, watched
 
     with open_ledger(database_url) as ledger:
         history = of_job(ledger, job_id)
+        found = watched(ledger, now=ledger.clock.now(), asset=history.job.asset)
+        standing = next((each for each in found if each.job.id == job_id), None)
+        (timing,) = timings(ledger, ids=[job_id])
     if as_json:
         document = plain(history)
         del document["bill"]
-        print_json({**document, "job": _as_json(history.job, history.bill)})
+        job = _as_json(history.job, history.bill, standing)
+        print_json({**document, "job": job, "timing": _timing_as_json(timing)})
     else:
-        _print_history(history)
+        _print_history(history, standing, timing)
 
 
 def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
@@ -78,22 +133,58 @@ def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = F
 
     with open_ledger(database_url) as ledger:
         row = let_through(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs approve")
-        document = _as_json(row, bill(ledger, job_id))
+        document = _as_json(row, bill(ledger, job_id), None)
     if as_json:
         print_json(document)
     else:
         typer.echo(f"Job {row.id} of {row.asset} is approved. Nothing is bought yet: materialise {row.asset} again.")
 
 
-def _as_json(row: "JobRow", bill: "Bill") -> dict[str, Any]:
-    """A job with its bill; before the job has ended there is none, which is not a cost of nothing."""
+def _as_json(row: "JobRow", bill: "Bill", standing: "Watched | None") -> dict[str, Any]:
+    """A job with its bill; before the job has ended there is none, which is not a cost of nothing.
+
+    Only an open job has a condition, and progress.
+    """
     figures: Mapping[str, Any] = plain(bill)
-    return {**plain(row), **{name: None if row.closed_at is None else value for name, value in figures.items()}}
+    document = {**plain(row), **{name: None if row.closed_at is None else value for name, value in figures.items()}}
+    if standing is None:
+        return {**document, "condition": None, "why": None, "progress": None, "parked_run": None}
+    run = standing.parked
+    return {
+        **document,
+        "condition": standing.condition.value,
+        "why": standing.why or None,
+        "progress": {
+            "requests": standing.requests,
+            "finished": standing.finished,
+            "batches": standing.batches,
+            "landed": standing.landed,
+            "applied": standing.applied,
+            "submitted_at": plain(standing.submitted_at),
+            "elapsed_seconds": _seconds(standing.elapsed),
+            "typical_seconds": _seconds(standing.typical),
+        },
+        "parked_run": None if run is None else {"run_id": run.run_id, "state": run.state.value, "shown": run.progress},
+    }
 
 
-def _print_list(rows: "Sequence[JobRow]", costs: "Mapping[int, Bill]", address: str) -> None:
-    from offpeak.ledger.states import JobState
+def _timing_as_json(timing: "Timing") -> dict[str, Any]:
+    return {
+        "submitted_at": plain(timing.submitted_at),
+        "ended_at": plain(timing.ended_at),
+        "to_submit_seconds": _seconds(timing.to_submit),
+        "at_provider_seconds": _seconds(timing.at_provider),
+        "to_collect_seconds": _seconds(timing.to_collect),
+    }
 
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
+
+
+def _print_list(
+    rows: "Sequence[JobRow]", costs: "Mapping[int, Bill]", standing: "Mapping[int, Watched]", address: str
+) -> None:
     out = console()
     names = ("id", "asset", "state", "lane", "rows", "new", "on their way", "reused", "cost", "batches", "created")
     table = columns(None, *names, right=("id", "rows", "new", "on their way", "reused", "cost"), fold=("asset",))
@@ -101,43 +192,60 @@ def _print_list(rows: "Sequence[JobRow]", costs: "Mapping[int, Bill]", address: 
         table.add_row(
             str(row.id),
             row.asset,
-            words(row.state.value),
+            words(standing[row.id].condition.value if row.id in standing else row.state.value),
             row.lane or "-",
             f"{row.rows:,}",
             f"{row.new:,}",
             f"{row.joined:,}",
             f"{row.reused:,}",
             _cost(row, costs[row.id]),
-            _batches(row),
+            _batches(row, standing.get(row.id)),
             when(row.created_at),
         )
     out.print(table if rows else "There are no such jobs.")
-    for row in rows:
-        if row.state is JobState.HELD:
-            out.print(f"\nJob {row.id} is held. {row.reason}", soft_wrap=True)
-            out.print(f"If it is meant: offpeak jobs approve {row.id}", soft_wrap=True)
+    for line in _notes(rows, standing):
+        out.print(line, soft_wrap=True)
     out.print(f"\nCost at list price. Ledger: {address}", soft_wrap=True)
+
+
+def _notes(rows: "Sequence[JobRow]", standing: "Mapping[int, Watched]") -> Iterator[str]:
+    """What is to be said of single jobs, below an empty line."""
+    from offpeak.ledger.conditions import Condition
+
+    begin = "\n"
+    for row in rows:
+        found = standing.get(row.id)
+        if found is None or not found.why:
+            continue
+        if found.condition is Condition.HELD:
+            yield f"{begin}Job {row.id} is held. {found.why}\nIf it is meant: offpeak jobs approve {row.id}"
+        else:
+            yield f"{begin}Job {row.id} of {row.asset} is {words(found.condition.value)}: {found.why}."
+        begin = ""
 
 
 def _cost(row: "JobRow", bill: "Bill") -> str:
     return "-" if row.closed_at is None else pico_text(bill.cost_pico)
 
 
-def _batches(row: "JobRow") -> str:
+def _batches(row: "JobRow", standing: "Watched | None") -> str:
     """How many, and how far: a batch may have landed and not be collected yet."""
     if not row.chunks:
         return "-"
-    parts = [f"{count} {name}" for name, count in (("landed", row.landed), ("applied", row.applied)) if count]
+    landed = row.landed if standing is None else standing.landed
+    parts = [f"{count} {name}" for name, count in (("landed", landed), ("applied", row.applied)) if count]
     return f"{row.chunks}: {', '.join(parts)}" if parts else str(row.chunks)
 
 
-def _print_history(history: "JobHistory") -> None:
-    out, job, bill = console(), history.job, history.bill
+def _print_history(history: "JobHistory", standing: "Watched | None", timing: "Timing") -> None:
+    out, job, bill, run = console(), history.job, history.bill, history.parked
     partitions = [target.partition_key for target in history.targets if target.partition_key]
     tokens = f"{bill.input_tokens:,} in ({bill.cached_tokens:,} from the cache), {bill.output_tokens:,} out"
     out.print(f"Job {job.id} of {job.asset}: {words(job.state.value)}")
     out.print(
         pairs(
+            ("condition", None if standing is None else _condition(standing)),
+            ("progress", None if standing is None else _progress(standing)),
             ("reason", job.reason),
             ("model", job.model),
             ("lane", job.lane),
@@ -151,7 +259,11 @@ def _print_history(history: "JobHistory") -> None:
             ("created", when(job.created_at)),
             ("deadline", when(job.deadline_at)),
             ("ended", when(job.closed_at)),
+            ("to submit", _duration(timing.to_submit)),
+            ("at the provider", _duration(timing.at_provider)),
+            ("to collect", _duration(timing.to_collect)),
             ("run", job.run_id or None),
+            ("parked run", None if run is None else f"{run.run_id}, {words(run.state.value)}"),
         )
     )
     _print_batches(out, history.chunks)
@@ -159,9 +271,30 @@ def _print_history(history: "JobHistory") -> None:
     _print_reasons(out, "Dead letters, not tried again", history.dead_letters)
     events = columns("\nEvents", "at", "what", "state", "why", fold=("why",))
     for event in history.events:
-        what = f"{event.subject} {event.subject_id}"
+        what = f"{words(event.subject)} {event.subject_id}"
         events.add_row(when(event.at), what, words(event.state), event.why or "")
     out.print(events)
+
+
+def _condition(standing: "Watched") -> str:
+    return words(standing.condition.value) + (f": {standing.why}" if standing.why else "")
+
+
+def _progress(standing: "Watched") -> str | None:
+    if not standing.requests:
+        return None
+    parts = [f"{standing.finished:,} of {standing.requests:,} requests"]
+    if standing.batches > 1:
+        parts.append(f"{standing.landed + standing.applied} of {standing.batches} batches have ended")
+    if standing.elapsed is not None:
+        parts.append(f"{in_words(standing.elapsed)} since the first was submitted")
+    if standing.typical is not None:
+        parts.append(f"a batch of this asset usually takes {in_words(standing.typical)}")
+    return ", ".join(parts)
+
+
+def _duration(duration: timedelta | None) -> str | None:
+    return None if duration is None else in_words(duration)
 
 
 def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:

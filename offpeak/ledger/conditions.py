@@ -38,7 +38,7 @@ class Condition(StrEnum):
     """Nothing of it is at a provider."""
     RUNNING = "running"
     RUNNING_LONG = "running_long"
-    """Longer than the slow tail of its asset's past batches, and still within its deadline."""
+    """Longer than the slow tail of its asset's past batches, or without progress; and still within its deadline."""
     LATE = "late"
     """Past its deadline."""
     STUCK = "stuck"
@@ -117,23 +117,26 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
             return Condition.QUEUED, f"the provider did not take it; it is tried again at {again}"
         return Condition.QUEUED, ""
     past, quiet, out = standing.past, now - standing.progress_at, now - standing.out_since
-    if standing.grown > 0 and quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
-        known = f" ({_of(past)} took {in_words(max(past))} at most)" if past else ""
-        grown = f"the account's queue has grown by {standing.grown:,} requests since"
-        return Condition.STUCK, f"no progress for {in_words(quiet)}{known}, and {grown}"
+    left = in_words(standing.deadline_at - now)
+    if quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
+        known = f"no progress for {in_words(quiet)}" + (f" ({_took(past, max(past))})" if past else "")
+        if standing.grown > 0:
+            grown = f"the account's queue has grown by {standing.grown:,} requests since"
+            return Condition.STUCK, f"{known}, and {grown}"
+        return Condition.RUNNING_LONG, f"{known}; its deadline is in {left}"
     tail = slow_tail(past)
     if tail is not None and out > max(tail, SHORTEST_LONG):
-        within = sum(each <= tail for each in past)
-        usual = f"{_of(past, within)} took {in_words(tail)} at most"
-        left = in_words(standing.deadline_at - now)
-        return Condition.RUNNING_LONG, f"out for {in_words(out)}, while {usual}; {left} left until its deadline"
+        return Condition.RUNNING_LONG, f"out for {in_words(out)} ({_took(past, tail)}); its deadline is in {left}"
     return Condition.RUNNING, ""
 
 
-def _of(past: Sequence[timedelta], some: int | None = None) -> str:
-    """Such as "9 of 10 past batches"."""
-    count = f"{some} of {len(past)}" if some not in {None, len(past)} else f"all {len(past)}"
-    return f"{count} past batches" if len(past) > 1 else "the one past batch"
+def _took(past: Sequence[timedelta], most: timedelta) -> str:
+    """Such as "9 of 10 past batches took 2 h at most"."""
+    within = sum(each <= most for each in past)
+    if len(past) == 1:
+        return f"the one past batch took {in_words(most)}"
+    count = f"all {within}" if within == len(past) else f"{within} of {len(past)}"
+    return f"{count} past batches took {in_words(most)} at most"
 
 
 def _landed(standing: Standing, now: datetime) -> str:
@@ -144,8 +147,8 @@ def _landed(standing: Standing, now: datetime) -> str:
         return ""
     ended = f"ended {in_words(now - standing.landed_at)} ago"
     if standing.parked is ParkedState.RELEASED:
-        return f"{ended}, and its run has not collected it: look at that run in Dagster"
-    return f"{ended}, and its run is not released: see that Dagster's daemon and the sensor for batches are running"
+        return f"{ended}, and its run has not collected it; look at that run in Dagster"
+    return f"{ended}, and its run is not released; see that Dagster's daemon and the sensor for batches are running"
 
 
 def _unattended(standing: Standing) -> str:
@@ -154,7 +157,7 @@ def _unattended(standing: Standing) -> str:
     else:
         who = f"its process was on {standing.host}, which cannot be asked from here,"
     remedy = "to collect" if standing.landed or standing.out_since is not None else "to go on"
-    return f"{who} and no parked run holds its place: materialise the asset again {remedy}"
+    return f"{who} and no parked run holds its place; materialise the asset again {remedy}"
 
 
 def slow_tail(past: Sequence[timedelta]) -> timedelta | None:
