@@ -7,6 +7,7 @@ two ticks only the time of the last look at each account is kept: a tick may be 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -19,7 +20,7 @@ from offpeak.assets.stopping import STOP_JOB
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import ConfigurationError, OffpeakError
 from offpeak.lanes.polling import next_look
-from offpeak.ledger import parked_runs, sightings
+from offpeak.ledger import jobs, parked_runs, sightings
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OpenChunk
@@ -74,14 +75,17 @@ class _Tick:
         found = parked_runs.open_ones(self._ledger, location=location)
         held = parking.held(self._instance, self._ledger)
         self._sweep(held - {each.run_id for each in found})
+        self._stop_unparked(location)
         waiting = [each for each in self._check(found, held) if each.state is ParkedState.WAITING]
-        stopping = [each for each in found if each.state is ParkedState.STOPPING] + self._stopped
+        stopping = [each for each in found if each.state is ParkedState.STOPPING] + [
+            replace(each, release_at=None) for each in self._stopped
+        ]
         chunks = sightings.of_jobs(self._ledger, [job for each in (*waiting, *stopping) for job in each.jobs])
         if self._look(waiting, stopping, chunks):
             chunks = sightings.of_jobs(self._ledger, list(chunks))
         self._release(waiting, chunks)
         self._context.update_cursor(json.dumps(self._looks, sort_keys=True))
-        if self._work_for_stopping(stopping, chunks):
+        if self._work_for_stopping(stopping):
             yield dg.RunRequest(tags={parking.PHASE_TAG: "stopping"})
             return
         yield dg.SkipReason("; ".join(self._said) or f"{len(waiting):,} parked, {len(stopping):,} being stopped.")
@@ -90,12 +94,23 @@ class _Tick:
         """Held runs of this ledger that no open parked run accounts for."""
         states = parked_runs.known(self._ledger, list(surplus)) if surplus else {}
         for run_id in surplus:
-            if run_id in states:  # the process that replaced it died before it could delete it
+            if states.get(run_id) in _OVER:  # whoever took it out of the ledger died before deleting it
                 self._instance.delete_run(run_id)
                 self._said.append(f"deleted run {run_id}, which another one replaced")
-            else:  # somebody re-executed a run that was parked, which copies its tags
+            elif run_id not in states:  # somebody re-executed a run that was parked, which copies its tags
                 parking.release(self._instance, run_id)
                 self._said.append(f"released run {run_id}, which holds the place of no job")
+
+    def _stop_unparked(self, location: str) -> None:
+        """Jobs of runs that somebody terminated while they were still submitting."""
+        by_run = jobs.abandoned(self._ledger)
+        parked = parked_runs.known(self._ledger, list(by_run))
+        for run_id, run in parking.runs(self._instance, list(by_run)).items():
+            if run.status is not dg.DagsterRunStatus.CANCELED or parking.location_of(run) != location:
+                continue
+            if run_id not in parked and run.tags.get(parking.PHASE_TAG) in {parking.SUBMITTING, parking.COLLECTING}:
+                parked_runs.stop_unparked(self._ledger, by_run[run_id], run_id=run_id, location=location)
+                self._said.append(f"run {run_id} was terminated while it submitted, so its jobs are stopped")
 
     def _check(self, found: Sequence[ParkedRun], held: set[str]) -> Iterator[ParkedRun]:
         """The parked runs that go on waiting; the state of the others is brought up to Dagster's."""
@@ -148,6 +163,7 @@ class _Tick:
             self._end(each, why)
             return
         parked_runs.enter(self._ledger, each.id, ParkedState.STOPPING, why=why)
+        parked_runs.note(self._ledger, [each.id], release_at=None)
         self._stopped.append(each)
         self._said.append(f"run {each.run_id}: {why}, so its jobs are stopped")
 
@@ -171,6 +187,7 @@ class _Tick:
             origin_run_id=each.origin_run_id,
             jobs=each.jobs,
             joining=None,
+            progress=each.progress or "",
             origin_ended=True,
         )
         for surplus in replaced if replaced is not None else [run_id]:
@@ -242,21 +259,15 @@ class _Tick:
             parked_runs.enter(self._ledger, each.id, ParkedState.RELEASED, why=why)
             self._said.append(f"released run {each.run_id}: {why}")
 
-    def _work_for_stopping(self, stopping: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> bool:
+    def _work_for_stopping(self, stopping: Sequence[ParkedRun]) -> bool:
         """Whether a run has something to do for jobs that are being stopped, and none is at it."""
-        if not stopping:
-            return False
         now = self._clock.now()
-        busy = [
-            each
-            for each in stopping
-            if all(chunk.landed for job in each.jobs for chunk in chunks[job])
-            or any(not chunk.landed and chunk.cancel_at is None for job in each.jobs for chunk in chunks[job])
-            or (each.release_at is not None and each.release_at <= now)
-        ]
+        due = any(each.release_at is None or each.release_at <= now for each in stopping)
         in_progress = dg.RunsFilter(job_name=STOP_JOB, statuses=[*_IN_PROGRESS])
-        return bool(busy) and not self._instance.get_run_ids(in_progress, limit=1)
+        return due and not self._instance.get_run_ids(in_progress, limit=1)
 
+
+_OVER = (ParkedState.REPLACED, ParkedState.ENDED, ParkedState.STOPPED)
 
 _IN_PROGRESS = (
     dg.DagsterRunStatus.NOT_STARTED,

@@ -61,6 +61,8 @@ def materialize_batch(
             clock=clock,
             log=context.log,
         )
+        if in_place is None:
+            parking.begin_submitting(context)
         if in_place is None and not work.hand_over():
             try:
                 _park(context, results, work)

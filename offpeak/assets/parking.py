@@ -36,7 +36,7 @@ SENSOR_NAME = "offpeak_batch_lifecycle"
 HOLD_TAG = "offpeak/hold"
 WAITING, READY = "waiting", "ready"
 PHASE_TAG = "offpeak/phase"
-SUBMITTED, PARKED, COLLECTING = "submitted", "parked", "collecting"
+SUBMITTING, SUBMITTED, PARKED, COLLECTING = "submitting", "submitted", "parked", "collecting"
 PROGRESS_TAG = "offpeak/progress"
 JOB_TAG = "offpeak/job"
 ORIGIN_TAG = "offpeak/origin_run"
@@ -121,6 +121,12 @@ def _location(origin: object) -> str:
     return str(getattr(getattr(repository, "code_location_origin", None), "location_name", ""))
 
 
+def begin_submitting(context: dg.AssetExecutionContext) -> None:
+    """Say that this run is going to be parked: terminating it from now on stops what it submits."""
+    if context.run.tags.get(PHASE_TAG) != COLLECTING:
+        context.instance.add_run_tags(context.run.run_id, {PHASE_TAG: SUBMITTING})
+
+
 def park(
     context: dg.AssetExecutionContext, ledger: Ledger, job_id: int, *, again_at: datetime | None, progress: str
 ) -> str:
@@ -152,7 +158,13 @@ def park(
             parked_runs.enter(ledger, number, ParkedState.ENDED, why=f"could not be queued: {error}")
             raise CannotHold(f"Dagster could not queue the run that would hold its place: {error}") from error
         replaced = parked_runs.hold(
-            ledger, number, origin_run_id=run.run_id, jobs=jobs, joining=job_id, release_at=again_at
+            ledger,
+            number,
+            origin_run_id=run.run_id,
+            jobs=jobs,
+            joining=job_id,
+            progress=progress,
+            release_at=again_at,
         )
         for surplus in replaced if replaced is not None else [run_id]:
             instance.delete_run(surplus)
@@ -237,6 +249,11 @@ def create_held_run(
     # the queue needs no workspace: only a coordinator that launches at once would
     nowhere = cast("BaseWorkspaceRequestContext", None)
     instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=nowhere))
+
+
+def location_of(run: dg.DagsterRun) -> str:
+    """The name of the code location that a run was launched from; empty for one that was launched from none."""
+    return _location(run.remote_job_origin)
 
 
 def held(instance: dg.DagsterInstance, ledger: Ledger) -> set[str]:

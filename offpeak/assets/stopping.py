@@ -24,7 +24,9 @@ GRACE = timedelta(seconds=20)
 """How long one run waits for cancelled batches to end. Providers may take ten minutes: then another run collects."""
 
 AGAIN = timedelta(minutes=1)
-"""When a job that could not be stopped yet is looked at again."""
+"""When a job whose batches had not ended yet is looked at again."""
+
+AGAIN_AFTER_ERROR = timedelta(minutes=10)
 
 
 @dg.op(
@@ -44,7 +46,7 @@ def stop_batches(context: dg.OpExecutionContext) -> None:
                 _stop(context, each, results.ledger, api)
             except OffpeakError as error:  # the others are stopped all the same
                 failed.append(f"run {each.run_id}: {error}")
-                parked_runs.note(results.ledger, [each.id], release_at=SystemClock().now() + AGAIN)
+                parked_runs.note(results.ledger, [each.id], release_at=SystemClock().now() + AGAIN_AFTER_ERROR)
     if failed:
         raise OffpeakError("Not every job could be stopped; it is tried again. " + " / ".join(failed))
 

@@ -91,7 +91,7 @@ class Work:
         began = self._clock.now()
         while not self._round():
             self._refuse_overdue()
-            self._clock.sleep(_interval(began, self._clock.now()))
+            self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
 
     def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
         """Collect what has landed and submit what has not been, without waiting for a batch.
@@ -104,9 +104,10 @@ class Work:
         while not self._round():
             self._refuse_overdue()
             now = self._clock.now()
-            if not self._unsubmitted() or now - began >= patience:
+            pause = max(_interval(began, now), self._asked_to_wait)
+            if not self._unsubmitted() or now + pause - began >= patience:
                 return False
-            self._clock.sleep(_interval(began, now))
+            self._clock.sleep(pause)
         return True
 
     def wind_down(self, *, patience: timedelta) -> bool:
@@ -165,6 +166,7 @@ class Work:
 
     def _round(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
+        self._asked_to_wait = timedelta(0)
         chunks = submissions.of_job(self._ledger, self.job_id)
         settled = [self._advance(chunk) for chunk in chunks]
         self._tell(chunks, settled)

@@ -117,6 +117,20 @@ def attendance(connection: Connection, which: sa.ColumnElement[bool], *, now: da
     return found
 
 
+def abandoned(ledger: Ledger) -> dict[str, list[int]]:
+    """By run: open jobs whose process is gone and that were never parked."""
+    job = tables.job
+    open_states = [state.value for state in (JobState.QUEUED, JobState.IN_PROGRESS)]
+    unparked = sa.and_(job.c.state.in_(open_states), job.c.parked_id.is_(None))
+    found: dict[str, list[int]] = {}
+    with ledger.database.read() as connection:
+        attended = attendance(connection, unparked, now=ledger.clock.now())
+        gone = [job_id for job_id, attends in attended.items() if not attends]
+        for row in connection.execute(sa.select(job.c.id, job.c.run_id).where(job.c.id.in_(gone))):
+            found.setdefault(row.run_id, []).append(row.id)
+    return found
+
+
 def awaited_by_others(ledger: Ledger, job_id: int) -> set[int]:
     """The job's chunks that another job waits for too, one that somebody carries on."""
     mine, theirs = tables.job_chunk.alias("mine"), tables.job_chunk.alias("theirs")

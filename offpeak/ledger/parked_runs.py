@@ -40,7 +40,7 @@ class ParkedRun:
 
 
 def members(ledger: Ledger, origin_run_id: str) -> dict[int, str]:
-    """The jobs, with their assets, whose place the present parked run of `origin_run_id` holds."""
+    """The open jobs, with their assets, whose place the present parked run of `origin_run_id` holds."""
     with ledger.database.read() as connection:
         return _members(connection, origin_run_id)
 
@@ -50,7 +50,11 @@ def _members(connection: Connection, origin_run_id: str) -> dict[int, str]:
     query = (
         sa.select(job.c.id, job.c.asset)
         .join(parked, parked.c.id == job.c.parked_id)
-        .where(parked.c.origin_run_id == origin_run_id, parked.c.state == ParkedState.WAITING.value)
+        .where(
+            parked.c.origin_run_id == origin_run_id,
+            parked.c.state == ParkedState.WAITING.value,
+            job.c.state.in_([state.value for state in OPEN_JOBS]),
+        )
     )
     return {row.id: row.asset for row in connection.execute(query)}
 
@@ -80,6 +84,7 @@ def hold(
     origin_run_id: str,
     jobs: Mapping[int, str],
     joining: int | None,
+    progress: str,
     release_at: datetime | None = None,
     origin_ended: bool = False,
 ) -> Sequence[str] | None:
@@ -113,6 +118,7 @@ def hold(
             who=who,
             why=f"holds the place of jobs {', '.join(map(str, sorted(jobs)))}",
             release_at=min(asked, default=None),
+            progress=progress,
             origin_ended=origin_ended,
         )
         return [row.run_id for row in older]
@@ -195,6 +201,15 @@ def known(ledger: Ledger, run_ids: Sequence[str]) -> dict[str, ParkedState]:
             query = sa.select(parked.c.run_id, parked.c.state).where(parked.c.run_id.in_(part))
             states |= {row.run_id: ParkedState(row.state) for row in connection.execute(query)}
     return states
+
+
+def stop_unparked(ledger: Ledger, job_ids: Sequence[int], *, run_id: str, location: str) -> None:
+    """Have open jobs stopped whose run was terminated before another one held its place."""
+    number = intend(ledger, run_id=run_id, origin_run_id=run_id, location=location)
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    with ledger.database.write(durable=True) as connection:
+        connection.execute(tables.job.update().where(tables.job.c.id.in_(job_ids)).values(parked_id=number))
+        must(connection, number, ParkedState.STOPPING, at=now, who=who, why="its run was terminated", origin_ended=True)
 
 
 def enter(ledger: Ledger, number: int, state: ParkedState, *, why: str) -> bool:

@@ -54,7 +54,7 @@ job = sa.Table(
     metadata,
     sa.Column("id", BigId, primary_key=True),
     sa.Column("asset", sa.Text, nullable=False, index=True),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, index=True),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("kind", sa.Text),
     sa.Column("realm", sa.Text, nullable=False),

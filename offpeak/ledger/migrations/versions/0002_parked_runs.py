@@ -30,6 +30,7 @@ def upgrade() -> None:
     op.create_index("ix_parked_run_state", "parked_run", ["state"])
     op.add_column("job", sa.Column("parked_id", sa.BigInteger(), comment="the parked run that will collect it"))
     op.create_index("ix_job_parked_id", "job", ["parked_id"])
+    op.create_index("ix_job_state", "job", ["state"])
     for column in (
         sa.Column("seen_state", sa.Text(), comment="the batch's state when the provider's list last showed it"),
         sa.Column("finished", sa.BigInteger(), comment="requests answered or failed by then, by the provider's count"),
