@@ -28,7 +28,8 @@ import pytest
 from pydantic import BaseModel
 
 from offpeak.assets.order import Order, PartitionPlan, Receipt
-from offpeak.assets.purchase import purchase, quote
+from offpeak.assets.purchase import begin, purchase, quote
+from offpeak.assets.work import Work
 from offpeak.clock import SystemClock
 from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
@@ -346,6 +347,16 @@ class Shop:
             log=LOG,
             list_lag=self.list_lag,
         )
+
+    def leave(self, rows: Rows | None = None, **more: Any) -> int:
+        """Plan and submit, and leave the batches at the provider, as a run does that is parked; the job's number."""
+        order = self.order(rows, **more)
+        place: dict[str, Any] = {"ledger": self.ledger, "provider": self.provider, "rates": self._rates}
+        place |= {"clock": self.clock, "log": LOG}
+        job_id = begin(order, **place)
+        work = Work(job_id, asset=order.asset, model=order.model, output=order.output, list_lag=self.list_lag, **place)
+        assert not work.hand_over()
+        return job_id
 
     def quote(self, rows: Rows | None = None, **more: Any) -> Any:
         return quote(
