@@ -24,6 +24,9 @@ from local_provider.validation import validate
 
 SLICE_SECONDS = 0.1
 IDLE_SECONDS = 0.02
+LOOKING_SHARE = 0.05
+"""Of a core, at most, is spent on finding that no batch is due: a thousand open ones are looked at less often."""
+
 log = logging.getLogger(__name__)
 
 
@@ -68,6 +71,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            began = time.thread_time()
             open_ids = self._store.open_batch_ids()
             moved = False
             for batch_id in open_ids:
@@ -82,7 +86,8 @@ class Worker(threading.Thread):
                     self._stopping.wait(1)
             self._forget(open_ids)
             if not moved:
-                self._wake.wait(IDLE_SECONDS if open_ids else 1.0)
+                looking = time.thread_time() - began
+                self._wake.wait(max(IDLE_SECONDS, looking / LOOKING_SHARE) if open_ids else 1.0)
 
     def _advance(self, batch_id: str) -> bool:
         batch = self._store.batch(batch_id)
