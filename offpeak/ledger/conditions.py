@@ -121,8 +121,8 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     if quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
         known = f"no progress for {in_words(quiet)}" + (f" ({_took(past, max(past))})" if past else "")
         if standing.grown > 0:
-            grown = f"the account's queue has grown by {standing.grown:,} requests since"
-            return Condition.STUCK, f"{known}, and {grown}"
+            more = "1 request" if standing.grown == 1 else f"{standing.grown:,} requests"
+            return Condition.STUCK, f"{known}, and the account's queue has grown by {more} since"
         return Condition.RUNNING_LONG, f"{known}; its deadline is in {left}"
     tail = slow_tail(past)
     if tail is not None and out > max(tail, SHORTEST_LONG):
