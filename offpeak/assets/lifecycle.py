@@ -155,14 +155,15 @@ class _Tick:
             parked_runs.enter(self._ledger, each.id, ParkedState.RELEASED, why="its hold was lifted")
 
     def _end(self, each: ParkedRun, why: str) -> None:
-        parked_runs.enter(self._ledger, each.id, ParkedState.ENDED, why=why)
-        self._said.append(f"run {each.run_id}: {why}")
+        if parked_runs.enter(self._ledger, each.id, ParkedState.ENDED, why=why):
+            self._said.append(f"run {each.run_id}: {why}")
 
     def _stop(self, each: ParkedRun, why: str) -> None:
         if not each.jobs:
             self._end(each, why)
             return
-        parked_runs.enter(self._ledger, each.id, ParkedState.STOPPING, why=why)
+        if not parked_runs.enter(self._ledger, each.id, ParkedState.STOPPING, why=why):
+            return  # another step of its original run took its place in the meantime
         parked_runs.note(self._ledger, [each.id], release_at=None)
         self._stopped.append(each)
         self._said.append(f"run {each.run_id}: {why}, so its jobs are stopped")
