@@ -1,25 +1,18 @@
 """A program whose children buy, and die where they are told to.
 
-It imports once and forks a process per purchase, so that dozens of real processes can be killed within seconds. It
-reads one JSON object a line:
+A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "limits", "hold", "list_lag"}
-
-forks, and prints {"pid"}; {"wait": pid} waits for that child and prints {"code"}. A child that lives to the end writes
-its receipt, or the error it raised, to `out`.
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS; the process sends SIGKILL to itself there.
 """
 
-import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from pathlib import Path
@@ -30,13 +23,14 @@ from pydantic import BaseModel
 from offpeak.assets.order import Order, PartitionPlan
 from offpeak.assets.purchase import purchase
 from offpeak.assets.work import Progress
-from offpeak.clock import EPOCH, SystemClock
-from offpeak.errors import OffpeakError
+from offpeak.clock import SystemClock
 from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
 from offpeak.requests import Chat
+
+from .forking import serve
 
 KILLS = (
     "planning",
@@ -51,8 +45,6 @@ KILLS = (
     "applying",
     "applied",
 )
-NOWHERE = "http://127.0.0.1:9"
-"""Where nothing listens."""
 MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-5"}
 RATES = {model: PriceSheet.load().rates(model, at=datetime.now(UTC)) for model in MODELS.values()}
 
@@ -211,48 +203,5 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def child(job: dict[str, Any]) -> None:
-    try:
-        said = buy(job)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the test judges it
-        said = {"error": type(error).__name__, "message": str(error)}
-    out = Path(job["out"])
-    out.with_suffix(".part").write_text(json.dumps(said))
-    out.with_suffix(".part").rename(out)
-
-
-def warm_up() -> None:
-    """Import what both SDKs and the ledger import at first use, by using them: a child then starts at once."""
-    with tempfile.TemporaryDirectory() as folder, suppress(OffpeakError):
-        Ledger.open(f"sqlite:///{folder}/ledger.db").close()
-        spool = Path(folder) / "spool.jsonl"
-        spool.write_text("{}\n")
-        for name in MODELS:
-            provider = open_provider(name, api_key="key-of-a-test", base_url=NOWHERE, read_retries=0)
-            for attempt in (
-                lambda: provider.upload(spool, name="x"),  # noqa: B023 - called within the same turn
-                lambda: provider.create(spool, kind=Kind.CHAT, file_id="x", metadata={}),  # noqa: B023
-                lambda: provider.retrieve("x"),  # noqa: B023
-                lambda: list(provider.batches(since=EPOCH)),  # noqa: B023
-            ):
-                with suppress(OffpeakError):
-                    attempt()
-            provider.close()
-
-
-def main() -> None:
-    warm_up()
-    for line in sys.stdin:
-        job = json.loads(line)
-        if "wait" in job:
-            _, status = os.waitpid(job["wait"], 0)
-            print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
-        elif pid := os.fork():
-            print(json.dumps({"pid": pid}), flush=True)
-        else:
-            child(job)
-            os._exit(0)
-
-
 if __name__ == "__main__":
-    main()
+    serve(buy)

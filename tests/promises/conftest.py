@@ -1,10 +1,13 @@
-"""Purchases in processes of their own, that can be killed."""
+"""Processes that buy, of their own, so that they can be killed."""
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +21,20 @@ DIED = -9
 
 
 @dataclass
-class Purchase:
+class Forked:
     """One process that buys."""
 
-    forge: "Forge"
+    program: "Program"
     pid: int
     out: Path
 
+    def kill(self) -> None:
+        """Send SIGKILL; to a process that has ended and was not waited for, it does nothing."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def wait(self) -> int:
         """Its exit code, once it has one."""
-        code: int = self.forge.say({"wait": self.pid})["code"]
+        code: int = self.program.say({"wait": self.pid})["code"]
         return code
 
     def said(self) -> dict[str, Any]:
@@ -37,7 +44,7 @@ class Purchase:
         return found
 
     def receipt(self) -> dict[str, Any]:
-        """Its receipt: it raised nothing."""
+        """What its work came to: it raised nothing."""
         said = self.said()
         assert "error" not in said, said
         return said
@@ -49,8 +56,8 @@ class Purchase:
 
 
 @dataclass
-class Forge:
-    """Starts purchases: a program that has imported everything, and forks."""
+class Program:
+    """A program that has imported everything, and forks."""
 
     process: "subprocess.Popen[str]"
     folder: Path
@@ -64,32 +71,56 @@ class Forge:
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
         return found
 
-    def start(self, place: Place, local_provider: LocalProvider, provider: str, **job: Any) -> Purchase:
+    def fork(self, **job: Any) -> Forked:
+        """Begin a job in a process of its own."""
         out = self.folder / f"{next(self.numbers)}.json"
-        base_url = local_provider.url + ("/v1" if provider == "openai" else "")
-        said = self.say(
-            {
-                "url": place.url,
-                "spool": str(place.spool),
-                "provider": provider,
-                "base_url": base_url,
-                "out": str(out),
-                **job,
-            }
+        return Forked(self, self.say({**job, "out": str(out)})["pid"], out)
+
+
+@contextmanager
+def running(module: str, folder: Path) -> Iterator[Program]:
+    """A module of this package as a program; `folder` is where its children report."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"tests.promises.{module}"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("OFFPEAK_", "DAGSTER_"))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Program(process, folder)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        stop(process)
+
+
+@dataclass
+class Forge:
+    """Starts purchases."""
+
+    program: Program
+
+    def start(self, place: Place, local_provider: LocalProvider, provider: str, **job: Any) -> Forked:
+        return self.program.fork(
+            url=place.url,
+            spool=str(place.spool),
+            provider=provider,
+            base_url=local_provider.url + ("/v1" if provider == "openai" else ""),
+            **job,
         )
-        return Purchase(self, said["pid"], out)
 
 
 @pytest.fixture(scope="session")
 def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
     """Starts purchases in processes of their own."""
-    program = Path(__file__).with_name("buyer.py")
-    process = subprocess.Popen(
-        [sys.executable, str(program)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        yield Forge(process, tmp_path_factory.mktemp("purchases"))
-    finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        stop(process)
+    with running("buyer", tmp_path_factory.mktemp("purchases")) as program:
+        yield Forge(program)
+
+
+@pytest.fixture(scope="module")
+def nights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Begins nights of projects, in processes of their own."""
+    with running("night", tmp_path_factory.mktemp("nights")) as program:
+        yield program

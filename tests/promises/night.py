@@ -1,22 +1,34 @@
-"""One night of the project in the working directory: materialise the assets named as arguments, in this process.
+"""A program whose children live a night of a project each: they materialise some of its assets, and end.
 
-Prints one JSON object: {"success", "error", "figures": {asset: {rows, bought, reused, ...}}}. Run with the project's
-folder as the working directory, as Dagster would.
+It has imported what a project stands on and nothing of any project: each night reads its project's files as they are
+then. A job (see forking.py) is {"folder", "provider_url", "assets", "out"}; what comes of it is
+{"success", "reason", "figures": {asset: {rows, bought, reused, ...}}}.
 """
 
-import json
+import importlib
+import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
-from definitions import defs  # of the project that stands in the working directory
+import offpeak
+
+from .forking import serve
 
 
-def main(names: list[str]) -> None:
+def night(job: dict[str, Any]) -> dict[str, Any]:
+    """What became of one night of the project that stands in `folder`."""
+    folder = Path(job["folder"])
+    os.chdir(folder)
+    os.environ["OFFPEAK_LOCAL_URL"] = job["provider_url"]
+    sys.path.insert(0, str(folder))
+    project = importlib.import_module("definitions")
+    assert Path(str(project.__file__)).parent == folder
     with dg.DagsterInstance.ephemeral() as instance:
-        job = defs.resolve_implicit_global_asset_job_def()
-        result = job.execute_in_process(
-            asset_selection=[dg.AssetKey.from_user_string(name) for name in names],
+        result = project.defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            asset_selection=[dg.AssetKey.from_user_string(name) for name in job["assets"]],
             instance=instance,
             raise_on_error=False,
         )
@@ -31,8 +43,11 @@ def main(names: list[str]) -> None:
         }
         failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     errors = [str(failure.error.cause or failure.error) for failure in failures if failure.error is not None]
-    print(json.dumps({"success": result.success, "error": "\n".join(errors), "figures": figures}))
+    return {"success": result.success, "reason": "\n".join(errors), "figures": figures}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.dont_write_bytecode = True  # a file edited twice within a second would pass for the one compiled in between
+    for name in offpeak.__all__:
+        getattr(offpeak, name)  # imports where it lives
+    serve(night)

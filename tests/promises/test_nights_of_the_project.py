@@ -1,9 +1,7 @@
 """The project as a user runs it, night after night, judged by what the provider says was bought from it."""
 
-import json
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ..conftest import ROOT, LocalProvider, stop, until
+from ..conftest import ROOT, LocalProvider, until
+from .conftest import DIED, Forked, Program
 
-NIGHT = Path(__file__).with_name("night.py")
 TICKETS, DOCUMENTS = 300, 120
 
 
@@ -24,28 +22,15 @@ class Project:
     """A copy of the project in a folder of its own, with its own ledger and its own sample data."""
 
     folder: Path
+    nights: Program
     provider: LocalProvider
     url: str
 
-    def start(self, *assets: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [sys.executable, str(NIGHT), *assets],
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OFFPEAK_", "DAGSTER_"))}
-        return kept | {"OFFPEAK_LOCAL_URL": self.url, "PYTHONPATH": str(self.folder)}
+    def start(self, *assets: str) -> Forked:
+        return self.nights.fork(folder=str(self.folder), provider_url=self.url, assets=assets)
 
     def night(self, *assets: str) -> dict[str, Any]:
-        process = self.start(*(assets or ("ticket_labels", "document_embeddings")))
-        out, _ = process.communicate(timeout=180)
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return found
+        return self.start(*(assets or ("ticket_labels", "document_embeddings"))).receipt()
 
     def edit(self, path: str, old: str, new: str) -> None:
         file = self.folder / path
@@ -54,8 +39,10 @@ class Project:
         file.write_text(text.replace(old, new, 1))
 
     def sample_data(self, *arguments: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("OFFPEAK_", "DAGSTER_"))}
         command = [sys.executable, "-m", "resources.sample_data", *arguments]
-        subprocess.run(command, cwd=self.folder, env=self.environment(), check=True, stdout=subprocess.DEVNULL)
+        environment = kept | {"PYTHONPATH": str(self.folder)}
+        subprocess.run(command, cwd=self.folder, env=environment, check=True, stdout=subprocess.DEVNULL)
 
     def bought(self) -> tuple[int, int]:
         """Labels and vectors that the provider has ever delivered."""
@@ -66,14 +53,14 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, local_provider: LocalProvider) -> Project:
+def project(tmp_path: Path, nights: Program, local_provider: LocalProvider) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     for name in ("ai_assets", "resources", "schedules", "sample_data"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("definitions.py", "pyproject.toml", "price_sheet.toml"):
         shutil.copy(ROOT / name, folder / name)
-    copy = Project(folder, local_provider, local_provider.url)
+    copy = Project(folder, nights, local_provider, local_provider.url)
     copy.sample_data("load")
     return copy
 
@@ -81,55 +68,54 @@ def project(tmp_path: Path, local_provider: LocalProvider) -> Project:
 @pytest.mark.slow
 def test_each_night_buys_what_changed_and_nothing_else(project: Project) -> None:
     first = project.night()
-    assert first["success"], first["error"]
+    assert first["success"], first["reason"]
     assert project.bought() == (TICKETS, DOCUMENTS)
     assert first["figures"]["ticket_labels"]["bought"] == TICKETS
 
     again = project.night()
-    assert again["success"], again["error"]
+    assert again["success"], again["reason"]
     assert project.bought() == (TICKETS, DOCUMENTS), "a second night without a change buys nothing"
     assert again["figures"]["ticket_labels"]["reused"] == TICKETS
 
     project.sample_data("edit", "ticket", "T-0042", "I was charged twice for the same month, please give one back.")
     edited = project.night()
-    assert edited["success"], edited["error"]
+    assert edited["success"], edited["reason"]
     assert project.bought() == (TICKETS + 1, DOCUMENTS), "one edited ticket is one label"
 
     taxonomy = "- other: feature requests"
     project.edit("ai_assets/classification.py", taxonomy, "- other: whatever is left, feature requests")
     held = project.night()
     assert not held["success"]
-    assert "300 of 300 unchanged keys (100%)" in held["error"]
-    assert "system" in held["error"]
-    assert "costs about $0.0" in held["error"]
+    assert "300 of 300 unchanged keys (100%)" in held["reason"]
+    assert "system" in held["reason"]
+    assert "costs about $0.0" in held["reason"]
     assert project.bought() == (TICKETS + 1, DOCUMENTS), "a taxonomy that changed unannounced buys nothing"
 
     project.edit("ai_assets/classification.py", 'code_version="1"', 'code_version="2"')
     meant = project.night()
-    assert meant["success"], meant["error"]
+    assert meant["success"], meant["reason"]
     assert project.bought() == (2 * TICKETS + 1, DOCUMENTS), "a raised code_version buys all labels and no vector"
 
     project.url = project.url.replace("127.0.0.1", "localhost")
     elsewhere = project.night()
-    assert elsewhere["success"], elsewhere["error"]
+    assert elsewhere["success"], elsewhere["reason"]
     assert project.bought() == (3 * TICKETS + 1, 2 * DOCUMENTS), "another base URL is another realm: all is bought anew"
 
 
 @pytest.mark.slow
 def test_a_run_killed_after_its_submission_costs_nothing_twice(project: Project) -> None:
     project.provider.fault("never_end")
-    process = project.start("ticket_labels")
+    run = project.start("ticket_labels")
     try:
         until(project.batches, seconds=120, what="the batch")
         until(lambda: _recorded(project), seconds=30, what="the batch id in the ledger")
-        process.send_signal(signal.SIGKILL)
-        process.wait(30)
     finally:
-        stop(process)
+        run.kill()
+    assert run.wait() == DIED
     (batch,) = project.provider.batches()
     project.provider.heal(batch["id"])
     after = project.night("ticket_labels")
-    assert after["success"], after["error"]
+    assert after["success"], after["reason"]
     assert project.batches() == 1
     assert project.bought()[0] == TICKETS
     assert after["figures"]["ticket_labels"]["joined"] == TICKETS
