@@ -96,6 +96,13 @@ def hold(
     now, who = ledger.clock.now(), str(ledger.claimant)
     parked, job = tables.parked_run, tables.job
     with ledger.database.write(durable=True) as connection:
+        # Steps that park in the same moment go one after the other, on Postgres too: each has its row since `intend`.
+        connection.execute(
+            sa.select(parked.c.id)
+            .where(parked.c.origin_run_id == origin_run_id)
+            .order_by(parked.c.id)
+            .with_for_update()
+        )
         if set(_members(connection, origin_run_id)) | ({joining} if joining is not None else set()) != set(jobs):
             why = "another step of the run parked in the same moment"
             must(connection, number, ParkedState.REPLACED, at=now, who=who, why=why)
