@@ -348,15 +348,34 @@ class Shop:
             list_lag=self.list_lag,
         )
 
-    def leave(self, rows: Rows | None = None, **more: Any) -> int:
+    def begin(self, rows: Rows | None = None, **more: Any) -> int:
+        """Plan, and send nothing; the job's number."""
+        return begin(self.order(rows, **more), **self._place())
+
+    def leave(self, rows: Rows | None = None, *, asset: str | None = None, **more: Any) -> int:
         """Plan and submit, and leave the batches at the provider, as a run does that is parked; the job's number."""
-        order = self.order(rows, **more)
-        place: dict[str, Any] = {"ledger": self.ledger, "provider": self.provider, "rates": self._rates}
-        place |= {"clock": self.clock, "log": LOG}
-        job_id = begin(order, **place)
-        work = Work(job_id, asset=order.asset, model=order.model, output=order.output, list_lag=self.list_lag, **place)
-        assert not work.hand_over()
+        asset = asset or self.asset
+        job_id = self.begin(rows, asset=asset, **more)
+        assert not self.work(job_id, asset=asset).hand_over()
         return job_id
+
+    def collect(self, job_id: int, *, asset: str | None = None) -> Receipt:
+        """Wait for a job's batches and close it, as a released run does."""
+        work = self.work(job_id, asset=asset or self.asset)
+        work.carry_out()
+        return work.close()
+
+    def work(self, job_id: int, *, asset: str) -> Work:
+        return Work(job_id, asset=asset, model=self.model, output=self.output, list_lag=self.list_lag, **self._place())
+
+    def _place(self) -> dict[str, Any]:
+        return {
+            "ledger": self.ledger,
+            "provider": self.provider,
+            "rates": self._rates,
+            "clock": self.clock,
+            "log": LOG,
+        }
 
     def quote(self, rows: Rows | None = None, **more: Any) -> Any:
         return quote(

@@ -133,9 +133,10 @@ def see(ledger: Ledger, chunks: Iterable[OpenChunk], shown: Mapping[str, BatchVi
         batch = shown.get(chunk.batch_id or "")
         if batch is None or chunk.submission_id is None or not chunk.at_provider:
             continue
-        if (batch.state, batch.finished) != (chunk.seen_state, chunk.finished):
+        finished = min(batch.finished, chunk.requests)
+        if (batch.state, finished) != (chunk.seen_state, chunk.finished):
             number = chunk.submission_id
-            changed[number] = {"number": number, "shown_state": batch.state.value, "shown_finished": batch.finished}
+            changed[number] = {"number": number, "shown_state": batch.state.value, "shown_finished": finished}
     table = tables.submission
     statement = (
         table.update()
