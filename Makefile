@@ -39,8 +39,9 @@ run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1
 	@$(BIN)/python scripts/write_shell_settings.py
 	@exec $(BIN)/offpeak up $(UP)
 
+# By default files with few tests come last, which are the long ones; by name, the short ones of tests/unit do.
 test: venv ## Run the tests; ARGS="-k name" for some of them
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .
