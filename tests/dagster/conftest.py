@@ -1,18 +1,26 @@
 """A Dagster instance, a ledger of its own and the offline provider, over HTTP with the real SDKs."""
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
-from offpeak import BatchApi, offpeak_resources, with_offpeak
+from offpeak import BatchApi, OffpeakResults, offpeak_resources, with_offpeak
+from offpeak.ledger.ledger import Ledger
+
+from ..conftest import LocalProvider, Place
+from .code_location import CodeLocation
 
 ROOT = Path(__file__).parents[2]
 
@@ -137,3 +145,60 @@ def project(resources: dict[str, Any], instance: dg.DagsterInstance) -> Any:
         return Project(dg.Definitions(assets=list(assets), resources=merged, **definitions), instance)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _empty_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose databases are made."""
+    home = tmp_path_factory.mktemp("dagster-home")
+    _write_settings(home)
+    with dg.DagsterInstance.from_config(str(home)) as made:
+        made.get_runs(limit=1)
+        made.all_instigator_state()
+    return home
+
+
+@pytest.fixture
+def dagster_home(_empty_dagster_home: Path, tmp_path: Path) -> Path:
+    """The home of a persistent instance that holds parked runs."""
+    home = Path(shutil.copytree(_empty_dagster_home, tmp_path / "dagster-home"))
+    _write_settings(home)
+    return home
+
+
+def _write_settings(home: Path) -> None:
+    """This project's own, but for the events of all runs in one file: making one for each run takes longer than it."""
+    events = {
+        "module": "dagster._core.storage.event_log",
+        "class": "ConsolidatedSqliteEventLogStorage",
+        "config": {"base_dir": str(home / "history")},
+    }
+    own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text(yaml.safe_dump(own | {"event_log_storage": events}))
+
+
+@pytest.fixture
+def code_location(dagster_home: Path, place: Place, local_provider: LocalProvider) -> Iterator[Any]:
+    """Make a `CodeLocation` of assets. All of a test share one instance, and one ledger unless another is given."""
+    with ExitStack() as stack:
+
+        @cache
+        def instance() -> dg.DagsterInstance:
+            return stack.enter_context(dg.DagsterInstance.from_config(str(dagster_home)))
+
+        @cache
+        def ledger(at: Place) -> Ledger:
+            return stack.enter_context(at.open())
+
+        def make(*assets: Any, name: str = "here", at: Place = place, **definitions: Any) -> CodeLocation:
+            resources = {
+                "batch_api": OfflineProvider(local_provider.url).api(),
+                "offpeak_results": OffpeakResults(database_url=at.url, spool_dir=str(at.spool)),
+                **definitions.pop("resources", {}),
+            }
+            definitions.setdefault("executor", dg.in_process_executor)
+            through = definitions.pop("through_offpeak", True)
+            made = dg.Definitions(assets=list(assets), resources=resources, **definitions)
+            return CodeLocation(made, instance(), ledger(at), name=name, through_offpeak=through)
+
+        yield make
