@@ -45,10 +45,9 @@ code_location_name = "parked"
 TICKETS = 20
 """Rows of the sample data that the deployment's source tables hold."""
 
-READY_WITHIN_S = 120.0
-"""For the start of a process on busy cores; it takes 10 to 20 s on idle ones."""
-LOOK_EVERY_S = 0.4
-RUN_ENDS_WITHIN_S = 180.0
+LOOK_EVERY_S = 1.0
+ENDS_WITHIN_S = 400.0
+"""For anything that is waited for: the daemon starts one run after the other, each in 2 s, or in 10 on busy cores."""
 
 UNFINISHED = frozenset(
     {
@@ -186,6 +185,7 @@ class Deployment:
     postgres: str | None = None
     instance: dg.DagsterInstance = field(init=False)
     ledger: Ledger = field(init=False)
+    _told: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.home = self.folder / "dagster"
@@ -251,12 +251,12 @@ class Deployment:
         began = time.time()
         if self.code_server in chosen:  # first: the others look for it once, when they start
             self.code_server.start()
-            self.until(lambda: accepts_connections(self._code_at), seconds=READY_WITHIN_S, what="The code server")
+            self.until(lambda: accepts_connections(self._code_at), what="The code server")
         for program in chosen:
             if program is not self.code_server:
                 program.start()
         since = began if self.daemon in chosen else 0
-        self.until(lambda: self._ready(since), seconds=READY_WITHIN_S, what="The start of the deployment")
+        self.until(lambda: self._ready(since), what="The start of the deployment")
 
     def _ready(self, since: float) -> bool:
         """Whether the webserver shows the definitions, and every daemon has shown a sign of life since a time."""
@@ -274,7 +274,7 @@ class Deployment:
         self.ledger.close()
         self.instance.dispose()
 
-    def run_in_shell(self, *command: str, seconds: float = RUN_ENDS_WITHIN_S) -> subprocess.CompletedProcess[str]:
+    def run_in_shell(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command of this environment's `bin` folder, as a person types it in the project's folder."""
         return subprocess.run(
             [Path(sys.executable).with_name(command[0]), *command[1:]],
@@ -283,7 +283,7 @@ class Deployment:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds,
+            timeout=ENDS_WITHIN_S,
         )
 
     # What a person does
@@ -335,12 +335,12 @@ class Deployment:
             self._refuse_failed(origin)
             return self.parked(origin)
 
-        parked: dg.DagsterRun = self.until(found, seconds=RUN_ENDS_WITHIN_S, what=f"A parked run of {origin}")
+        parked: dg.DagsterRun = self.until(found, what=f"A parked run of {origin}")
         return parked
 
     def wait_until_submitted(self, origin: str) -> dg.DagsterRun:
         """The submitting run, once it has ended. Fails unless it ended well."""
-        self.until(lambda: self.ended(origin), seconds=RUN_ENDS_WITHIN_S, what=f"The end of run {origin}")
+        self.until(lambda: self.ended(origin), what=f"The end of run {origin}")
         self._refuse_failed(origin)
         return self.run(origin)
 
@@ -357,9 +357,7 @@ class Deployment:
             runs = [self.run(origin), *self.runs(offpeak__origin_run=origin)]
             return None if any(run.status in UNFINISHED for run in runs) else runs
 
-        runs: list[dg.DagsterRun] = self.until(
-            chain, seconds=RUN_ENDS_WITHIN_S, what=f"The landing of what run {origin} began"
-        )
+        runs: list[dg.DagsterRun] = self.until(chain, what=f"The landing of what run {origin} began")
         for run in runs:
             self._refuse_failed(run.run_id)
         return runs
@@ -372,7 +370,7 @@ class Deployment:
             assert backfill is not None
             return None if backfill.status.value in {"REQUESTED", "CANCELING", "FAILING"} else backfill.status.value
 
-        found = self.until(outcome, seconds=RUN_ENDS_WITHIN_S, what=f"The end of backfill {backfill_id}")
+        found = self.until(outcome, what=f"The end of backfill {backfill_id}")
         assert found == status
 
     def landed(self, asset: str) -> list[Landed]:
@@ -426,7 +424,7 @@ class Deployment:
     def wait_for_ticks(self, number: int = 2) -> None:
         """Until the lifecycle sensor has looked again, so often: what it had to decide is decided."""
         before = self.ticks()
-        self.until(lambda: self.ticks() >= before + number, seconds=60, what="A tick of the lifecycle sensor")
+        self.until(lambda: self.ticks() >= before + number, what="A tick of the lifecycle sensor")
 
     def hold(self, model: str, *, share: float = 0.5) -> None:
         """Let the next batch of a model answer this share of its requests and then go on without end."""
@@ -454,24 +452,25 @@ class Deployment:
 
     # Waiting
 
-    def until(self, condition: Callable[[], Any], *, seconds: float, what: str) -> Any:
+    def until(self, condition: Callable[[], Any], *, what: str) -> Any:
         """What `condition` returns once that is truthy. Raises AssertionError after a deadline."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + ENDS_WITHIN_S
         while time.monotonic() < deadline:
             for program in self.programs:
                 assert not program.ended, f"the {program.name} ended by itself:\n{program.log()}"
             if found := condition():
                 return found
             time.sleep(LOOK_EVERY_S)
-        raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
+        raise AssertionError(f"{what} did not happen within {ENDS_WITHIN_S:.0f} s")
 
     @contextmanager
     def evidence(self) -> Iterator[None]:
-        """An error inside carries what the deployment was doing."""
+        """An error inside carries what the deployment was doing, the first one everything."""
         try:
             yield
         except BaseException as error:
-            error.add_note(self.report())
+            error.add_note("see the first failure for the state of the deployment" if self._told else self.report())
+            self._told = True
             raise
 
     def report(self) -> str:
