@@ -21,7 +21,7 @@ from offpeak.ledger.watching import Timing, Watched, queue_depth, timings, watch
 from offpeak.providers.base import Provider
 
 from ...conftest import LocalProvider, Shop, tickets, until
-from .test_sightings import ended, look, set_durations, settled_at, stay_out
+from .test_sightings import ended, look, only, set_durations, settled_at, stay_out
 from .test_submitting import HeldClock
 
 H = timedelta(hours=1)
@@ -122,6 +122,20 @@ def test_a_batch_that_has_ended_is_told_from_one_that_is_collected(
     assert found.elapsed == 1 * H
     shop.collect(job)
     assert watched(shop.ledger, now=clock.now()) == []
+
+
+def test_nothing_more_comes_of_a_batch_that_expired(shop: Shop, local_provider: LocalProvider) -> None:
+    local_provider.fault("expire", share=0.5)
+    job = shop.leave(tickets(4))
+
+    def landed() -> bool:
+        look(shop, job)
+        return only(shop, job).landed
+
+    until(landed, what="the batch's end")
+    assert only(shop, job).finished == 2
+    found = now_watched(shop)
+    assert (found.condition, found.finished, found.requests) == (Condition.LANDED, 4, 4)
 
 
 def test_what_goes_round_again_counts_again(shop: Shop, local_provider: LocalProvider) -> None:
