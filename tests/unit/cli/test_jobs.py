@@ -1,13 +1,16 @@
 """`offpeak jobs`, as somebody at a terminal and a program that reads its JSON see it."""
 
 import json
+import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from offpeak.cli import build_app
 from offpeak.errors import LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
+from offpeak.ledger import parked_runs
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 
@@ -68,6 +71,85 @@ def test_a_held_job_is_open_and_has_no_cost_yet(held: Shop, run: Run) -> None:
     assert "Job 2 is held." in shown
     assert "offpeak jobs approve 2" in shown
     assert "system" in shown
+
+
+def test_an_open_job_shows_how_it_is_getting_on_instead_of_its_state(
+    shop: Shop, run: Run, local_provider: LocalProvider
+) -> None:
+    local_provider.settings(latency_seconds=3600)
+    running = shop.leave(tickets(3))
+    late = shop.leave(tickets(2, start=10), deadline=timedelta(microseconds=1))
+    shown = run("jobs")
+    lines = {line.split()[0]: line.split()[2] for line in shown.splitlines() if " labels " in line}
+    assert (lines[str(running)], lines[str(late)]) == ("running", "late")
+    assert f"Job {late} of labels is late: " in shown
+    assert f"Job {running} of" not in shown
+
+    first, second = json.loads(run("jobs", "--open", "--json"))["jobs"]
+    assert (first["id"], first["state"], first["condition"]) == (late, "in_progress", "late")
+    assert first["why"].endswith("past its deadline")
+    assert (second["condition"], second["why"], second["parked_run"]) == ("running", None, None)
+    progress = second["progress"]
+    assert progress.pop("elapsed_seconds") >= 0
+    assert progress.pop("submitted_at").endswith("+00:00")
+    assert progress == {
+        "requests": 3,
+        "finished": 0,
+        "batches": 1,
+        "landed": 0,
+        "applied": 0,
+        "typical_seconds": None,
+    }
+
+
+def test_a_job_that_has_ended_has_no_condition(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(1))
+    (job,) = json.loads(run("jobs", "--json"))["jobs"]
+    assert (job["condition"], job["why"], job["progress"], job["parked_run"]) == (None, None, None, None)
+
+
+def test_a_parked_job_is_shown_with_its_run_progress_and_times(
+    shop: Shop, run: Run, local_provider: LocalProvider
+) -> None:
+    local_provider.settings(latency_seconds=3600)
+    job = shop.leave(tickets(3))
+    number = parked_runs.intend(shop.ledger, run_id="0000-parked", origin_run_id="run", location="here")
+    parked_runs.hold(
+        shop.ledger, number, origin_run_id="run", jobs={job: "labels"}, joining=job, progress="0%: 0 of 3 requests"
+    )
+    shown = json.loads(run("jobs", "show", str(job), "--json"))
+    assert (shown["parked"]["run_id"], shown["parked"]["state"]) == ("0000-parked", "waiting")
+    assert shown["job"]["parked_run"] == {
+        "run_id": "0000-parked",
+        "state": "waiting",
+        "shown": "0%: 0 of 3 requests",
+    }
+    assert shown["job"]["condition"] == "running"
+    assert shown["timing"]["to_submit_seconds"] >= 0
+    assert (shown["timing"]["ended_at"], shown["timing"]["to_collect_seconds"]) == (None, None)
+    assert [event["state"] for event in shown["events"] if event["subject"] == "parked_run"] == ["intended", "waiting"]
+
+    text = run("jobs", "show", str(job))
+    told = text.splitlines()[1:]
+    pairs = dict(
+        re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in told[: [line.strip() for line in told].index("")]
+    )
+    assert pairs["condition"] == "running"
+    assert pairs["progress"].startswith("0 of 3 requests, ")
+    assert pairs["parked run"] == "0000-parked, waiting"
+    assert "to submit" in pairs
+    assert "to collect" not in pairs
+
+
+def test_a_collected_job_is_shown_with_where_its_time_went(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(2))
+    timing = json.loads(run("jobs", "show", "1", "--json"))["timing"]
+    assert all(timing[name] is not None for name in ("submitted_at", "ended_at", "at_provider_seconds"))
+    assert timing["to_collect_seconds"] >= 0
+    text = run("jobs", "show", "1")
+    for name in ("to submit", "at the provider", "to collect"):
+        assert re.search(rf"^{name} +\d+ (s|min)", text, re.MULTILINE)
+    assert "condition" not in text
 
 
 def test_jobs_of_one_asset_are_listed_alone(shop: Shop, run: Run) -> None:
