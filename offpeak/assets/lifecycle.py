@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.utils import make_new_run_id
 
 from offpeak.assets import parking
 from offpeak.assets.progress import progress_of, same_step
@@ -142,8 +141,10 @@ class _Tick:
 
     def _follow(self, each: ParkedRun, run: dg.DagsterRun | None, origin: dg.DagsterRun | None) -> None:
         """A parked run that is not held any more, or not yet there."""
-        if each.state is ParkedState.INTENDED and run is None:
+        if each.state is ParkedState.INTENDED and (run is None or run.status is dg.DagsterRunStatus.NOT_STARTED):
             if origin is None or origin.is_finished:
+                if run is not None:
+                    self._instance.delete_run(run.run_id)
                 self._end(each, "its process died before the run was queued")
         elif run is None:
             self._stop(each, "its run was deleted")
@@ -169,19 +170,29 @@ class _Tick:
         self._said.append(f"run {each.run_id}: {why}, so its jobs are stopped")
 
     def _narrow(self, each: ParkedRun, origin: dg.DagsterRun) -> bool:
-        """Leave out what lies below an asset that the original run failed to make; True when another run took over."""
+        """Leave out what lies below an asset that the original run failed to make. True: this run must not start."""
         run, repository = self._instance.get_run_by_id(each.run_id), self._context.repository_def
         if run is None or repository is None:
             return False
         selection = parking.still_possible(self._instance, repository, origin, run)
         if selection is None:
             return False
-        run_id = make_new_run_id()
-        number = parked_runs.intend(
-            self._ledger, run_id=run_id, origin_run_id=each.origin_run_id, location=each.location
-        )
         tags = {name: run.tags[name] for name in (parking.PROGRESS_TAG,) if name in run.tags}
-        parking.create_held_run(self._instance, repository, run, run_id=run_id, selection=selection, tags=tags)
+        try:
+            run_id, number = parking.queue_held_run(
+                self._instance,
+                self._ledger,
+                repository,
+                run,
+                origin_run_id=each.origin_run_id,
+                location=each.location,
+                selection=selection,
+                tags=tags,
+            )
+        except parking.CannotHold as error:  # the others are looked after all the same
+            self._said.append(f"run {each.run_id} cannot be replaced now: {error}")
+            self._context.log.warning(self._said[-1])
+            return True
         replaced = parked_runs.hold(
             self._ledger,
             number,

@@ -138,11 +138,6 @@ def park(
     own = context.asset_key.to_user_string()
     while True:
         jobs = parked_runs.members(ledger, run.run_id) | {job_id: own}
-        run_id = make_new_run_id()
-        number = parked_runs.intend(
-            ledger, run_id=run_id, origin_run_id=run.run_id, location=_location(run.remote_job_origin)
-        )
-        selection = _below(context, {dg.AssetKey.from_user_string(asset) for asset in jobs.values()})
         tags = {
             HOLD_TAG: WAITING,
             PHASE_TAG: PARKED,
@@ -151,12 +146,16 @@ def park(
             ORIGIN_TAG: run.tags.get(ORIGIN_TAG, run.run_id),
             LEDGER_TAG: ledger.identity,
         }
-        try:
-            create_held_run(instance, context.repository_def, run, run_id=run_id, selection=selection, tags=tags)
-        except Exception as error:
-            instance.delete_run(run_id)
-            parked_runs.enter(ledger, number, ParkedState.ENDED, why=f"could not be queued: {error}")
-            raise CannotHold(f"Dagster could not queue the run that would hold its place: {error}") from error
+        run_id, number = queue_held_run(
+            instance,
+            ledger,
+            context.repository_def,
+            run,
+            origin_run_id=run.run_id,
+            location=location_of(run),
+            selection=_below(context, {dg.AssetKey.from_user_string(asset) for asset in jobs.values()}),
+            tags=tags,
+        )
         replaced = parked_runs.hold(
             ledger,
             number,
@@ -207,7 +206,33 @@ def _needs(step: IExecutionStep) -> set[str]:
     return step.get_execution_dependency_keys() if isinstance(step, ExecutionStep) else set()
 
 
-def create_held_run(
+def queue_held_run(
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    repository: dg.RepositoryDefinition,
+    like: dg.DagsterRun,
+    *,
+    origin_run_id: str,
+    location: str,
+    selection: Selection,
+    tags: Mapping[str, str],
+) -> tuple[str, int]:
+    """Write down and queue a run of `selection` that is held; its id, and its number in the ledger.
+
+    It holds no place yet. Raises CannotHold; nothing is left of it then.
+    """
+    run_id = make_new_run_id()
+    number = parked_runs.intend(ledger, run_id=run_id, origin_run_id=origin_run_id, location=location)
+    try:
+        _create_held_run(instance, repository, like, run_id=run_id, selection=selection, tags=tags)
+    except Exception as error:
+        instance.delete_run(run_id)
+        parked_runs.enter(ledger, number, ParkedState.ENDED, why=f"could not be queued: {error}")
+        raise CannotHold(f"Dagster could not queue the run that would hold its place: {error}") from error
+    return run_id, number
+
+
+def _create_held_run(
     instance: dg.DagsterInstance,
     repository: dg.RepositoryDefinition,
     like: dg.DagsterRun,

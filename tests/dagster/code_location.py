@@ -7,10 +7,12 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import sqlalchemy as sa
+import yaml
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.sensor_definition import SensorExecutionData
@@ -264,3 +266,9 @@ def names(run: dg.DagsterRun) -> set[str]:
 def checks(run: dg.DagsterRun) -> set[str]:
     """The checks of a run, each as "asset:check"."""
     return {f"{key.asset_key.to_user_string()}:{key.name}" for key in run.asset_check_selection or ()}
+
+
+def settings(home: Path, **changes: Any) -> None:
+    """Change what dagster.yaml says."""
+    path = home / "dagster.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))

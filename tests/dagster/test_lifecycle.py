@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 import pandas as pd
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 from offpeak import BatchApi, tolerates
 from offpeak.clock import to_micros
@@ -18,7 +19,7 @@ from offpeak.ledger import parked_runs, tables
 from offpeak.ledger.states import ParkedState
 
 from ..conftest import LocalProvider, Place, until
-from .code_location import CodeLocation, checks, names
+from .code_location import CodeLocation, checks, names, settings
 from .conftest import OfflineProvider
 from .gateway import gateway
 from .parked_assets import ROWS, TOLERATED, hold, labels, let_end, plain, sold, view
@@ -237,6 +238,43 @@ def test_what_lies_below_an_asset_that_failed_is_left_out(code_location: Made, l
     assert here.now(narrow).status is SUCCESS
     assert here.made("labels") == here.made("view") == [narrow.run_id]
     assert here.made("joined") == []
+
+
+class FullQueue(QueuedRunCoordinator):
+    """A queue that may be full."""
+
+    full: ClassVar[bool] = False
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        if self.full:
+            raise OSError("the queue is full")
+        return super().submit_run(context)
+
+
+def test_a_run_that_cannot_be_replaced_now_keeps_no_other_waiting(
+    code_location: Made, local_provider: LocalProvider, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(dagster_home, run_coordinator={"module": __name__, "class": "FullQueue"})
+    here = code_location(labels(), broken(), view("joined", deps=["broken"]), labels("others"))
+    here.run("labels", "broken", "joined")
+    wide = here.parked()
+    here.run("others")
+    let_end(local_provider)
+    monkeypatch.setattr(FullQueue, "full", True)
+    for _ in range(2):
+        tick = here.turn()
+        assert f"run {wide.run_id} cannot be replaced now: " in str(tick.skip_message)
+        assert "the queue is full" in str(tick.skip_message)
+        assert names(here.parked()) == {"labels", "joined"}
+    assert len(here.made("others")) == 1
+
+    monkeypatch.setattr(FullQueue, "full", False)
+    here.turn()
+    here.turn()
+    assert len(here.made("labels")) == 1
+    assert here.held() == []
+    here.turn()
+    assert here.parked_runs() == []
 
 
 def test_a_run_that_failed_elsewhere_takes_nothing_from_what_it_parked(

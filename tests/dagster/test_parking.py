@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
-import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
@@ -21,17 +20,11 @@ from offpeak.errors import DefinitionError
 from offpeak.ledger.states import ParkedState
 
 from ..conftest import MODELS, LocalProvider
-from .code_location import CodeLocation, checks, names
+from .code_location import CodeLocation, checks, names, settings
 from .parked_assets import DAILY, ROWS, TOLERATED, hold, labels, let_end, plain, sold, view
 
 Made = Callable[..., CodeLocation]
 SUCCESS = dg.DagsterRunStatus.SUCCESS
-
-
-def settings(home: Path, **changes: Any) -> None:
-    """Change what dagster.yaml says."""
-    path = home / "dagster.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 
 
 def waited_in_place(here: CodeLocation, run: dg.DagsterRun, because: str) -> None:
