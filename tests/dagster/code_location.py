@@ -3,6 +3,7 @@
 Runs are created, queued, let go by Dagster's own queue and executed by Dagster's own engine, in this process.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -34,6 +35,8 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.states import ParkedState
 
+from ..conftest import ROOT
+
 DAEMONS = ("SENSOR", "QUEUED_RUN_COORDINATOR")
 ALL_ASSETS = "__ASSET_JOB"
 """The job that Dagster makes of all assets, which a launch from the UI selects from."""
@@ -57,6 +60,11 @@ class _Job(InMemoryJob):
 
     def get_subset(self, **selection: Any) -> "_Job":
         return _Job(self.get_definition().get_subset(**selection), self._repository)
+
+
+def job_of(repository: dg.RepositoryDefinition, name: str) -> InMemoryJob:
+    """A job as Dagster's engine takes it."""
+    return _Job(repository.get_job(name), repository)
 
 
 @dataclass
@@ -156,8 +164,7 @@ class CodeLocation:
     def start(self, run: dg.DagsterRun) -> None:
         """Carry a run out, as its process would; how it ended is in the instance."""
         self.instance.report_dagster_event(DagsterEvent("PIPELINE_STARTING", job_name=run.job_name), run.run_id)
-        job = _Job(self.repository.get_job(run.job_name), self.repository)
-        execute_run(job, self.now(run), self.instance)
+        execute_run(job_of(self.repository, run.job_name), self.now(run), self.instance)
 
     def let_go(self) -> list[dg.DagsterRun]:
         """Start every run that Dagster's queue has no reason to hold; returns them."""
@@ -268,7 +275,28 @@ def checks(run: dg.DagsterRun) -> set[str]:
     return {f"{key.asset_key.to_user_string()}:{key.name}" for key in run.asset_check_selection or ()}
 
 
-def settings(home: Path, **changes: Any) -> None:
-    """Change what dagster.yaml says."""
-    path = home / "dagster.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+def make_home(home: Path) -> Path:
+    """Databases and settings for an instance, in a folder."""
+    write_settings(home)
+    with dg.DagsterInstance.from_config(str(home)) as made:
+        made.get_runs(limit=1)
+        made.all_instigator_state()
+    return home
+
+
+def copy_home(made: Path, home: Path) -> Path:
+    """The same elsewhere, which takes a fraction of the time."""
+    shutil.copytree(made, home)
+    write_settings(home)
+    return home
+
+
+def write_settings(home: Path, **changes: Any) -> None:
+    """This project's own, but for the events of all runs in one file: making one for each run takes longer than it."""
+    events = {
+        "module": "dagster._core.storage.event_log",
+        "class": "ConsolidatedSqliteEventLogStorage",
+        "config": {"base_dir": str(home / "history")},
+    }
+    own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text(yaml.safe_dump(own | {"event_log_storage": events} | changes))

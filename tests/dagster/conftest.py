@@ -1,7 +1,6 @@
 """A Dagster instance, a ledger of its own and the offline provider, over HTTP with the real SDKs."""
 
 import json
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -14,13 +13,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from offpeak import BatchApi, OffpeakResults, offpeak_resources, with_offpeak
 from offpeak.ledger.ledger import Ledger
 
 from ..conftest import LocalProvider, Place
-from .code_location import CodeLocation
+from .code_location import CodeLocation, copy_home, make_home
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,32 +147,13 @@ def project(resources: dict[str, Any], instance: dg.DagsterInstance) -> Any:
 
 @pytest.fixture(scope="session")
 def _empty_dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose databases are made."""
-    home = tmp_path_factory.mktemp("dagster-home")
-    _write_settings(home)
-    with dg.DagsterInstance.from_config(str(home)) as made:
-        made.get_runs(limit=1)
-        made.all_instigator_state()
-    return home
+    return make_home(tmp_path_factory.mktemp("dagster-home"))
 
 
 @pytest.fixture
 def dagster_home(_empty_dagster_home: Path, tmp_path: Path) -> Path:
     """The home of a persistent instance that holds parked runs."""
-    home = Path(shutil.copytree(_empty_dagster_home, tmp_path / "dagster-home"))
-    _write_settings(home)
-    return home
-
-
-def _write_settings(home: Path) -> None:
-    """This project's own, but for the events of all runs in one file: making one for each run takes longer than it."""
-    events = {
-        "module": "dagster._core.storage.event_log",
-        "class": "ConsolidatedSqliteEventLogStorage",
-        "config": {"base_dir": str(home / "history")},
-    }
-    own = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    (home / "dagster.yaml").write_text(yaml.safe_dump(own | {"event_log_storage": events}))
+    return copy_home(_empty_dagster_home, tmp_path / "dagster-home")
 
 
 @pytest.fixture

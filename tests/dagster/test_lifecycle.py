@@ -19,7 +19,7 @@ from offpeak.ledger import parked_runs, tables
 from offpeak.ledger.states import ParkedState
 
 from ..conftest import LocalProvider, Place, until
-from .code_location import CodeLocation, checks, names, settings
+from .code_location import CodeLocation, checks, names, write_settings
 from .conftest import OfflineProvider
 from .gateway import gateway
 from .parked_assets import ROWS, TOLERATED, hold, labels, let_end, plain, sold, view
@@ -254,7 +254,7 @@ class FullQueue(QueuedRunCoordinator):
 def test_a_run_that_cannot_be_replaced_now_keeps_no_other_waiting(
     code_location: Made, local_provider: LocalProvider, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings(dagster_home, run_coordinator={"module": __name__, "class": "FullQueue"})
+    write_settings(dagster_home, run_coordinator={"module": __name__, "class": "FullQueue"})
     here = code_location(labels(), broken(), view("joined", deps=["broken"]), labels("others"))
     here.run("labels", "broken", "joined")
     wide = here.parked()

@@ -20,7 +20,7 @@ from offpeak.errors import DefinitionError
 from offpeak.ledger.states import ParkedState
 
 from ..conftest import MODELS, LocalProvider
-from .code_location import CodeLocation, checks, names, settings
+from .code_location import CodeLocation, checks, names, write_settings
 from .parked_assets import DAILY, ROWS, TOLERATED, hold, labels, let_end, plain, sold, view
 
 Made = Callable[..., CodeLocation]
@@ -51,7 +51,7 @@ def test_on_an_instance_without_a_queue_a_run_waits_in_place_and_says_why(
     code_location: Made, dagster_home: Path
 ) -> None:
     at_once = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
-    settings(dagster_home, run_coordinator=at_once, concurrency={})
+    write_settings(dagster_home, run_coordinator=at_once, concurrency={})
     here = code_location(labels())
     here.beat()
     run = here.launch("labels", queued=False)
@@ -72,7 +72,7 @@ def test_on_an_instance_without_a_queue_a_run_waits_in_place_and_says_why(
 def test_without_the_limit_that_holds_a_run_it_waits_in_place_and_says_what_is_missing(
     code_location: Made, dagster_home: Path, limits: list[dict[str, Any]]
 ) -> None:
-    settings(dagster_home, concurrency={"runs": {"tag_concurrency_limits": limits}})
+    write_settings(dagster_home, concurrency={"runs": {"tag_concurrency_limits": limits}})
     here = code_location(labels())
     run = here.run("labels")
     waited_in_place(here, run, "dagster.yaml has no limit that holds a parked run. It needs:\nconcurrency:")
@@ -140,7 +140,7 @@ class Refusing(QueuedRunCoordinator):
 def test_a_run_whose_place_nobody_holds_waits_in_place_and_leaves_nothing_behind(
     code_location: Made, dagster_home: Path
 ) -> None:
-    settings(dagster_home, run_coordinator={"module": __name__, "class": "Refusing"})
+    write_settings(dagster_home, run_coordinator={"module": __name__, "class": "Refusing"})
     here = code_location(labels())
     run = here.run("labels")
     waited_in_place(here, run, "Dagster could not queue the run that would hold its place: the queue is down")

@@ -1,0 +1,152 @@
+"""A process may be killed anywhere while it parks: nothing is bought twice, waits for ever or is left over.
+
+Each run is carried out by a process of its own; the sensor and the queue are the test's, as after a restart.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.events import DagsterEvent
+
+from offpeak.ledger.states import OPEN_JOBS, ParkedState
+
+from ..conftest import LocalProvider, Place
+from ..dagster.code_location import CodeLocation, copy_home, make_home, names
+from ..dagster.parked_assets import hold, let_end, sold
+from .conftest import DIED, Forked, Program, running
+from .parker import POINTS, ROWS, location_at
+
+ASSETS = ("left", "right", "joined")
+FAILURE = dg.DagsterRunStatus.FAILURE
+NOT_OVER = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
+
+
+@pytest.fixture(scope="module")
+def parker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """Begins runs, in processes of their own."""
+    with running("parker", tmp_path_factory.mktemp("parkers")) as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def _empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("dagster-home"))
+
+
+@dataclass
+class Scene:
+    """A code location whose runs are carried out by other processes."""
+
+    here: CodeLocation
+    place: Place
+    home: Path
+    parker: Program
+    local_provider: LocalProvider
+
+    def begin(self, run: dg.DagsterRun, **job: object) -> Forked:
+        return self.parker.fork(
+            home=str(self.home),
+            url=self.place.url,
+            spool=str(self.place.spool),
+            provider_url=self.local_provider.url,
+            run_id=run.run_id,
+            **job,
+        )
+
+    def killed(self, point: str, time: int) -> dg.DagsterRun:
+        """A run of all assets that dies at that point."""
+        self.here.beat()
+        run = self.here.launch(*ASSETS)
+        assert self.begin(run, die_at=[point, time]).wait() == DIED
+        return self.here.now(run)
+
+    def settle(self) -> None:
+        """Let batches end and the sensor look, until nothing is held."""
+        for _ in range(5):
+            let_end(self.local_provider)
+            self.here.turn()
+            if not self.here.parked_runs():
+                break
+        assert self.here.held() == []
+        assert [run.run_id for run in self.here.instance.get_runs() if run.status in NOT_OVER] == []
+        assert self.here.parked_runs() == []
+
+
+@pytest.fixture
+def scene(
+    tmp_path: Path, _empty_home: Path, place: Place, parker: Program, local_provider: LocalProvider
+) -> Iterator[Scene]:
+    home = copy_home(_empty_home, tmp_path / "dagster-home")
+    with dg.DagsterInstance.from_config(str(home)) as instance, place.open() as ledger:
+        here = location_at(
+            url=place.url, spool=place.spool, provider_url=local_provider.url, instance=instance, ledger=ledger
+        )
+        yield Scene(here, place, home, parker, local_provider)
+
+
+WITH_ONE_PARKED = [*((point, 2) for point in POINTS if point != "deleted"), ("deleted", 1)]
+"""The second step to park is killed, while a run holds the place of the first."""
+
+
+@pytest.mark.parametrize(("point", "time"), [*WITH_ONE_PARKED, ("created", 1), ("held", 1)])
+def test_a_run_killed_anywhere_while_it_parks_is_brought_in_order_and_bought_once(
+    scene: Scene, point: str, time: int
+) -> None:
+    here = scene.here
+    run = scene.killed(point, time)
+    here.instance.report_run_failed(run)  # as the code server does when it misses the process
+    scene.settle()
+
+    again = here.run(*ASSETS)
+    assert again.status is dg.DagsterRunStatus.SUCCESS, here.messages(again)
+    scene.settle()
+    assert all(here.made(asset) for asset in ASSETS)
+    assert sold(scene.local_provider) == [1] * 2 * ROWS
+    assert {job.state for job in here.jobs()} & OPEN_JOBS == set()
+
+
+@pytest.mark.parametrize(
+    ("point", "time"), [("planned", 1), ("submitted", 1), ("written down", 1), ("queued", 2), ("held", 2)]
+)
+def test_a_run_terminated_anywhere_while_it_parks_is_stopped_and_goes_on_when_asked_to(
+    scene: Scene, point: str, time: int
+) -> None:
+    here = scene.here
+    hold(scene.local_provider, share=0.5)
+    run = scene.killed(point, time)
+    here.instance.report_run_canceled(run)
+    for _ in range(3):
+        here.turn()
+    assert here.held() == []
+    assert here.parked_runs() == []
+    assert {batch["outcome"] for batch in scene.local_provider.batches()} <= {"cancelled"}
+    assert {job.state.value for job in here.jobs()} == {"cancelled"}
+    assert not any(here.made(asset) for asset in ASSETS)
+
+    here.run(*ASSETS)
+    scene.settle()
+    assert all(here.made(asset) for asset in ASSETS)
+    assert sold(scene.local_provider) == [1] * 2 * ROWS
+
+
+def test_two_steps_that_park_in_the_same_moment_leave_one_run_for_both(scene: Scene) -> None:
+    here = scene.here
+    hold(scene.local_provider)
+    here.beat()
+    run = here.launch(*ASSETS)
+    here.instance.report_dagster_event(DagsterEvent("PIPELINE_START", job_name=run.job_name), run.run_id)
+    steps = [scene.begin(run, steps=[name], meet=2) for name in ("left", "right")]
+    for step in steps:
+        step.receipt()
+    here.instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", job_name=run.job_name), run.run_id)
+    parked = here.parked()
+    assert names(parked) == set(ASSETS)
+    assert parked.tags["offpeak/job"] == "1,2"
+    assert {each.run_id for each in here.instance.get_runs()} == {run.run_id, parked.run_id}
+    assert sorted(here.parked_states()) == [ParkedState.REPLACED, ParkedState.REPLACED, ParkedState.WAITING]
+    scene.settle()
+    for asset in ASSETS:
+        assert here.made(asset) == [parked.run_id]
