@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from offpeak.cli import build_app
 from offpeak.errors import LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
-from offpeak.ledger import parked_runs
+from offpeak.ledger import parked_runs, tables
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 
 Run = Callable[..., str]
+MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -143,12 +144,15 @@ def test_a_parked_job_is_shown_with_its_run_progress_and_times(
 
 def test_a_collected_job_is_shown_with_where_its_time_went(shop: Shop, run: Run) -> None:
     shop.buy(tickets(2))
+    table = tables.job
+    with shop.ledger.database.write() as connection:
+        connection.execute(table.update().values(closed_at=table.c.closed_at + timedelta(hours=5) // MICROSECOND))
     timing = json.loads(run("jobs", "show", "1", "--json"))["timing"]
     assert all(timing[name] is not None for name in ("submitted_at", "ended_at", "at_provider_seconds"))
-    assert timing["to_collect_seconds"] >= 0
+    assert timing["to_collect_seconds"] >= 5 * 3600
     text = run("jobs", "show", "1")
-    for name in ("to submit", "at the provider", "to collect"):
-        assert re.search(rf"^{name} +\d+ (s|min)", text, re.MULTILINE)
+    for name, took in (("to submit", r"\d+ s"), ("at the provider", r"\d+ s"), ("to collect", "5 h")):
+        assert re.search(rf"^{name} +{took}", text, re.MULTILINE)
     assert "condition" not in text
 
 

@@ -21,13 +21,15 @@ from typing import Any
 import pytest
 from rich.console import Console, ConsoleDimensions
 
-from offpeak.cli.watch import Look, frame
-from offpeak.ledger import sightings
+from offpeak.cli.watch import Look, changes, frame, looks
+from offpeak.ledger import jobs, sightings
 from offpeak.ledger.conditions import Condition
+from offpeak.ledger.states import JobState
 from offpeak.ledger.watching import Watched, watched
 
-from ...conftest import LocalProvider, Place, Shop, tickets, until
+from ...conftest import LocalProvider, Place, QuickClock, Shop, tickets, until
 
+DUE = {"second": 5, "first": 4, "third": 6}
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ENDS_WITHIN = 30
 """Seconds, far beyond what it takes."""
@@ -201,6 +203,29 @@ def test_an_asset_that_nobody_knows_is_refused_at_once(half_done: int, watch: Wa
     assert watching.process.wait(ENDS_WITHIN) == 1
     until(lambda: b"Did you mean labels" in watching.errors, what="the message")
     assert watching.text == ""
+
+
+def test_a_job_is_told_again_only_when_something_of_it_has_changed(shop: Shop, local_provider: LocalProvider) -> None:
+    shop.ledger.clock = QuickClock()
+    local_provider.fault("never_end")
+    queued = shop.begin(tickets(1), asset="queued")
+    told = changes(shop.ledger, None)
+    first = next(told)
+    assert (first.job.id, first.anew) == (queued, True)
+    running = shop.leave(tickets(1, start=1), asset="running")
+    second = next(told)
+    assert (second.job.id, second.anew) == (running, True)
+    jobs.close(shop.ledger, queued, JobState.CANCELLED, why="a test")
+    third = next(told)
+    assert (third.job.id, third.job.state, third.standing) == (queued, JobState.CANCELLED, None)
+
+
+def test_what_needs_somebody_comes_first_then_what_is_due_first(shop: Shop) -> None:
+    due = {name: shop.begin(tickets(1), asset=name, deadline=timedelta(hours=hours)) for name, hours in DUE.items()}
+    shop.ledger.claimant = replace(shop.ledger.claimant, pid=2**22 + 1)  # no system gives a process this number
+    gone = shop.begin(tickets(1), asset="gone", deadline=timedelta(hours=9))
+    found = next(looks(shop.ledger, None))
+    assert [each.job.id for each in found.open] == [gone, due["first"], due["second"], due["third"]]
 
 
 def drawn(look: Look, *, width: int, height: int, limit: int = 50, ended: Any = ()) -> list[str]:
