@@ -70,7 +70,7 @@ class Standing:
     parked: ParkedState | None
     """The state of the run that holds its place."""
     release_at: datetime | None
-    """When that run goes on to submit what the provider would not take."""
+    """When that run tries again to submit what could not be submitted."""
     others: Sequence[int]
     """Jobs that the same parked run collects and that have not landed."""
     landed: bool
@@ -111,11 +111,9 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     """What holds of a job that somebody carries on, whatever its deadline."""
     if standing.landed:
         return Condition.LANDED, _landed(standing, now)
+    again = "" if standing.release_at is None else f"it is tried again at {standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
     if standing.out_since is None or standing.progress_at is None:
-        if standing.release_at is not None:
-            again = f"{standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
-            return Condition.QUEUED, f"the provider did not take it; it is tried again at {again}"
-        return Condition.QUEUED, ""
+        return Condition.QUEUED, f"it could not be submitted; {again}" if again else ""
     past, quiet, out = standing.past, now - standing.progress_at, now - standing.out_since
     left = in_words(standing.deadline_at - now)
     if quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
@@ -127,7 +125,7 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     tail = slow_tail(past)
     if tail is not None and out > max(tail, SHORTEST_LONG):
         return Condition.RUNNING_LONG, f"out for {in_words(out)} ({_took(past, tail)}); its deadline is in {left}"
-    return Condition.RUNNING, ""
+    return Condition.RUNNING, f"a part of it could not be submitted; {again}" if again else ""
 
 
 def _took(past: Sequence[timedelta], most: timedelta) -> str:

@@ -119,12 +119,16 @@ def test_the_condition_of_a_job(standing: Standing, condition: Condition) -> Non
         (replace(QUEUED, state=JobState.HELD, reason="The prompt differs."), "The prompt differs."),
         (
             replace(QUEUED, release_at=NOW + H),
-            "the provider did not take it; it is tried again at 2026-11-20 13:00:00 UTC",
+            "it could not be submitted; it is tried again at 2026-11-20 13:00:00 UTC",
+        ),
+        (
+            out(1, release_at=NOW + H),
+            "a part of it could not be submitted; it is tried again at 2026-11-20 13:00:00 UTC",
         ),
         (replace(QUEUED, deadline_at=LATE), "1 h past its deadline, and nothing of it is at the provider"),
         (
             replace(QUEUED, deadline_at=LATE, release_at=NOW + H),
-            "1 h past its deadline, and nothing of it is at the provider: the provider did not take it; it is tried "
+            "1 h past its deadline, and nothing of it is at the provider: it could not be submitted; it is tried "
             "again at 2026-11-20 13:00:00 UTC",
         ),
         (out(3.5, quiet=0, past=(3,)), "out for 3 h 30 min (the one past batch took 3 h); its deadline is in 12 h"),
