@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from offpeak.freshness.contract import FreshnessContract
     from offpeak.freshness.gate import tolerates
     from offpeak.lanes.workload import Waiting, Workload
+    from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
     from offpeak.results.reader import read
@@ -38,6 +39,7 @@ _HOMES = {
     "batch_asset": "offpeak.assets.decorator",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
+    "operations_report": "offpeak.reports.operations",
     "read": "offpeak.results.reader",
     "tolerates": "offpeak.freshness.gate",
     "with_offpeak": "offpeak.assets.definitions",
@@ -60,6 +62,7 @@ __all__ = [
     "batch_asset",
     "lifecycle_sensor",
     "offpeak_resources",
+    "operations_report",
     "read",
     "tolerates",
     "with_offpeak",

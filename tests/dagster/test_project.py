@@ -26,15 +26,20 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
     assert bare == []
 
 
-def test_one_schedule_refreshes_both_families_every_night_in_a_named_time_zone(defs: dg.Definitions) -> None:
-    (schedule,) = [each for each in defs.schedules or () if isinstance(each, dg.ScheduleDefinition)]
+@pytest.mark.parametrize(
+    ("name", "selected"),
+    [
+        ("nightly", {"ticket_labels", "support_dashboard", "document_embeddings"}),
+        ("hourly", {"batch_operations"}),
+    ],
+)
+def test_a_schedule_materialises_its_assets_in_a_named_time_zone(
+    defs: dg.Definitions, name: str, selected: set[str]
+) -> None:
+    schedule = defs.resolve_schedule_def(name)
     assert schedule.execution_timezone == "UTC"
-    job = defs.resolve_job_def("nightly_refresh")
-    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == {
-        "ticket_labels",
-        "support_dashboard",
-        "document_embeddings",
-    }
+    job = defs.resolve_job_def(schedule.job_name)
+    assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == selected
 
 
 def test_the_local_provider_is_only_another_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from offpeak import BatchApi, BatchAssetComponent, OffpeakResults, batch_asset
 from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG
+from offpeak.ledger.conditions import Condition
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 
 from .pages import PAGES, ROOT, anchors, first_column, name, prose, section
@@ -110,6 +111,11 @@ def test_the_columns_that_offpeak_writes_are_listed() -> None:
 def test_the_states_are_listed(heading: str, states: type[StrEnum]) -> None:
     text = section(REFERENCE / "job-states.md", heading)
     assert first_column(text) == {state.value for state in states}
+
+
+def test_the_conditions_of_open_jobs_are_listed() -> None:
+    text = section(DOCS / "how-to" / "watch-what-is-on-its-way.md", "What the conditions mean")
+    assert first_column(text) == {condition.value for condition in Condition}
 
 
 def test_the_glossary_is_in_order_and_names_each_word_once() -> None:
