@@ -26,10 +26,10 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench docs lock venv clean
+.PHONY: help run test test-faults lint bench docs lock venv clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: PORT, PROVIDER_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
 
@@ -42,6 +42,9 @@ run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1
 # By default files with few tests come last, which are the long ones; by name, the short ones of tests/unit do.
 test: venv ## Run the tests; ARGS="-k name" for some of them
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-faults: venv ## Run the slow tests: Dagster on Postgres, and its processes killed while jobs are parked
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
 lint: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

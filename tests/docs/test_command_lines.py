@@ -18,7 +18,7 @@ from resources import sample_data
 from .pages import PAGES, ROOT, blocks, name
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.M))
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
 VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.M)) | set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE))
 FIVE_LINES = ROOT / "docs" / "next-steps.txt"
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -288,9 +287,9 @@ class Deployment:
 
     # What a person does
 
-    @cached_property
-    def _nodes(self) -> dict[str, AssetNode]:
-        return {node.name: node for node in self.ui.assets()}
+    def _nodes(self, names: Sequence[str]) -> list[AssetNode]:
+        nodes = {node.name: node for node in self.ui.assets()}
+        return [nodes[name] for name in names]
 
     def launch(
         self, *assets: str, partition: str | None = None, partitions: tuple[str, str] | None = None, **tags: str
@@ -300,11 +299,11 @@ class Deployment:
             tags["dagster/partition"] = partition
         if partitions is not None:
             tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"] = partitions
-        return self.ui.launch([self._nodes[name] for name in assets], tags)
+        return self.ui.launch(self._nodes(assets), tags)
 
     def backfill(self, *assets: str, partitions: Sequence[str]) -> str:
         """A backfill of these partitions, as the UI launches it; its id."""
-        return self.ui.backfill([self._nodes[name] for name in assets], partitions)
+        return self.ui.backfill(self._nodes(assets), partitions)
 
     # What came of it
 
