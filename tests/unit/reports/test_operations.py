@@ -1,6 +1,7 @@
 """What the report says of jobs in each condition, what it counts as needing somebody, and what it draws or says."""
 
 import re
+import subprocess
 import sys
 from base64 import b64decode
 from datetime import timedelta
@@ -18,6 +19,7 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState
 from offpeak.reports import operations
 
+from ...conftest import ROOT
 from .conftest import Office
 
 LARGEST_PICTURE = 60_000
@@ -265,6 +267,13 @@ def test_without_the_extra_the_pictures_are_words_and_all_else_is_there(office: 
     report = operations_report(office.ledger)
     assert report.timings == ("The picture needs matplotlib, which is not installed: `pip install 'offpeak[reports]'`.")
     assert rows(report.jobs)
+
+
+def test_a_project_that_loads_imports_no_plotting_library() -> None:
+    """Each run of each asset loads the definitions, and that would cost it a second."""
+    code = "import sys, definitions; print(*{name.partition('.')[0] for name in sys.modules} & {'matplotlib', 'PIL'})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_a_job_that_ended_is_not_open(office: Office) -> None:
