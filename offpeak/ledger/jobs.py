@@ -13,7 +13,7 @@ from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, must, transition
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, transition
 from offpeak.providers.base import Outcome
 
 
@@ -85,17 +85,20 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
 
 
 def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:
-    """Older open jobs of the same asset, whose targets this job covers and that nobody carries on."""
+    """Older open jobs of the same asset, whose targets this job covers and that nobody carries on or is stopping."""
     job, mine, theirs = tables.job, tables.job_target.alias("mine"), tables.job_target.alias("theirs")
     asset = sa.select(job.c.asset).where(job.c.id == job_id).scalar_subquery()
     covered = sa.select(mine.c.target_id).where(mine.c.job_id == job_id)
     uncovered = sa.exists().where(theirs.c.job_id == job.c.id, theirs.c.target_id.not_in(covered))
+    parked = tables.parked_run
+    stopping = sa.exists().where(parked.c.id == job.c.parked_id, parked.c.state == ParkedState.STOPPING.value)
     older = job.c.id.in_(
         sa.select(job.c.id).where(
             job.c.asset == asset,
             job.c.id < job_id,
             job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
             ~uncovered,
+            ~stopping,
         )
     )
     return [each for each, attended in attendance(connection, older, now=now).items() if not attended]
