@@ -80,6 +80,7 @@ class Work:
         self._list_lag, self._report = list_lag, report
         self._validate = collecting.validator(output)
         self._finished: dict[int, int] = {}
+        self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
 
     def carry_out(self) -> None:
@@ -166,9 +167,11 @@ class Work:
 
     def _round(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
-        self._asked_to_wait = timedelta(0)
+        self._asked_to_wait, self._shown = timedelta(0), {}
         chunks = submissions.of_job(self._ledger, self.job_id)
         settled = [self._advance(chunk) for chunk in chunks]
+        if self._shown:
+            sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
         self._tell(chunks, settled)
         if not all(settled):
             return False
@@ -214,7 +217,7 @@ class Work:
         if batch is None:
             self._log.warning(f"{self._asset}: the provider does not show batch {chunk.batch_id} at the moment.")
             return False
-        self._finished[chunk.chunk_id] = batch.finished
+        self._finished[chunk.chunk_id], self._shown[batch.id] = batch.finished, batch
         if not batch.state.terminal:
             return False
         if batch.state is BatchState.FAILED:

@@ -129,7 +129,7 @@ def test_a_batch_that_was_collected_is_settled_and_not_looked_at_any_more(
     chunk = only(shop, receipt.job_id)
     assert (chunk.settled, chunk.landed, chunk.finished) == (True, True, 4)
     assert look(shop, receipt.job_id) == 0
-    assert only(shop, receipt.job_id).seen_state is None
+    assert only(shop, receipt.job_id) == chunk
 
 
 def test_a_list_that_does_not_show_a_batch_changes_nothing(shop: Shop, local_provider: LocalProvider) -> None:

@@ -1,6 +1,7 @@
 """How jobs are getting on is read from the ledger alone, in a few queries however many they are."""
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -106,6 +107,20 @@ def test_a_batch_at_the_provider_is_told_with_its_progress_and_what_is_usual(
     assert (found.condition, found.requests, found.finished) == (Condition.RUNNING, 4, 2)
     assert (found.submitted_at, found.elapsed, found.typical) == (submitted, 20 * MIN, 2 * H)
     assert now_watched(shop, later=4 * H).condition is Condition.RUNNING_LONG
+
+
+def test_a_run_that_waits_in_place_writes_its_progress_down_too(
+    shop: Shop, local_provider: LocalProvider, clock: HeldClock
+) -> None:
+    stay_out(local_provider, share=0.5)
+    job = shop.leave(tickets(4))
+    waiting = threading.Thread(target=shop.collect, args=(job,))
+    waiting.start()
+    until(lambda: now_watched(shop).finished == 2, what="the progress")
+    (batch,) = local_provider.batches()
+    local_provider.heal(batch["id"])
+    waiting.join(30)
+    assert watched(shop.ledger, now=clock.now()) == []
 
 
 def test_a_batch_that_has_ended_is_told_from_one_that_is_collected(
