@@ -139,10 +139,16 @@ def test_a_landed_job_is_a_problem_once_nobody_has_collected_it_for_long(office:
     office.end(office.leave("labels"))
     assert counted(office) == {"open_jobs": 1, "landed": 1}
     assert operations_report(office.ledger).problems == []
+    row = {"T": "A text"}
+    office.buy("summaries", rows=row)
+    with pytest.raises(SurgeHeld):
+        office.buy("summaries", rows=row, system="Say something else.")
     office.clock.ahead = COLLECTED_WITHIN + timedelta(minutes=1)
-    (problem,) = operations_report(office.ledger).problems
+    report = operations_report(office.ledger)
+    (problem,) = report.problems
     assert "is landed, not collected: " in problem
     assert "11 min" in problem
+    assert [condition(how) for _, how, _ in rows(report.jobs)] == ["landed, not collected", "held"]
 
 
 def test_a_landed_job_whose_run_waits_for_another_one_is_no_problem(office: Office) -> None:
