@@ -14,7 +14,7 @@ from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG
 from offpeak.ledger.conditions import Condition
-from offpeak.ledger.states import ChunkState, JobState, SubmissionState
+from offpeak.ledger.states import ChunkState, JobState, ParkedState, SubmissionState
 
 from .pages import PAGES, ROOT, anchors, first_column, name, prose, section
 
@@ -106,7 +106,12 @@ def test_the_columns_that_offpeak_writes_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "states"),
-    [("States of a job", JobState), ("States of a chunk", ChunkState), ("States of a submission", SubmissionState)],
+    [
+        ("States of a job", JobState),
+        ("States of a chunk", ChunkState),
+        ("States of a submission", SubmissionState),
+        ("States of a parked run", ParkedState),
+    ],
 )
 def test_the_states_are_listed(heading: str, states: type[StrEnum]) -> None:
     text = section(REFERENCE / "job-states.md", heading)
