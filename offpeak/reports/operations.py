@@ -90,14 +90,15 @@ def operations_report(ledger: Ledger) -> OperationsReport:
     newest = listed(ledger, limit=JOBS_SEARCHED)
     counts = Counter(each.condition for each in found)
     landed = {each.job.id for each in found if each.condition is Condition.LANDED}
-    wrong = [each for each in found if _needs_somebody(each, landed, now)]
-    ordered = sorted(found, key=lambda each: each not in wrong)
+    wrong = {each.job.id for each in found if _needs_somebody(each, landed, now)}
+    found.sort(key=lambda each: each.job.id not in wrong)
     return OperationsReport(
         counts={"open_jobs": len(found), **{condition.value: counts[condition] for condition in Condition}},
         problems=[
-            _sentence(f"Job {each.job.id} of {each.job.asset} is {LABELS[each.condition]}", each.why) for each in wrong
+            _sentence(f"Job {each.job.id} of {each.job.asset} is {LABELS[each.condition]}", each.why)
+            for each in found[: len(wrong)]
         ],
-        jobs=_jobs(ordered, counts, now),
+        jobs=_jobs(found, counts, now),
         timings=_timings(newest, ledger, now),
         queue_depth=_queue_depth(newest, ledger, now),
         age_of_results=_ages(ages(ledger, now=now, limit=PARTITIONS_SHOWN), now),
