@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from offpeak.ledger.jobs import Bill, JobRow
     from offpeak.ledger.watching import Timing, Watched
 
+WIDE = 130
+"""Columns from which on a terminal has room for the whole list."""
+
+LEFT_OUT = frozenset({"lane", "on their way", "created"})
+"""What is left out where there is less room, so that names stay readable."""
+
 JobId = Annotated[int, typer.Argument(metavar="ID", help="The job's number, as `offpeak jobs` lists it.")]
 
 
@@ -186,26 +192,32 @@ def _print_list(
     rows: "Sequence[JobRow]", costs: "Mapping[int, Bill]", standing: "Mapping[int, Watched]", address: str
 ) -> None:
     out = console()
-    names = ("id", "asset", "state", "lane", "rows", "new", "on their way", "reused", "cost", "batches", "created")
+    shown = [_cells(row, costs[row.id], standing.get(row.id)) for row in rows]
+    names = [name for name in (shown[0] if shown else ()) if out.width >= WIDE or name not in LEFT_OUT]
     table = columns(None, *names, right=("id", "rows", "new", "on their way", "reused", "cost"), fold=("asset",))
-    for row in rows:
-        table.add_row(
-            str(row.id),
-            row.asset,
-            words(standing[row.id].condition.value if row.id in standing else row.state.value),
-            row.lane or "-",
-            f"{row.rows:,}",
-            f"{row.new:,}",
-            f"{row.joined:,}",
-            f"{row.reused:,}",
-            _cost(row, costs[row.id]),
-            _batches(row, standing.get(row.id)),
-            when(row.created_at),
-        )
+    for cells in shown:
+        table.add_row(*(cells[name] for name in names))
     out.print(table if rows else "There are no such jobs.")
     for line in _notes(rows, standing):
         out.print(line, soft_wrap=True)
     out.print(f"\nCost at list price. Ledger: {address}", soft_wrap=True)
+
+
+def _cells(row: "JobRow", bill: "Bill", standing: "Watched | None") -> dict[str, str]:
+    """A line of the list, by column."""
+    return {
+        "id": str(row.id),
+        "asset": row.asset,
+        "state": words(row.state.value if standing is None else standing.condition.value),
+        "lane": row.lane or "-",
+        "rows": f"{row.rows:,}",
+        "new": f"{row.new:,}",
+        "on their way": f"{row.joined:,}",
+        "reused": f"{row.reused:,}",
+        "cost": _cost(row, bill),
+        "batches": _batches(row, standing),
+        "created": when(row.created_at),
+    }
 
 
 def _notes(rows: "Sequence[JobRow]", standing: "Mapping[int, Watched]") -> Iterator[str]:

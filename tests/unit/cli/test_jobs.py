@@ -65,6 +65,18 @@ def test_the_table_says_the_same_and_which_ledger_it_is(shop: Shop, run: Run, pl
     assert place.url in shown
 
 
+def test_a_narrow_terminal_leaves_columns_out_and_names_whole(
+    shop: Shop, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.buy(tickets(1), asset="a_rather_long_name")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    for width, named in (("80", False), ("130", True)):
+        monkeypatch.setenv("COLUMNS", width)
+        shown = run("jobs")
+        assert " a_rather_long_name " in shown
+        assert all((name in shown) is named for name in ("lane", "on their way", "created"))
+
+
 def test_a_held_job_is_open_and_has_no_cost_yet(held: Shop, run: Run) -> None:
     (job,) = json.loads(run("jobs", "--open", "--json"))["jobs"]
     assert (job["state"], job["cost_usd"], job["closed_at"]) == ("held", None, None)
