@@ -174,7 +174,7 @@ class _Tick:
         run, repository = self._instance.get_run_by_id(each.run_id), self._context.repository_def
         if run is None or repository is None:
             return False
-        selection = parking.still_possible(self._instance, repository, origin, run)
+        selection = parking.still_possible(self._instance, origin, run)
         if selection is None:
             return False
         tags = {name: run.tags[name] for name in (parking.PROGRESS_TAG,) if name in run.tags}

@@ -13,13 +13,6 @@ from typing import cast
 
 import dagster as dg
 from dagster._core.execution.api import create_execution_plan
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.plan.step import (
-    ExecutionStep,
-    IExecutionStep,
-    UnresolvedCollectExecutionStep,
-    UnresolvedMappedExecutionStep,
-)
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.scheduler.instigation import InstigatorStatus
 from dagster._core.snap import snapshot_from_execution_plan
@@ -74,6 +67,9 @@ _OF_ONE_RUN = (
 
 class CannotHold(OffpeakError):
     """Dagster did not take the run that would hold a place; nothing is lost, but somebody else has to wait."""
+
+
+EntityKey = dg.AssetKey | dg.AssetCheckKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,35 +171,45 @@ def park(
 
 def _below(context: dg.AssetExecutionContext, assets: Collection[dg.AssetKey]) -> Selection:
     """The assets and checks of the steps that make `assets`, and of every step of this run that needs one of those."""
-    plan: ExecutionPlan = context.get_step_execution_context().plan_data.execution_plan
-    chosen = context.run.step_keys_to_execute
-    steps = [step for step in plan.steps if chosen is None or step.key in chosen]
-    found = {step.key for step in steps if _assets(step) & set(assets)}
-    while True:
-        more = {step.key for step in steps if step.key not in found and _needs(step) & found}
-        if not more:
-            break
+    steps = _steps(context.instance, context.run)
+    return _selection(steps, _and_below(steps, {key for key, step in steps.items() if step.makes & set(assets)}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step of a run, with the keys of the steps it needs."""
+
+    needs: Set[str]
+    makes: Set[EntityKey]
+
+
+def _steps(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, _Step]:
+    """The steps that `run` executes, by key. Raises CannotHold for a run that does not say."""
+    if run.execution_plan_snapshot_id is None:
+        raise CannotHold(f"run {run.run_id} was created without its execution plan")
+    plan = instance.get_execution_plan_snapshot(run.execution_plan_snapshot_id)
+    needs, chosen = plan.step_deps, set(plan.step_keys_to_execute)
+    return {
+        step.key: _Step(needs=needs[step.key], makes=frozenset(step.entity_keys))
+        for step in plan.steps
+        if step.key in chosen
+    }
+
+
+def _and_below(steps: Mapping[str, _Step], keys: Set[str]) -> Set[str]:
+    """These steps, and all that need one of them."""
+    found = set(keys)
+    while more := {key for key, step in steps.items() if key not in found and step.needs & found}:
         found |= more
-    parts = [step for step in steps if step.key in found]
+    return found
+
+
+def _selection(steps: Mapping[str, _Step], keys: Set[str]) -> Selection:
+    made = {entity for key in keys for entity in steps[key].makes}
     return Selection(
-        assets=frozenset(key for step in parts for key in _assets(step)),
-        checks=frozenset(
-            output.properties.asset_check_key
-            for step in parts
-            for output in step.step_outputs
-            if output.properties.asset_check_key is not None
-        ),
+        assets=frozenset(entity for entity in made if isinstance(entity, dg.AssetKey)),
+        checks=frozenset(entity for entity in made if isinstance(entity, dg.AssetCheckKey)),
     )
-
-
-def _assets(step: IExecutionStep) -> set[dg.AssetKey]:
-    return {output.properties.asset_key for output in step.step_outputs if output.properties.asset_key is not None}
-
-
-def _needs(step: IExecutionStep) -> set[str]:
-    if isinstance(step, UnresolvedMappedExecutionStep | UnresolvedCollectExecutionStep):
-        return step.get_all_dependency_keys()
-    return step.get_execution_dependency_keys() if isinstance(step, ExecutionStep) else set()
 
 
 def queue_held_run(
@@ -306,35 +312,18 @@ def show_progress(instance: dg.DagsterInstance, run_id: str, progress: str) -> N
     instance.add_run_tags(run_id, {PROGRESS_TAG: progress})
 
 
-def still_possible(
-    instance: dg.DagsterInstance, repository: dg.RepositoryDefinition, original: dg.DagsterRun, parked: dg.DagsterRun
-) -> Selection | None:
-    """What is left to run of `parked` when `original` has failed: nothing below an asset that it failed to make.
+def still_possible(instance: dg.DagsterInstance, original: dg.DagsterRun, parked: dg.DagsterRun) -> Selection | None:
+    """What is left to run of `parked` when `original` has failed: nothing below what did not succeed there.
 
     None when nothing has to be left out.
     """
-    kept, checks = set(parked.asset_selection or ()), set(parked.asset_check_selection or ())
-    planned = _asset_keys(instance, original.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
-    made = _asset_keys(instance, original.run_id, dg.DagsterEventType.ASSET_MATERIALIZATION)
-    lost = planned - made - kept
-    graph = repository.asset_graph
-    doomed: set[dg.AssetKey] = set()
-    while lost:
-        below = {child for key in lost if graph.has(key) for child in graph.get(key).child_keys}
-        # assets of one step are made together or not at all
-        lost = {key for each in below & kept for key in graph.get(each).execution_set_asset_keys} - doomed
-        doomed |= lost
-    if not doomed:
-        return None
-    return Selection(
-        assets=frozenset(kept - doomed), checks=frozenset(each for each in checks if each.asset_key not in doomed)
-    )
-
-
-def _asset_keys(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> set[dg.AssetKey]:
-    found = set()
-    for record in instance.get_records_for_run(run_id, of_type=kind).records:
-        event = record.event_log_entry.dagster_event
-        if event is not None and event.asset_key is not None:
-            found.add(event.asset_key)
-    return found
+    steps = _steps(instance, original)
+    succeeded = {
+        record.event_log_entry.step_key
+        for record in instance.get_records_for_run(original.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS).records
+    }
+    kept: Set[EntityKey] = {*(parked.asset_selection or ()), *(parked.asset_check_selection or ())}
+    parts = {key for key, step in steps.items() if step.makes & kept}
+    lost = {key for key, step in steps.items() if step.makes and key not in succeeded and key not in parts}
+    possible = parts - _and_below(steps, lost)
+    return _selection(steps, possible) if possible != parts else None

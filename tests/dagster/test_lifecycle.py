@@ -240,6 +240,40 @@ def test_what_lies_below_an_asset_that_failed_is_left_out(code_location: Made, l
     assert here.made("joined") == []
 
 
+def test_what_a_failed_blocking_check_forbids_is_left_out(code_location: Made, local_provider: LocalProvider) -> None:
+    @dg.asset_check(asset="source", blocking=True)
+    def sound() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False)
+
+    here = code_location(plain("source"), labels(), view(), view("joined", deps=["source"]), asset_checks=[sound])
+    origin = here.run("source", "labels", "view", "joined")
+    assert (origin.status, here.made("source")) == (FAILURE, [origin.run_id])
+    let_end(local_provider)
+    here.turn()
+    here.turn()
+    assert len(here.made("view")) == 1
+    assert here.made("joined") == []
+    assert here.held() == []
+
+
+def test_a_check_that_reads_an_asset_that_failed_is_left_out(
+    code_location: Made, local_provider: LocalProvider
+) -> None:
+    @dg.asset_check(asset="view", additional_ins={"labels": tolerates(TOLERATED)}, additional_deps=["broken"])
+    def both(labels: pd.DataFrame) -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    here = code_location(labels(), broken(), view(), asset_checks=[both])
+    here.run("labels", "broken", "view")
+    assert checks(here.parked()) == {"view:both"}
+    let_end(local_provider)
+    here.turn()
+    here.turn()
+    assert len(here.made("view")) == 1
+    assert here.evaluated("view:both") == []
+    assert {run.status for run in here.instance.get_runs()} == {FAILURE, SUCCESS}
+
+
 class FullQueue(QueuedRunCoordinator):
     """A queue that may be full."""
 
