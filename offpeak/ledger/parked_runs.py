@@ -61,19 +61,23 @@ def _members(connection: Connection, origin_run_id: str) -> dict[int, str]:
 
 def intend(ledger: Ledger, *, run_id: str, origin_run_id: str, location: str) -> int:
     """Write down that `run_id` is about to be created. Returns its number here."""
-    now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
-        values = {
-            "run_id": run_id,
-            "origin_run_id": origin_run_id,
-            "location": location,
-            "state": ParkedState.INTENDED.value,
-            "created_at": to_micros(now),
-            "origin_ended": False,
-        }
-        (number,) = connection.execute(tables.parked_run.insert().values(values)).inserted_primary_key or (0,)
-        why = f"for run {origin_run_id}"
-        record(connection, tables.parked_run, number, ParkedState.INTENDED, at=now, who=who, why=why)
+        return _intend(ledger, connection, run_id=run_id, origin_run_id=origin_run_id, location=location)
+
+
+def _intend(ledger: Ledger, connection: Connection, *, run_id: str, origin_run_id: str, location: str) -> int:
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    values = {
+        "run_id": run_id,
+        "origin_run_id": origin_run_id,
+        "location": location,
+        "state": ParkedState.INTENDED.value,
+        "created_at": to_micros(now),
+        "origin_ended": False,
+    }
+    (number,) = connection.execute(tables.parked_run.insert().values(values)).inserted_primary_key or (0,)
+    why = f"for run {origin_run_id}"
+    record(connection, tables.parked_run, number, ParkedState.INTENDED, at=now, who=who, why=why)
     return int(number)
 
 
@@ -212,9 +216,9 @@ def known(ledger: Ledger, run_ids: Sequence[str]) -> dict[str, ParkedState]:
 
 def stop_unparked(ledger: Ledger, job_ids: Sequence[int], *, run_id: str, location: str) -> None:
     """Have open jobs stopped whose run was terminated before another one held its place."""
-    number = intend(ledger, run_id=run_id, origin_run_id=run_id, location=location)
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
+        number = _intend(ledger, connection, run_id=run_id, origin_run_id=run_id, location=location)
         connection.execute(tables.job.update().where(tables.job.c.id.in_(job_ids)).values(parked_id=number))
         must(connection, number, ParkedState.STOPPING, at=now, who=who, why="its run was terminated", origin_ended=True)
 

@@ -1,11 +1,12 @@
 """A program whose children carry out runs that are parked, and die where they are told to.
 
-A job (see forking.py) is a run of the definitions below, which the test has created, or some steps of it:
+A job (see forking.py) is a run of the definitions below, which the test has created, or some steps of it; without a run
+it is a tick of their sensor:
 
     {"home", "url", "spool", "provider_url", "run_id", "out", "steps", "die_at", "meet"}
 
-`die_at` is one of POINTS and the how many-th time it is reached; the process sends SIGKILL to itself there. `meet` is a
-number: with so many others, it goes on from "queued" at the same moment. Nothing is patched: the interpreter tells
+`die_at` is one of POINTS, and for the how many-th time it is reached; the process sends SIGKILL to itself there. `meet`
+is a number: with so many others, it goes on from "queued" at the same moment. Nothing is patched: the interpreter tells
 which function was entered or left.
 """
 
@@ -36,9 +37,13 @@ POINTS = {
     "held": ("return", "hold"),
     "deleted": ("return", "DagsterInstance.delete_run"),
     "parked": ("return", "park"),
+    # of a tick
+    "released": ("return", "release"),
+    "cancelled": ("return", "QueuedRunCoordinator.cancel_run"),
+    "stopping": ("return", "_Tick._stop"),
+    "stopping unparked": ("return", "stop_unparked"),
 }
-"""Moments of parking, in their order: the function that is entered or left then. One is deleted where two parents park.
-"""
+"""The function that is entered or left then. One is deleted where two parents park."""
 ROWS = 2
 
 
@@ -97,17 +102,18 @@ def carry_out(job: dict[str, Any]) -> dict[str, Any]:
     url, spool = job["url"], Path(job["spool"])
     with dg.DagsterInstance.from_config(job["home"]) as instance, Ledger.open(url, spool_dir=spool) as ledger:
         here = location_at(url=url, spool=spool, provider_url=job["provider_url"], instance=instance, ledger=ledger)
-        run = instance.get_run_by_id(job["run_id"])
-        assert run is not None
+        run = instance.get_run_by_id(job.get("run_id", ""))
         sys.settrace(Watch(Path(job["out"]), die_at, job.get("meet", 0)))
         try:
-            if job.get("steps"):
-                step(here, run, job["steps"])
+            if run is None:
+                said = here.tick().skip_message
+            elif job.get("steps"):
+                said = step(here, run, job["steps"])
             else:
-                here.start(run)
+                said = here.start(run)
         finally:
             sys.settrace(None)
-        return {"status": here.now(run).status.value}
+        return {"said": said}
 
 
 def step(here: CodeLocation, run: dg.DagsterRun, steps: list[str]) -> None:

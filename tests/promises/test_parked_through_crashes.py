@@ -17,7 +17,7 @@ from ..conftest import LocalProvider, Place
 from ..dagster.code_location import CodeLocation, copy_home, make_home, names
 from ..dagster.parked_assets import hold, let_end, sold
 from .conftest import DIED, Forked, Program, running
-from .parker import POINTS, ROWS, location_at
+from .parker import ROWS, location_at
 
 ASSETS = ("left", "right", "joined")
 FAILURE = dg.DagsterRunStatus.FAILURE
@@ -46,21 +46,24 @@ class Scene:
     parker: Program
     local_provider: LocalProvider
 
-    def begin(self, run: dg.DagsterRun, **job: object) -> Forked:
+    def begin(self, **job: object) -> Forked:
         return self.parker.fork(
             home=str(self.home),
             url=self.place.url,
             spool=str(self.place.spool),
             provider_url=self.local_provider.url,
-            run_id=run.run_id,
             **job,
         )
+
+    def kill_tick(self, point: str) -> None:
+        """Let the sensor's process die at that point of a tick."""
+        assert self.begin(die_at=[point, 1]).wait() == DIED, point
 
     def killed(self, point: str, time: int) -> dg.DagsterRun:
         """A run of all assets that dies at that point."""
         self.here.beat()
         run = self.here.launch(*ASSETS)
-        assert self.begin(run, die_at=[point, time]).wait() == DIED
+        assert self.begin(run_id=run.run_id, die_at=[point, time]).wait() == DIED
         return self.here.now(run)
 
     def settle(self) -> None:
@@ -87,7 +90,8 @@ def scene(
         yield Scene(here, place, home, parker, local_provider)
 
 
-WITH_ONE_PARKED = [*((point, 2) for point in POINTS if point != "deleted"), ("deleted", 1)]
+PARKING = ("planned", "submitted", "written down", "created", "queued", "held", "parked")
+WITH_ONE_PARKED = [*((point, 2) for point in PARKING), ("deleted", 1)]
 """The second step to park is killed, while a run holds the place of the first."""
 
 
@@ -138,7 +142,7 @@ def test_two_steps_that_park_in_the_same_moment_leave_one_run_for_both(scene: Sc
     here.beat()
     run = here.launch(*ASSETS)
     here.instance.report_dagster_event(DagsterEvent("PIPELINE_START", job_name=run.job_name), run.run_id)
-    steps = [scene.begin(run, steps=[name], meet=2) for name in ("left", "right")]
+    steps = [scene.begin(run_id=run.run_id, steps=[name], meet=2) for name in ("left", "right")]
     for step in steps:
         step.receipt()
     here.instance.report_dagster_event(DagsterEvent("PIPELINE_SUCCESS", job_name=run.job_name), run.run_id)
@@ -150,3 +154,33 @@ def test_two_steps_that_park_in_the_same_moment_leave_one_run_for_both(scene: Sc
     scene.settle()
     for asset in ASSETS:
         assert here.made(asset) == [parked.run_id]
+
+
+def test_a_sensor_killed_again_and_again_leaves_out_what_failed_and_lets_the_rest_go(scene: Scene) -> None:
+    here = scene.here
+    run = scene.killed("planned", 2)
+    here.instance.report_run_failed(run)
+    assert names(here.parked()) == {"left", "joined"}
+    let_end(scene.local_provider)
+    for point in ("written down", "created", "queued", "held"):
+        scene.kill_tick(point)
+    scene.kill_tick("released")
+    scene.settle()
+    assert len(here.made("left")) == 1
+    assert here.made("joined") == []
+    assert len(here.instance.get_runs()) == 2
+    assert sold(scene.local_provider) == [1] * ROWS
+
+
+def test_a_sensor_killed_again_and_again_stops_what_was_terminated(scene: Scene) -> None:
+    here = scene.here
+    hold(scene.local_provider)
+    run = scene.killed("submitted", 2)  # one is parked, the other at the provider
+    here.instance.report_run_canceled(run)
+    for point in ("stopping unparked", "cancelled", "stopping"):
+        scene.kill_tick(point)
+    here.turn()
+    assert {job.state.value for job in here.jobs()} == {"cancelled"}
+    assert {batch["outcome"] for batch in scene.local_provider.batches()} == {"cancelled"}
+    assert here.parked_runs() == []
+    assert here.held() == []
