@@ -288,11 +288,17 @@ def location_of(run: dg.DagsterRun) -> str:
 
 
 def held(instance: dg.DagsterInstance, ledger: Ledger) -> set[str]:
-    """The runs that are queued and held for this ledger, in one query."""
-    filters = dg.RunsFilter(
-        tags={HOLD_TAG: WAITING, LEDGER_TAG: ledger.identity}, statuses=[dg.DagsterRunStatus.QUEUED]
-    )
-    return set(instance.get_run_ids(filters))
+    """The runs that are queued and held for this ledger.
+
+    A query for each tag: Dagster's own for both takes a time that grows with the square of the runs on SQLite, which is
+    0.4 CPU seconds instead of 0.02 among a thousand.
+    """
+
+    def queued(tag: str, value: str) -> set[str]:
+        filters = dg.RunsFilter(tags={tag: value}, statuses=[dg.DagsterRunStatus.QUEUED])
+        return set(instance.get_run_ids(filters))
+
+    return queued(HOLD_TAG, WAITING) & queued(LEDGER_TAG, ledger.identity)
 
 
 def runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> dict[str, dg.DagsterRun]:
