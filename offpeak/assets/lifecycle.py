@@ -15,7 +15,7 @@ import dagster as dg
 from offpeak.assets import parking
 from offpeak.assets.progress import progress_of, same_step
 from offpeak.assets.resources import API_KEY, BatchApi
-from offpeak.assets.stopping import STOP_JOB
+from offpeak.assets.stopping import LONGEST, STOP_JOB
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import ConfigurationError, OffpeakError
 from offpeak.lanes.polling import next_look
@@ -115,6 +115,7 @@ class _Tick:
         """The parked runs that go on waiting; the state of the others is brought up to Dagster's."""
         away = parking.runs(self._instance, [each.run_id for each in found if each.run_id not in held])
         origins = parking.runs(self._instance, [each.origin_run_id for each in found if not each.origin_ended])
+        ended: list[int] = []
         for each in found:
             if each.state is ParkedState.STOPPING:
                 continue
@@ -136,8 +137,9 @@ class _Tick:
                     continue
                 if origin.status is dg.DagsterRunStatus.FAILURE and self._narrow(each, origin):
                     continue
-                parked_runs.note(self._ledger, [each.id], origin_ended=True)
+                ended.append(each.id)
             yield each
+        parked_runs.note(self._ledger, ended, origin_ended=True)
 
     def _follow(self, each: ParkedRun, run: dg.DagsterRun | None, origin: dg.DagsterRun | None) -> None:
         """A parked run that is not held any more, or not yet there."""
@@ -275,7 +277,7 @@ class _Tick:
         """Whether a run has something to do for jobs that are being stopped, and none is at it."""
         now = self._clock.now()
         due = any(each.release_at is None or each.release_at <= now for each in stopping)
-        in_progress = dg.RunsFilter(job_name=STOP_JOB, statuses=[*_IN_PROGRESS])
+        in_progress = dg.RunsFilter(job_name=STOP_JOB, statuses=[*_IN_PROGRESS], created_after=now - LONGEST)
         return due and not self._instance.get_run_ids(in_progress, limit=1)
 
 

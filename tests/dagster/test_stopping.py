@@ -1,10 +1,13 @@
 """Terminating a parked run: what only it waited for is cancelled, and what was answered until then is kept."""
 
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import DagsterEvent
 
 from offpeak import BatchApi
 from offpeak.assets import stopping
@@ -156,6 +159,8 @@ def test_a_provider_that_is_slow_to_cancel_is_looked_at_again_and_then_collected
     (batch,) = local_provider.batches()
     assert batch["status"] == "cancelling"
     assert here.states() == ["in_progress"]
+    (run,) = stop_runs(here)
+    assert "labels: not all batches have ended yet; looked at again later." in here.messages(run)
     assert [each.state for each in here.parked_runs()] == [ParkedState.STOPPING]
     here.turn()
     assert len(stop_runs(here)) == 1  # the next look is in a minute
@@ -169,15 +174,51 @@ def test_a_provider_that_is_slow_to_cancel_is_looked_at_again_and_then_collected
     assert here.parked_runs() == []
 
 
+def test_everything_is_cancelled_before_anything_is_waited_for(
+    code_location: Made, local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stopping, "GRACE", timedelta(0))
+    local_provider.fault("latency", seconds=6_000, times=None)  # then cancelling takes ten minutes
+    here = code_location(labels("left"), labels("right", provider="anthropic"), labels("others"))
+    here.run("left", "right")
+    here.run("others")
+    for run in here.held():
+        here.terminate(run)
+    here.turn()
+    assert [batch["status"] for batch in local_provider.batches() if batch["provider"] == "openai"] == [
+        "cancelling"
+    ] * 2
+    assert [batch["status"] for batch in local_provider.batches() if batch["provider"] == "anthropic"] == ["canceling"]
+
+
+def test_a_run_that_died_while_it_stopped_jobs_keeps_them_waiting_for_an_hour_at_most(
+    code_location: Made, local_provider: LocalProvider, dagster_home: Path
+) -> None:
+    hold(local_provider)
+    here = code_location(labels())
+    here.run("labels")
+    here.terminate(here.parked())
+    died = here.launch(job=STOP_JOB)
+    here.instance.report_dagster_event(DagsterEvent("PIPELINE_START", job_name=STOP_JOB), died.run_id)
+    assert here.now(died).status is dg.DagsterRunStatus.STARTED
+    here.turn()
+    assert here.states() == ["in_progress"]
+    long_ago = str(datetime.now(UTC).replace(tzinfo=None) - timedelta(hours=1, minutes=1))
+    with sqlite3.connect(dagster_home / "history" / "runs.db") as connection:
+        connection.execute("UPDATE runs SET create_timestamp = ? WHERE run_id = ?", (long_ago, died.run_id))
+    here.turn()
+    assert here.states() == ["cancelled"]
+
+
 def test_one_job_that_cannot_be_stopped_keeps_no_other_from_it_and_is_tried_again(
     code_location: Made, local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     hold(local_provider)
-    assets = [labels("right", provider="anthropic"), labels("left")]
+    assets = [labels("a", provider="anthropic"), labels("b"), labels("c")]
     here = code_location(*assets)
-    here.run("right")
-    here.run("left")
+    here.run("a", "b")
+    here.run("c")
     for run in here.held():
         here.terminate(run)
     api = BatchApi(openai_api_key="local", openai_base_url=f"{local_provider.url}/v1")
@@ -186,16 +227,38 @@ def test_one_job_that_cannot_be_stopped_keeps_no_other_from_it_and_is_tried_agai
     (failed,) = stop_runs(here)
     assert failed.status is FAILURE
     assert "Not every job could be stopped; it is tried again." in here.messages(failed)
-    assert "right: no API key for anthropic" in here.messages(failed)
-    assert {job.asset: job.state.value for job in here.jobs()} == {"right": "in_progress", "left": "cancelled"}
+    assert "a: no API key for anthropic" in here.messages(failed)
+    assert {job.asset: job.state.value for job in here.jobs()} == {
+        "a": "in_progress",
+        "b": "cancelled",
+        "c": "cancelled",
+    }
     without_key.turn()
     assert len(stop_runs(here)) == 1
 
     (parked,) = here.parked_runs()
+    assert parked.release_at is not None
+    assert parked.release_at - datetime.now(UTC) > timedelta(minutes=9)
     parked_runs.note(here.ledger, [parked.id], release_at=datetime.now(UTC))
     here.turn()
-    assert here.states() == ["cancelled"] * 2
+    assert here.states() == ["cancelled"] * 3
     assert open_batches(local_provider) == []
+
+
+def test_terminating_a_run_that_was_let_go_stops_it(code_location: Made, local_provider: LocalProvider) -> None:
+    here = code_location(labels(), view())
+    here.run("labels", "view")
+    parked = here.parked()
+    let_end(local_provider)
+    here.tick()
+    assert here.parked_states() == [ParkedState.RELEASED]
+    here.terminate(parked)
+    here.turn()
+    assert here.states() == ["cancelled"]
+    assert here.parked_states() == [ParkedState.STOPPED]
+    again = here.run("labels", "view")
+    assert here.made("view") == [again.run_id]
+    assert sold(local_provider) == [1] * ROWS
 
 
 def test_a_job_whose_asset_is_gone_says_what_to_do(code_location: Made, local_provider: LocalProvider) -> None:
@@ -238,7 +301,7 @@ def test_a_job_is_not_stopped_twice_at_the_same_time(code_location: Made, local_
     assert here.states() == ["cancelled"]
 
 
-def test_terminating_a_run_that_collects_keeps_what_it_collected_and_stops_the_rest(
+def test_stopping_a_later_round_keeps_what_the_first_one_brought(
     code_location: Made, local_provider: LocalProvider
 ) -> None:
     local_provider.fault("error_lines", share=0.5)
