@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import psutil
 import psycopg
 import yaml
@@ -41,8 +42,8 @@ root_module = "definitions"
 code_location_target_module = "definitions"
 code_location_name = "parked"
 """
-TICKETS = 20
-"""Rows of the sample data that the deployment's source tables hold."""
+SOURCE_ROWS = 20
+"""Rows of the sample data in each of the deployment's source tables."""
 
 LOOK_EVERY_S = 1.0
 ENDS_WITHIN_S = 400.0
@@ -203,8 +204,8 @@ class Deployment:
         sources = self.folder / "sources"
         sources.mkdir()
         for table in ("support_tickets", "documents"):
-            lines = (ROOT / "sample_data" / f"{table}.csv").read_text().splitlines(keepends=True)
-            (sources / f"{table}.csv").write_text("".join(lines[: TICKETS + 1]))
+            rows = pd.read_csv(ROOT / "sample_data" / f"{table}.csv", dtype=str, nrows=SOURCE_ROWS)
+            rows.to_csv(sources / f"{table}.csv", index=False)
         self.environment = {
             **os.environ,
             "DAGSTER_HOME": str(self.home),

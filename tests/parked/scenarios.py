@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 import pytest
 
-from .deployment import TICKETS, Deployment
+from .deployment import SOURCE_ROWS, Deployment
 
 Scenario = Callable[[Deployment], None]
 
@@ -53,7 +53,7 @@ def lands(deployment: Deployment, origin: str, parked: str) -> None:
     deployment.wait_until_landed(origin)
     assert [each.run_id for each in deployment.landed("ticket_labels")] == [parked]
     assert [each.run_id for each in deployment.landed("support_dashboard")] == [parked]
-    assert deployment.sold("claude-haiku-5-5") == [1] * TICKETS
+    assert deployment.sold("claude-haiku-5-5") == [1] * SOURCE_ROWS
 
 
 def a_backfill_of_twelve_partitions_in_one_run_ends_well_with_its_downstream(deployment: Deployment) -> None:

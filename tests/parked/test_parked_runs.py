@@ -1,6 +1,6 @@
 """Jobs that live for hours outside Dagster, in a deployment with a daemon, from the UI to the provider's tally.
 
-With OFFPEAK_SCREENSHOT=1 the page of a parked run is also written to docs/images/parked-run.png.
+With OFFPEAK_SCREENSHOT=1 and -k in_the_ui, the runs page is also written to docs/images/parked-run.png.
 """
 
 import os
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from ..browser.chromium import CHROMIUM, MARKS, OFFLINE
 from ..conftest import ROOT, LocalProvider
-from .deployment import Deployment, deployed
+from .deployment import SOURCE_ROWS, Deployment, deployed
 from .scenarios import SCENARIOS, Scenario, carried_out, is_parked, lands, names
 
 SCREENSHOT = ROOT / "docs" / "images" / "parked-run.png"
@@ -45,16 +45,34 @@ def materialize_in_the_ui_parks_shows_its_progress_and_lands(deployment: Deploym
         assert names(origin) == {"ticket_labels", "support_dashboard"}
 
         parked = is_parked(deployment, origin.run_id)
-        page.goto(f"{deployment.ui.url}/runs/{parked.run_id}")
-        expect(page.get_by_text("Queued").first).to_be_visible(timeout=SHOWN_WITHIN_MS)
+        shows = {
+            origin.run_id: ("Success", "offpeak/phase: submitted"),
+            parked.run_id: ("Queued", "offpeak/phase: parked", f"offpeak/progress: 0%: 0 of {SOURCE_ROWS} requests"),
+        }
+        for run_id, texts in shows.items():
+            page.goto(f"{deployment.ui.url}/runs?q[0]=id:{run_id}")
+            for text in texts:
+                expect(page.get_by_text(text, exact=True)).to_be_visible(timeout=SHOWN_WITHIN_MS)
         if os.environ.get("OFFPEAK_SCREENSHOT"):
-            page.wait_for_timeout(5_000)
-            page.screenshot(path=SCREENSHOT)
+            take_screenshot(deployment, page)
 
         lands(deployment, origin.run_id, parked.run_id)
         page.goto(f"{deployment.ui.url}/assets/ticket_labels")
         expect(page.get_by_text("bought", exact=True)).to_be_visible(timeout=SHOWN_WITHIN_MS)
         browser.close()
+
+
+def take_screenshot(deployment: Deployment, page: Page) -> None:
+    """With a second parked run: OpenAI tells how many requests of a batch are done, Anthropic only when all are."""
+    deployment.hold("text-embedding-3-small", share=0.6)
+    parked = deployment.wait_until_parked(deployment.launch("document_embeddings"))
+    deployment.until(
+        lambda: deployment.run(parked.run_id).tags["offpeak/progress"].startswith("60%"), what="A report of progress"
+    )
+    page.goto(f"{deployment.ui.url}/runs")
+    expect(page.get_by_text("offpeak/progress: 60%")).to_be_visible(timeout=SHOWN_WITHIN_MS)
+    page.screenshot(path=SCREENSHOT)
+    deployment.heal("document_embeddings")
 
 
 @pytest.mark.parametrize(
