@@ -14,6 +14,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 
 from offpeak import BatchApi, tolerates
+from offpeak.assets import lifecycle
 from offpeak.clock import to_micros
 from offpeak.ledger import parked_runs, tables
 from offpeak.ledger.states import ParkedState
@@ -114,6 +115,21 @@ def test_a_run_is_let_go_when_its_batch_has_landed_and_not_before(
     here.turn()
     assert here.parked_states() == [ParkedState.ENDED]
     assert here.turn().skip_message == "0 parked, 0 being stopped."
+
+
+def test_a_tick_lets_few_runs_go_and_what_landed_with_them_is_let_go_at_the_next(
+    code_location: Made, local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "WRITTEN_PER_TICK", 2)
+    hold(local_provider)
+    here = code_location(*(labels(name) for name in "abc"))
+    for name in "abc":
+        here.run(name)
+    let_end(local_provider)
+    here.tick()
+    assert [names(run) for run in here.held()] == [{"c"}]
+    here.tick()
+    assert here.held() == []
 
 
 def test_a_run_is_not_let_go_while_the_one_that_submitted_still_runs(
