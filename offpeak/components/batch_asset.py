@@ -54,6 +54,9 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     tolerates_hours: Annotated[
         float | None, Field(description="How stale the source may be; required when it is a batch asset itself.")
     ] = None
+    wait: Annotated[
+        Literal["park", "run"], Field(description="Hold no process while a batch is on its way, or wait in the run.")
+    ] = "park"
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -75,6 +78,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             output=self._output(),
             workload=Workload(waiting=Waiting(self.waiting), deadline=timedelta(hours=self.deadline_hours)),
             contract=FreshnessContract(valid_for=timedelta(hours=self.valid_for_hours)),
+            wait=self.wait,
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",

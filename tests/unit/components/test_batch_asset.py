@@ -62,6 +62,11 @@ def test_a_source_that_is_a_batch_asset_is_tolerated_for_so_many_hours() -> None
     assert dep.metadata["offpeak/tolerance"]["max_staleness_seconds"] == 38 * 3600
 
 
+def test_the_way_to_wait_is_the_decorators() -> None:
+    assert built().declaration.wait == "park"
+    assert built(wait="run").declaration.wait == "run"
+
+
 def test_a_numeric_key_is_written_as_text() -> None:
     tickets = TICKETS.assign(ticket_id=[7])
     assert built().plan(tickets)[0].key == "7"
