@@ -450,32 +450,11 @@ def two_accounts(code_location: Made, openai: str, **anthropic: Any) -> CodeLoca
     return code_location(labels("left"), labels("right", provider="anthropic"), resources={"batch_api": api})
 
 
-def park_both(here: CodeLocation, local_provider: LocalProvider) -> None:
-    """Leave a landed batch at each provider, each with a parked run of its own."""
-    here.run("left")
-    here.run("right")
+def park(here: CodeLocation, local_provider: LocalProvider, *assets: str) -> None:
+    """Leave landed batches, each with a parked run of its own."""
+    for asset in assets:
+        here.run(asset)
     let_end(local_provider)
-
-
-def only_left_lands(here: CodeLocation, said: str) -> None:
-    tick = here.turn()
-    assert said in str(tick.skip_message)
-    assert len(here.made("left")) == 1
-    assert here.made("right") == []
-    assert names(here.parked()) == {"right"}
-
-
-def test_an_account_without_a_key_keeps_no_other_waiting(
-    code_location: Made, local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
-    url = local_provider.url
-    here = two_accounts(code_location, url, anthropic_api_key="local", anthropic_base_url=url)
-    park_both(here, local_provider)
-    without_key = two_accounts(code_location, url, anthropic_base_url=url)
-    only_left_lands(without_key, "could not be asked: no API key for anthropic")
-    here.turn()
-    assert len(here.made("right")) == 1
 
 
 def test_an_account_that_gives_errors_keeps_no_other_waiting(
@@ -485,23 +464,30 @@ def test_an_account_that_gives_errors_keeps_no_other_waiting(
         here = two_accounts(
             code_location, local_provider.url, anthropic_api_key="local", anthropic_base_url=between.url
         )
-        park_both(here, local_provider)
+        park(here, local_provider, "right", "left")
         between.refused.add("GET /v1/messages/batches")
-        only_left_lands(here, f"anthropic:{between.address} could not be asked: ")
+        assert f"anthropic:{between.address} could not be asked: " in str(here.turn().skip_message)
+        assert len(here.made("left")) == 1
+        assert names(here.parked()) == {"right"}
         between.refused.clear()
         here.turn()
         assert len(here.made("right")) == 1
 
 
-def test_an_account_that_is_configured_elsewhere_now_is_named_and_keeps_no_other_waiting(
-    code_location: Made, local_provider: LocalProvider
+def test_an_account_that_is_configured_elsewhere_or_without_a_key_is_named_and_looked_at_again(
+    code_location: Made, local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     url = local_provider.url
     here = two_accounts(code_location, url, anthropic_api_key="local", anthropic_base_url=url)
-    park_both(here, local_provider)
+    park(here, local_provider, "right")
     with gateway(url) as between:
         moved = two_accounts(code_location, url, anthropic_api_key="local", anthropic_base_url=between.url)
-        only_left_lands(moved, f"anthropic is configured to be reached at anthropic:{between.address}")
+        said = f"batches are open there, but anthropic is configured to be reached at anthropic:{between.address}"
+        assert said in str(moved.turn().skip_message)
         assert between.asked == []
+    without_key = two_accounts(code_location, url, anthropic_base_url=url)
+    assert "could not be asked: no API key for anthropic" in str(without_key.turn().skip_message)
+    assert names(here.parked()) == {"right"}
     here.turn()
     assert len(here.made("right")) == 1

@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 import pytest
+import yaml
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
@@ -15,7 +17,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from offpeak import Chat, batch_asset, lifecycle_sensor, tolerates
-from offpeak.assets.parking import SENSOR_NAME
+from offpeak.assets.parking import SENSOR_NAME, why_in_place
 from offpeak.errors import DefinitionError
 from offpeak.ledger.states import ParkedState
 
@@ -47,16 +49,36 @@ def test_a_run_that_nobody_queued_waits_in_place_and_says_why(code_location: Mad
     waited_in_place(here, run, "it was not launched through Dagster's run queue")
 
 
-def test_on_an_instance_without_a_queue_a_run_waits_in_place_and_says_why(
-    code_location: Made, dagster_home: Path
-) -> None:
+@dataclass
+class Probe:
+    """A code location without a batch, whose one asset asks why it would have to wait in place."""
+
+    code_location: Made
+    said: list[str | None] = field(default_factory=list)
+
+    def at(self, **definitions: Any) -> CodeLocation:
+        @dg.asset
+        def probe(context: dg.AssetExecutionContext) -> None:
+            self.said.append(why_in_place(context))
+
+        return self.code_location(probe, labels(), **definitions)
+
+    def asks(self, here: CodeLocation, **launch: Any) -> str:
+        here.start(here.launch("probe", **launch))
+        return self.said.pop() or "nothing"
+
+
+@pytest.fixture
+def probe(code_location: Made) -> Probe:
+    return Probe(code_location)
+
+
+def test_an_instance_without_a_queue_holds_no_run(probe: Probe, dagster_home: Path) -> None:
     at_once = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
     write_settings(dagster_home, run_coordinator=at_once, concurrency={})
-    here = code_location(labels())
+    here = probe.at()
     here.beat()
-    run = here.launch("labels", queued=False)
-    here.start(run)
-    waited_in_place(here, run, "this instance queues no runs: remove run_coordinator from dagster.yaml")
+    assert probe.asks(here, queued=False).startswith("this instance queues no runs: remove run_coordinator from")
 
 
 @pytest.mark.parametrize(
@@ -69,63 +91,57 @@ def test_on_an_instance_without_a_queue_a_run_waits_in_place_and_says_why(
         [{"key": "hold", "value": "waiting", "limit": 0}],
     ],
 )
-def test_without_the_limit_that_holds_a_run_it_waits_in_place_and_says_what_is_missing(
-    code_location: Made, dagster_home: Path, limits: list[dict[str, Any]]
-) -> None:
+def test_a_queue_without_the_limit_holds_no_run(probe: Probe, dagster_home: Path, limits: list[dict[str, Any]]) -> None:
     write_settings(dagster_home, concurrency={"runs": {"tag_concurrency_limits": limits}})
-    here = code_location(labels())
-    run = here.run("labels")
-    waited_in_place(here, run, "dagster.yaml has no limit that holds a parked run. It needs:\nconcurrency:")
+    here = probe.at()
+    here.beat()
+    said = probe.asks(here)
+    assert said.startswith("dagster.yaml has no limit that holds a parked run. It needs:\nconcurrency:")
+    needed = yaml.safe_load(said.partition("It needs:\n")[2])
+    assert needed["concurrency"]["runs"]["tag_concurrency_limits"] == [
+        {"key": "offpeak/hold", "value": "waiting", "limit": 0}
+    ]
 
 
-@pytest.mark.parametrize(
-    ("alive", "dead"),
-    [("SENSOR", "queued run coordinator"), ("QUEUED_RUN_COORDINATOR", "sensor")],
-)
-def test_without_a_daemon_a_run_waits_in_place_and_says_which(code_location: Made, alive: str, dead: str) -> None:
-    here = code_location(labels())
-    here.beat(alive)
-    run = here.launch("labels")
-    here.start(run)
-    waited_in_place(here, run, f"the {dead} daemon gives no sign of life: start dagster-daemon")
-
-
-def test_where_the_sensor_is_not_defined_a_run_waits_in_place_and_says_so(code_location: Made) -> None:
-    here = code_location(labels(), through_offpeak=False)
-    waited_in_place(here, here.run("labels"), f"the sensor {SENSOR_NAME} is not among the definitions")
+def test_both_daemons_have_to_give_signs_of_life(probe: Probe) -> None:
+    here = probe.at()
+    silent = "the {} daemon gives no sign of life: start dagster-daemon"
+    assert probe.asks(here) == silent.format("sensor")
+    here.beat("SENSOR")
+    assert probe.asks(here) == silent.format("queued run coordinator")
+    here.beat("QUEUED_RUN_COORDINATOR")
+    assert probe.asks(here) == "nothing"
+    here.beat("SENSOR", at=time.time() - 3600)
+    assert probe.asks(here) == silent.format("sensor")
 
 
 def switch(here: CodeLocation, status: InstigatorStatus, *, location: str = "here") -> None:
     """The sensor's switch in the UI."""
     at = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="x.py"), location_name=location)
     origin = RemoteRepositoryOrigin(at, here.repository.name).get_instigator_origin(SENSOR_NAME)
-    data = SensorInstigatorData(min_interval=30)
-    here.instance.add_instigator_state(InstigatorState(origin, InstigatorType.SENSOR, status, data))
+    state = InstigatorState(origin, InstigatorType.SENSOR, status, SensorInstigatorData(min_interval=30))
+    known = here.instance.get_instigator_state(state.instigator_origin_id, state.selector_id)
+    (here.instance.update_instigator_state if known else here.instance.add_instigator_state)(state)
 
 
-def test_while_the_sensor_is_switched_off_a_run_waits_in_place_and_says_so(code_location: Made) -> None:
-    here = code_location(labels())
-    switch(here, InstigatorStatus.STOPPED)
-    waited_in_place(here, here.run("labels"), f"the sensor {SENSOR_NAME} is switched off: start it under Automation")
-
-
-def test_a_sensor_of_the_same_name_elsewhere_may_be_switched_off(code_location: Made) -> None:
-    here = code_location(labels())
+def test_the_sensor_has_to_be_there_and_switched_on(probe: Probe) -> None:
+    here = probe.at()
+    here.beat()
+    off = f"the sensor {SENSOR_NAME} is switched off: start it under Automation in the UI"
     switch(here, InstigatorStatus.STOPPED, location="there")
-    here.run("labels")
-    assert names(here.parked()) == {"labels"}
+    assert probe.asks(here) == "nothing"
+    switch(here, InstigatorStatus.STOPPED)
+    assert probe.asks(here) == off
+    switch(here, InstigatorStatus.DECLARED_IN_CODE)
+    assert probe.asks(here) == "nothing"
 
-
-def test_a_sensor_that_is_off_by_default_parks_once_somebody_has_switched_it_on(code_location: Made) -> None:
-    sensor = lifecycle_sensor(default_status=dg.DefaultSensorStatus.STOPPED)
-    here = code_location(labels(), sensors=[sensor])
-    waited_in_place(here, here.run("labels"), f"the sensor {SENSOR_NAME} is switched off")
+    off_by_default = probe.at(sensors=[lifecycle_sensor(default_status=dg.DefaultSensorStatus.STOPPED)])
+    assert probe.asks(off_by_default) == off
     switch(here, InstigatorStatus.RUNNING)
-    here.run("labels")
-    assert here.made("labels") != []  # at once: nothing was to be waited for
-    other = code_location(labels("others"), sensors=[sensor])
-    other.run("others")
-    assert names(other.parked()) == {"others"}
+    assert probe.asks(off_by_default) == "nothing"
+
+    without = probe.at(through_offpeak=False)
+    assert probe.asks(without).startswith(f"the sensor {SENSOR_NAME} is not among the definitions: pass them through")
 
 
 class Refusing(QueuedRunCoordinator):
@@ -529,11 +545,3 @@ def test_a_second_run_joins_the_purchase_and_is_parked_beside_the_first(
     assert here.states() == ["completed", "completed"]
     assert len(local_provider.batches()) == 1
     assert sold(local_provider) == [1] * ROWS
-
-
-def test_an_old_sign_of_life_is_none(code_location: Made) -> None:
-    here = code_location(labels())
-    here.beat(at=time.time() - 3600)
-    run = here.launch("labels")
-    here.start(run)
-    waited_in_place(here, run, "the sensor daemon gives no sign of life")

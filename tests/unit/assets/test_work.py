@@ -43,15 +43,15 @@ def clock() -> Watched:
 
 
 @pytest.fixture
-def shop(ledger: Ledger, open_account: Callable[..., Provider], clock: Watched, provider_name: str) -> Shop:
-    """Buys at each provider in turn."""
-    return Shop(ledger, open_account(provider_name), clock=clock, asset="labels", list_lag=timedelta(seconds=0.3))
+def shop(ledger: Ledger, open_account: Callable[..., Provider], clock: Watched) -> Shop:
+    """Buys at OpenAI, whose batches tell whose they are."""
+    return Shop(ledger, open_account(), clock=clock, list_lag=timedelta(seconds=0.3))
 
 
 @pytest.fixture
-def openai_shop(ledger: Ledger, open_account: Callable[..., Provider], clock: Watched) -> Shop:
-    """Buys at OpenAI, whose batches tell whose they are."""
-    return Shop(ledger, open_account(), clock=clock, list_lag=timedelta(seconds=0.3))
+def each_shop(ledger: Ledger, open_account: Callable[..., Provider], clock: Watched, provider_name: str) -> Shop:
+    """Buys at each provider in turn."""
+    return Shop(ledger, open_account(provider_name), clock=clock)
 
 
 def work(shop: Shop, rows: Any, **more: Any) -> Work:
@@ -90,14 +90,14 @@ def bought_once(local_provider: LocalProvider, count: int) -> None:
 
 
 def test_a_job_that_is_at_the_provider_is_handed_over_at_once(
-    shop: Shop, clock: Watched, local_provider: LocalProvider
+    each_shop: Shop, clock: Watched, local_provider: LocalProvider
 ) -> None:
     stay_out(local_provider)
-    job = work(shop, tickets(3))
+    job = work(each_shop, tickets(3))
     assert not job.hand_over()
     assert clock.slept == []
     assert job.again_at() is None
-    assert state(shop, job.job_id) == "in_progress"
+    assert state(each_shop, job.job_id) == "in_progress"
     assert len(local_provider.batches()) == 1
 
 
@@ -173,11 +173,11 @@ def test_a_provider_that_asks_for_hours_is_not_waited_for_and_not_asked_before(
 
 @pytest.mark.parametrize("fault", ["ghost_reset", "create_reset"])
 def test_a_create_whose_reply_is_lost_is_settled_before_the_job_is_handed_over(
-    openai_shop: Shop, local_provider: LocalProvider, fault: str
+    shop: Shop, local_provider: LocalProvider, fault: str
 ) -> None:
     stay_out(local_provider)
     local_provider.fault(fault)
-    job = work(openai_shop, tickets(3))
+    job = work(shop, tickets(3))
     assert not job.hand_over()
     assert job.again_at() is None
     assert local_provider.fired()[fault] == 1
@@ -204,17 +204,15 @@ def test_where_only_its_results_tell_whose_a_batch_is_it_is_looked_at_again_unti
     bought_once(local_provider, 3)
 
 
-def test_a_batch_that_the_provider_refuses_fails_the_job_at_once(
-    openai_shop: Shop, local_provider: LocalProvider
-) -> None:
+def test_a_batch_that_the_provider_refuses_fails_the_job_at_once(shop: Shop, local_provider: LocalProvider) -> None:
     local_provider.fault("fail_validation", message="too many tokens")
-    job = work(openai_shop, tickets(3))
+    job = work(shop, tickets(3))
     assert not job.hand_over()
     until(lambda: all(outcomes(local_provider)), what="the end of the batch")
     assert job.hand_over()
     with pytest.raises(SubmissionRejected, match=r"batch \S+ failed its validation and was not run: .*too many"):
         job.close()
-    assert state(openai_shop, job.job_id) == "failed"
+    assert state(shop, job.job_id) == "failed"
     assert local_provider.answered() == []
 
 
@@ -287,9 +285,8 @@ def test_what_was_not_sent_is_taken_back_and_older_rows_are_served_on(
 
 @pytest.mark.parametrize("fault", ["ghost_reset", "create_reset"])
 def test_a_create_whose_reply_is_lost_is_settled_before_it_is_cancelled(
-    openai_shop: Shop, local_provider: LocalProvider, fault: str
+    shop: Shop, local_provider: LocalProvider, fault: str
 ) -> None:
-    shop = openai_shop
     stay_out(local_provider)
     local_provider.fault(fault)
     job = work(shop, tickets(3))
@@ -303,21 +300,21 @@ def test_a_create_whose_reply_is_lost_is_settled_before_it_is_cancelled(
     bought_once(local_provider, 3)
 
 
-def test_what_was_cancelled_counts_as_no_attempt(shop: Shop, local_provider: LocalProvider) -> None:
+def test_what_was_cancelled_counts_as_no_attempt(each_shop: Shop, local_provider: LocalProvider) -> None:
     stay_out(local_provider, share=0.34)
     for _ in range(4):
-        job = work(shop, tickets(3))
+        job = work(each_shop, tickets(3))
         assert not job.hand_over()
         assert job.wind_down(patience=LONG)
-        close_stopped(shop, job)
+        close_stopped(each_shop, job)
     local_provider.call("DELETE", "/local/faults")
-    receipt = shop.buy(tickets(3))
+    receipt = each_shop.buy(tickets(3))
     assert (receipt.rows, receipt.failed) == (3, 0)
     bought_once(local_provider, 3)
 
 
 def test_a_batch_that_is_slow_to_cancel_is_asked_once_and_collected_later(
-    shop: Shop, local_provider: LocalProvider
+    each_shop: Shop, local_provider: LocalProvider
 ) -> None:
     asked: list[str] = []
 
@@ -325,9 +322,9 @@ def test_a_batch_that_is_slow_to_cancel_is_asked_once_and_collected_later(
         asked.append(batch_id)
         inner.cancel(batch_id)
 
-    shop.provider = Through(shop.provider, cancel=cancel)  # type: ignore[assignment]
+    each_shop.provider = Through(each_shop.provider, cancel=cancel)  # type: ignore[assignment]
     local_provider.fault("latency", seconds=6_000)  # then cancelling takes ten minutes
-    job = work(shop, tickets(3))
+    job = work(each_shop, tickets(3))
     assert not job.hand_over()
     assert not job.wind_down(patience=NO_TIME)
     assert not job.wind_down(patience=NO_TIME)
