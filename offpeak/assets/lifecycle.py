@@ -207,7 +207,8 @@ class _Tick:
         )
         for surplus in replaced if replaced is not None else [run_id]:
             self._instance.delete_run(surplus)
-        left_out = sorted(key.to_user_string() for key in (run.asset_selection or set()) - set(selection.assets))
+        before: set[parking.EntityKey] = {*(run.asset_selection or ()), *(run.asset_check_selection or ())}
+        left_out = sorted(key.to_user_string() for key in before - selection.assets - selection.checks)
         self._said.append(f"run {run_id} leaves out {', '.join(left_out)}: run {origin.run_id} failed above them")
         return True
 

@@ -240,7 +240,8 @@ def test_what_lies_below_an_asset_that_failed_is_left_out(code_location: Made, l
     tick = here.turn()
     narrow = here.parked()
     assert tick.skip_message == (
-        f"run {narrow.run_id} leaves out below, joined, one, other: run {origin.run_id} failed above them"
+        f"run {narrow.run_id} leaves out below, joined, joined:of_joined, one, other: run {origin.run_id} failed above "
+        "them"
     )
     assert names(narrow) == {"labels", "view"}
     assert checks(narrow) == {"view:of_view"}
