@@ -295,7 +295,11 @@ class Deployment:
     def launch(
         self, *assets: str, partition: str | None = None, partitions: tuple[str, str] | None = None, **tags: str
     ) -> str:
-        """The Materialize button on these assets; the run's id. `partitions` are the first and the last of a range."""
+        """The Materialize button on these assets; the run's id.
+
+        `partitions` are the first and the last of a range; a double underscore in a tag's name is a slash.
+        """
+        tags = {name.replace("__", "/"): value for name, value in tags.items()}
         if partition is not None:
             tags["dagster/partition"] = partition
         if partitions is not None:
