@@ -26,10 +26,10 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked docs lock venv clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables: PORT, PROVIDER_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
 
@@ -55,6 +55,9 @@ lint: venv ## Check style, types and the direction of imports
 
 bench: venv ## Measure 50,000 requests beside a plain script
 	@$(BIN)/python tests/bench/bench_requests.py
+
+bench-parked: venv ## Measure a thousand parked runs beside Dagster's own queue; ARGS=--postgres for storage there
+	@$(BIN)/python -m tests.bench.bench_parked $(ARGS)
 
 docs: venv ## Write the command reference anew from the commands' own help
 	@$(BIN)/python scripts/write_command_reference.py
