@@ -11,6 +11,9 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     answer      what was bought
     failure     an attempt of one request that brought no usable answer
     job         one materialization, and the chunks it waits for
+    dead_letter a request that is not tried again, and why
+    requeued    a dead letter that somebody sent round again
+    erasure     a request whose bytes are to go from every file, and whether they have
     parked_run  a queued run of the orchestrator that holds the place of jobs while they wait
     event       what changed state, when, by whom and why
 """
@@ -30,6 +33,7 @@ identity = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("next_request", sa.BigInteger, nullable=False),
     sa.Column("next_submission", sa.BigInteger, nullable=False),
+    sa.Column("home", sa.Text, comment="the database this ledger lives in; a copy lives in another"),
 )
 
 target = sa.Table(
@@ -115,6 +119,7 @@ chunk = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("billed_job_id", sa.BigInteger, comment="the one job that its cost is counted for"),
+    sa.Column("ready_at", sa.BigInteger, comment="not sent before; NULL: at once"),
 )
 
 chunk_offsets = sa.Table(
@@ -158,6 +163,7 @@ submission = sa.Table(
     sa.Column("finished", sa.BigInteger, comment="requests answered or failed by then, by the provider's count"),
     sa.Column("progress_at", sa.BigInteger, comment="when that count or state last changed"),
     sa.Column("cancel_at", sa.BigInteger, comment="when the provider was asked to cancel it"),
+    sa.Column("cleaned_at", sa.BigInteger, comment="when the provider's files of it were deleted"),
     sa.Column("error", sa.Text),
 )
 
@@ -220,6 +226,23 @@ dead_letter = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("message", sa.Text),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("fate", sa.Text, nullable=False, server_default="dead", comment="dead, dropped or discarded"),
+)
+
+requeued = sa.Table(
+    "requeued",
+    metadata,
+    sa.Column("request_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("submission_id", sa.BigInteger, nullable=False, comment="attempts up to this one count no more"),
+)
+
+erasure = sa.Table(
+    "erasure",
+    metadata,
+    sa.Column("request_id", BigId, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("done_at", sa.BigInteger, comment="when no file held it any more; NULL while it is on its way"),
 )
 
 event = sa.Table(
@@ -232,5 +255,6 @@ event = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("why", sa.Text),
+    sa.Column("detail", sa.Text, comment="JSON: what the row became with it, where the state does not say"),
     sa.Index("event_subject", "subject", "subject_id"),
 )
