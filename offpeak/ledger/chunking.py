@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
@@ -111,6 +112,7 @@ class ChunkWriter:
             return
         self._flush()
         spool, self._spool = self._spool.finish(), None
+        reach(FaultPoint.SPOOL_PUBLISHED)
         self._ledger.spooled[spool.name] = spool.sha256
         try:
             self.chunks.append(self._commit(spool))
@@ -121,6 +123,7 @@ class ChunkWriter:
         except BaseException:
             (self._ledger.spool / spool.name).unlink(missing_ok=True)
             raise
+        reach(FaultPoint.CHUNK_QUEUED)
         self._prints, self._existing = {}, {}
 
     def _leave_to_others(self, spool: SpoolFile) -> None:

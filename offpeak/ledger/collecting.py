@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from offpeak.clock import to_micros
 from offpeak.errors import CouldNotRead, DownloadIncomplete
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, slices
 from offpeak.ledger.ledger import Ledger
@@ -91,6 +92,7 @@ def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView
             outcome=batch.state.value,
             results=name,
         )
+    reach(FaultPoint.LANDED)
     return replace(chunk, state=SubmissionState.LANDED, results=name, outcome=batch.state.value)
 
 
@@ -100,7 +102,9 @@ def _download(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -
         provider.download(batch, temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        reach(FaultPoint.DOWNLOADED)
         publish(temporary, ledger.spool / name)
+        reach(FaultPoint.RESULTS_PUBLISHED)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -278,6 +282,7 @@ class _Store:
                 rows.sort(key=_request_id)  # neighbours on disk, whatever order the provider chose
                 with database.write() as connection:
                     database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
+                reach(FaultPoint.ROWS_STORED)
         self._answers, self._failures = [], []
 
 
@@ -298,11 +303,13 @@ def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[i
         rows = [(request_id, chunk.stamp, *reason) for request_id in part]
         with database.write() as connection:
             database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
+    reach(FaultPoint.LINES_STORED)
     why = ", ".join(f"{name} {getattr(applied, name):,}" for name in Applied.__slots__ if getattr(applied, name))
     with database.write() as connection:
         # False where another process applied the same lines in the same moment: the rows are the same
         if transition(connection, chunk.stamp, SubmissionState.APPLIED, at=now, who=who, why=why):
             must(connection, chunk.chunk_id, ChunkState.APPLIED, at=now, who=who, why=why)
+    reach(FaultPoint.APPLIED)
 
 
 def _request_id(row: tuple[object, ...]) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, PlanError, did_you_mean
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
@@ -82,6 +83,7 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
         for older in orphans:
             why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
+    reach(FaultPoint.JOB_CLOSED)
 
 
 def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:

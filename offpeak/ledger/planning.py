@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import PlanError
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks
 from offpeak.ledger.claims import Claimant
@@ -110,6 +111,7 @@ class Plan:
         with self._ledger.database.write() as connection:
             (job_id,) = connection.execute(tables.job.insert().values(values)).inserted_primary_key or (0,)
             record(connection, tables.job, job_id, JobState.PLANNING, at=now, who=who, why=f"run {spec.run_id}")
+        reach(FaultPoint.JOB_BEGUN)
         return int(job_id)
 
     def _sweep(self) -> None:
@@ -268,7 +270,9 @@ class Plan:
                 .where(table.c.id.in_(targets), sa.func.coalesce(table.c.planned_by, 0) < self.job_id)
                 .values(planned_by=self.job_id)
             )
+        reach(FaultPoint.TARGETS_TAKEN)
         removed = self._staging.write(job_id=self.job_id, targets=targets)
+        reach(FaultPoint.ROWS_WANTED)
         self.counts.removed = sum(removed.values())
         now, who = self._ledger.clock.now(), str(self._ledger.claimant)
         with self._ledger.database.write(durable=True) as connection:
@@ -308,6 +312,7 @@ class Plan:
                     connection, approval, JobState.ABANDONED, at=now, who=who, why=f"goes on as job {self.job_id}"
                 )
         self._done = True
+        reach(FaultPoint.JOB_QUEUED)
 
     def _row(self) -> dict[str, object]:
         counts = self.counts

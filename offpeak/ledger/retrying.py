@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter
 from offpeak.ledger.database import slices
@@ -44,6 +45,7 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
         return joined
     dead = [row for row in unanswered if row.attempt >= MAX_ATTEMPTS or row.reason in HOPELESS]
     _bury(ledger, dead)
+    reach(FaultPoint.BURIED)
     again = [row for row in unanswered if row.attempt < MAX_ATTEMPTS and row.reason not in HOPELESS]
     by_attempt: dict[int, list[_Unanswered]] = {}
     for row in again:

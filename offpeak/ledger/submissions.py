@@ -23,6 +23,7 @@ from offpeak.errors import (
     ProviderUnavailable,
     SubmissionRejected,
 )
+from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
@@ -151,13 +152,16 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     """
     if not _claim(ledger, chunk):
         return
+    reach(FaultPoint.CLAIMED)
     path = ledger.spool / chunk.spool
     file_id = None
     try:
         if ledger.spooled.get(chunk.spool) != chunk.sha256:
             spool.check(path, sha256=chunk.sha256)
         file_id = provider.upload(path, name=_file_name(ledger, chunk))
+        reach(FaultPoint.UPLOADED)
         _enter(ledger, chunk, SubmissionState.CREATING, file_id=file_id, create_at=to_micros(ledger.clock.now()))
+        reach(FaultPoint.CREATE_INTENDED)
         metadata = {LEDGER_KEY: ledger.identity, SUBMISSION_KEY: chunk.token}
         batch = provider.create(path, kind=chunk.kind, file_id=file_id, metadata=metadata)
     except (SubmissionRejected, CouldNotRead) as error:
@@ -171,6 +175,7 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     except OutcomeUnknown:
         _claim_again(ledger, chunk, str(ledger.claimant))
         raise
+    reach(FaultPoint.CREATED)
     created(ledger, chunk, batch)
 
 
@@ -208,16 +213,19 @@ def created(ledger: Ledger, chunk: Submission, batch: BatchView, *, why: str | N
     """The provider's batch id is known: write it down, on disk before anything else happens."""
     now = to_micros(ledger.clock.now())
     _enter(ledger, chunk, SubmissionState.CREATED, why=why or f"batch {batch.id}", batch_id=batch.id, submitted_at=now)
+    reach(FaultPoint.CREATE_RECORDED)
 
 
 def asked_to_cancel(ledger: Ledger, chunk: Submission) -> None:
     """The provider was asked to cancel the chunk's batch; asking twice does no harm."""
+    reach(FaultPoint.CANCEL_SENT)
     with ledger.database.write() as connection:
         connection.execute(
             tables.submission.update()
             .where(tables.submission.c.id == chunk.stamp)
             .values(cancel_at=to_micros(ledger.clock.now()))
         )
+    reach(FaultPoint.CANCEL_RECORDED)
 
 
 def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
@@ -227,6 +235,7 @@ def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
         # False where another process met the same refusal in the same moment
         if transition(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error):
             must(connection, chunk.chunk_id, ChunkState.REFUSED, at=now, who=who, why=error)
+    reach(FaultPoint.REFUSED)
 
 
 def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
@@ -254,6 +263,7 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
         old=chunk.token,
         new=token,
     )
+    reach(FaultPoint.RESTAMPED)
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
         must(connection, chunk.stamp, SubmissionState.ABSENT, at=now, who=who, why=why, error=why)
@@ -268,6 +278,7 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
             spool=fresh.name,
             sha256=fresh.sha256,
         )
+    reach(FaultPoint.REQUEUED)
     old.unlink(missing_ok=True)
 
 
@@ -302,6 +313,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
     if chunk.create_at is None:
         for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
             _forget_file(provider, file_id)
+        reach(FaultPoint.FENCED)
         requeue(ledger, chunk, why="its process died before the paid call")
         return True
     unknown_for = ledger.clock.now() - max(claimed_at, chunk.create_at)
@@ -319,6 +331,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
     if undecided or unknown_for < list_lag:
         return False
     _forget_file(provider, chunk.file_id)
+    reach(FaultPoint.FENCED)
     requeue(ledger, chunk, why="the provider's list does not show it")
     return True
 

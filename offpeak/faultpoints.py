@@ -1,0 +1,87 @@
+"""The points between two durable steps, at which a process may die and nothing may be lost or bought twice.
+
+Each is named where it is reached: after one thing was made durable (a file, a commit, a call to a provider) and before
+the next. In production nobody listens, and reaching one costs a comparison. Tests install a listener that kills the
+process there.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class FaultPoint(StrEnum):
+    """What has just become durable."""
+
+    JOB_BEGUN = "job_begun"
+    """The job is written down; nothing is planned."""
+    SPOOL_PUBLISHED = "spool_published"
+    """A chunk's file stands under its name; the ledger does not know it."""
+    CHUNK_QUEUED = "chunk_queued"
+    """A chunk and its requests are committed; no row wants them."""
+    TARGETS_TAKEN = "targets_taken"
+    """The job's plan is the newest of its targets; no row is written."""
+    ROWS_WANTED = "rows_wanted"
+    """The wanted rows are written; the job may not be submitted yet."""
+    JOB_QUEUED = "job_queued"
+    """The plan is valid; nothing is sent."""
+
+    CLAIMED = "claimed"
+    """A submission holds the chunk; nothing is sent."""
+    UPLOADED = "uploaded"
+    """The provider has the file; the ledger does not know its id."""
+    CREATE_INTENDED = "create_intended"
+    """The paid call is about to be sent."""
+    CREATED = "created"
+    """The provider has the batch; the ledger does not know its id."""
+    CREATE_RECORDED = "create_recorded"
+    """The batch's id is committed."""
+
+    FENCED = "fenced"
+    """The file of a create that came to nothing is deleted; the submission is still open."""
+    RESTAMPED = "restamped"
+    """A new spool file stands beside the old one; the ledger knows the old one."""
+    REQUEUED = "requeued"
+    """The chunk is queued again; the old spool file is still there."""
+    REFUSED = "refused"
+    """The provider's refusal is committed; its file is still there."""
+
+    DOWNLOADED = "downloaded"
+    """The lines are on this disk, under a temporary name."""
+    RESULTS_PUBLISHED = "results_published"
+    """The lines stand under their name; the ledger does not know."""
+    LANDED = "landed"
+    """The ledger knows that the lines are on this disk."""
+    ROWS_STORED = "rows_stored"
+    """Some of the lines are in the ledger."""
+    LINES_STORED = "lines_stored"
+    """All of the lines are in the ledger; the chunk is still open."""
+    APPLIED = "applied"
+    """The chunk is closed; the provider's files are still there."""
+
+    BURIED = "buried"
+    """Dead letters are written; the next round is not."""
+    CANCEL_SENT = "cancel_sent"
+    """The provider was asked to cancel; the ledger does not know."""
+    CANCEL_RECORDED = "cancel_recorded"
+    """The ledger knows that the provider was asked to cancel."""
+    LATE_RECORDED = "late_recorded"
+    """A batch that turned up late is written down; it is not cancelled yet."""
+    JOB_CLOSED = "job_closed"
+    """The job has ended; the orchestrator has not been told."""
+
+
+Listener = Callable[[FaultPoint], None]
+
+_listener: Listener | None = None
+
+
+def on_reach(listener: Listener | None) -> None:
+    """Have every point that this process reaches told to `listener`; None: to nobody."""
+    global _listener
+    _listener = listener
+
+
+def reach(point: FaultPoint) -> None:
+    """This process is at `point`."""
+    if _listener is not None:
+        _listener(point)
