@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from offpeak.freshness.contract import FreshnessContract
     from offpeak.freshness.gate import tolerates
     from offpeak.lanes.workload import Waiting, Workload
+    from offpeak.ledger.policy import FailurePolicy
     from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
@@ -28,6 +29,7 @@ _HOMES = {
     "BatchAssetComponent": "offpeak.components",
     "Chat": "offpeak.requests",
     "Embedding": "offpeak.requests",
+    "FailurePolicy": "offpeak.ledger.policy",
     "FreshnessContract": "offpeak.freshness.contract",
     "Image": "offpeak.requests",
     "Message": "offpeak.requests",
@@ -51,6 +53,7 @@ __all__ = [
     "BatchAssetComponent",
     "Chat",
     "Embedding",
+    "FailurePolicy",
     "FreshnessContract",
     "Image",
     "Message",

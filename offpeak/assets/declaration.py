@@ -18,6 +18,7 @@ from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.providers import NAMES
 from offpeak.providers.schemas import anthropic_schema, openai_schema
 from offpeak.requests.fingerprint import canonical_json
@@ -33,6 +34,9 @@ _SCHEMA_OF = {"openai": openai_schema, "anthropic": anthropic_schema}
 
 WAYS_TO_WAIT = ("park", "run")
 """A run that is parked holds no process while its batches are on their way; or it waits for them itself."""
+
+ANSWERS_CHECK = "usable_answers"
+"""The name of the check that every batch asset has."""
 
 _ATTRIBUTE = "__offpeak_declaration__"
 
@@ -65,6 +69,7 @@ class Declaration:
     """Where the result frame goes instead of Offpeak's store."""
     wait: str = "park"
     """One of WAYS_TO_WAIT."""
+    on_failure: FailurePolicy = SURFACE
 
     @property
     def provider(self) -> str:

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from offpeak.assets.declaration import (
+    ANSWERS_CHECK,
     WAYS_TO_WAIT,
     Declaration,
     DeclaredInput,
@@ -29,11 +30,12 @@ from offpeak.assets.resources import API_KEY
 from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 
-NOT_YET = frozenset({"queue", "on_deadline", "on_failure", "notify", "sample"})
+NOT_YET = frozenset({"queue", "on_deadline", "notify", "sample"})
 """Arguments that are planned, and that a reader of the design may try."""
 
 
@@ -69,6 +71,7 @@ def batch_asset(
     contract: FreshnessContract,
     output: type[BaseModel] | None = None,
     wait: Literal["park", "run"] = "park",
+    on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -78,7 +81,9 @@ def batch_asset(
     `model` is "provider/model". `output` is a pydantic model that every answer has to fit; None asks for plain text
     (and embeddings and moderations need none). `workload` says who waits and until when, `contract` how old rows may
     get. `wait="park"`: while its batches are on their way a run is held without a process, where Dagster's queue
-    allows it; "run": the run waits for them. `io_manager_key` sends the result frame to an IO manager of your own.
+    allows it; "run": the run waits for them. `on_failure` says what becomes of requests without a usable answer, once
+    they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
+    `FailurePolicy`. `io_manager_key` sends the result frame to an IO manager of your own.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
     Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
@@ -93,6 +98,7 @@ def batch_asset(
         check_output(name, output, provider=model.partition("/")[0])
         check_contract(name, workload, contract)
         check_wait(name, wait)
+        policy = failure_policy(name, on_failure)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -114,6 +120,7 @@ def batch_asset(
             code_version=asset_arguments.get("code_version"),
             io_manager_key=io_manager_key,
             wait=wait,
+            on_failure=policy,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -150,6 +157,7 @@ def _build(
         "description": inspect.getdoc(function),
         **arguments,
         "metadata": {**(arguments.get("metadata") or {}), **_metadata(declaration), PRODUCER_KEY: declared_in},
+        "check_specs": [*(arguments.get("check_specs") or ()), _answers_check(name, arguments)],
         "deps": [*(arguments.get("deps") or ()), *dependencies.values()],
         "code_version": declaration.effective_code_version,
         "freshness_policy": dg.FreshnessPolicy.time_window(
@@ -194,6 +202,18 @@ def _metadata(declaration: Declaration) -> dict[str, str]:
     }
 
 
+def _answers_check(name: str, arguments: Mapping[str, Any]) -> dg.AssetCheckSpec:
+    if any(check.name == ANSWERS_CHECK for check in arguments.get("check_specs") or ()):
+        raise DefinitionError(
+            f"{name}: check_specs= names a check {ANSWERS_CHECK!r}, which every batch asset has already. Rename yours."
+        )
+    return dg.AssetCheckSpec(
+        ANSWERS_CHECK,
+        asset=dg.AssetKey.from_user_string(name),
+        description="Every row has a usable answer of its own; warns while some failed for good.",
+    )
+
+
 def _asset_name(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:
     """The asset's key as Dagster prints it."""
     if arguments.get("key") is not None:
@@ -207,7 +227,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = ["model", "output", "workload", "contract", "wait", "ins", "io_manager_key"]
+        known = ["model", "output", "workload", "contract", "wait", "on_failure", "ins", "io_manager_key"]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

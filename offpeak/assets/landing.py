@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from offpeak.assets.declaration import Declaration
+from offpeak.assets.declaration import ANSWERS_CHECK, Declaration
 from offpeak.assets.order import UNPARTITIONED, PartitionReceipt, Receipt
 from offpeak.assets.preview import ROWS, preview
 from offpeak.results.store import ResultStore
@@ -48,8 +48,21 @@ def land(
     return dg.MaterializeResult(
         metadata=metadata,
         data_version=dg.DataVersion(data_version(receipt.partitions)),
-        check_results=worst(checks),
+        check_results=[*worst(checks), usable_answers(receipt)],
         **value,
+    )
+
+
+def usable_answers(receipt: Receipt) -> dg.AssetCheckResult:
+    """The check that every batch asset has: it warns while rows have no usable answer of their own."""
+    wanted = sum(part.rows + part.missing for part in receipt.partitions)
+    said = f"{receipt.failed:,} of {wanted:,} rows have no usable answer of their own"
+    return dg.AssetCheckResult(
+        check_name=ANSWERS_CHECK,
+        passed=not receipt.failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{said}. `offpeak dead-letters list` tells which and why." if receipt.failed else None,
+        metadata={"failed": receipt.failed, "dropped": receipt.dropped, "rows": wanted, "offpeak_job": receipt.job_id},
     )
 
 
@@ -61,6 +74,7 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "joined": receipt.joined,
         "reused": receipt.reused,
         "failed": receipt.failed,
+        "dropped": receipt.dropped,
         "input_tokens": receipt.input_tokens,
         "output_tokens": receipt.output_tokens,
         "cached_tokens": receipt.cached_tokens,

@@ -60,6 +60,7 @@ def materialize_batch(
             rates=rates,
             clock=clock,
             log=context.log,
+            policy=declaration.on_failure,
         )
         if in_place is None:
             parking.begin_submitting(context)

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
+from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.requests import Request
 
 UNPARTITIONED = ""
@@ -43,6 +44,7 @@ class Order:
     run_id: str
     approved: bool = False
     """The run carries the approval of a held surge."""
+    policy: FailurePolicy = SURFACE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class Receipt:
     """Answered before this job began."""
     failed: int
     """Wanted rows whose own request has no answer (dead letters). Some may still serve the answer of a former one."""
+    dropped: int
+    """Wanted rows that were let go, by the asset's policy or by a person; not counted in `failed`."""
     input_tokens: int
     output_tokens: int
     cached_tokens: int

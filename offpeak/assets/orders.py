@@ -113,6 +113,7 @@ def order_of(
         valid_for=declaration.contract.valid_for,
         deadline=max(declaration.workload.deadline - elapsed, timedelta(0)),
         partitions=partitions,
+        policy=declaration.on_failure,
         run_id=run_id,
         approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
     )

@@ -111,6 +111,7 @@ def purchase(
         rates=rates,
         clock=clock,
         log=log,
+        policy=order.policy,
         list_lag=list_lag,
         report=progress,
     )
@@ -131,6 +132,7 @@ def _planned(
         deadline_at=clock.now() + order.deadline,
         valid_for=order.valid_for,
         fields=list(order.output.model_fields) if order.output is not None else None,
+        policy=order.policy,
     )
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with Plan(ledger, provider, spec, coding, dry=dry) as plan:

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.clock import Clock
 from offpeak.errors import JobFailed, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
-from offpeak.ledger import collecting, jobs, retrying, sightings, submissions
+from offpeak.ledger import collecting, failing, jobs, retrying, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars
@@ -70,10 +71,12 @@ class Work:
         rates: ModelRates,
         clock: Clock,
         log: logging.Logger,
+        policy: FailurePolicy = SURFACE,
         list_lag: timedelta = submissions.LIST_LAG,
         report: Report | None = None,
     ) -> None:
         self.job_id = job_id
+        self._policy = policy
         self._asset, self._model = asset, model.partition("/")[2]
         self._ledger, self._provider, self._rates = ledger, provider, rates
         self._clock, self._log = clock, log
@@ -106,7 +109,10 @@ class Work:
             self._refuse_overdue()
             now = self._clock.now()
             pause = max(_interval(began, now), self._asked_to_wait)
-            if not self._unsubmitted() or now + pause - began >= patience:
+            unsubmitted = self._unsubmitted()
+            if all(chunk.ready_at is not None and chunk.ready_at - began >= patience for chunk in unsubmitted):
+                return False
+            if now + pause - began >= patience:
                 return False
             self._clock.sleep(pause)
         return True
@@ -137,17 +143,21 @@ class Work:
 
     def again_at(self) -> datetime | None:
         """When to try again to submit what the provider has not taken; None when it has everything."""
-        if not self._unsubmitted():
+        unsubmitted = self._unsubmitted()
+        if not unsubmitted:
             return None
         (row,) = jobs.listed(self._ledger, ids=[self.job_id])
         now = self._clock.now()
         pause = min(max((now - row.created_at) / 2, PATIENCE), LONGEST_PAUSE)
+        ready = [chunk.ready_at for chunk in unsubmitted]
+        if all(each is not None and each > now for each in ready):  # they wait by themselves
+            return max(min(each for each in ready if each is not None), now + self._asked_to_wait)
         return now + max(pause, self._asked_to_wait)
 
-    def _unsubmitted(self) -> bool:
-        """Whether a chunk is neither at the provider nor through."""
+    def _unsubmitted(self) -> list[sightings.OpenChunk]:
+        """The chunks that are neither at the provider nor through."""
         chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
-        return any(not (chunk.settled or chunk.at_provider) for chunk in chunks)
+        return [chunk for chunk in chunks if not (chunk.settled or chunk.at_provider)]
 
     def _refuse_overdue(self) -> None:
         """Raise JobFailed, and close the job as expired, when a batch has been out for twice its window."""
@@ -177,7 +187,14 @@ class Work:
             return False
         if not chunks:
             return True
-        again = retrying.retry(self._ledger, self._provider, self.job_id, kind=chunks[0].kind, model=self._model)
+        again = retrying.retry(
+            self._ledger,
+            self._provider,
+            self.job_id,
+            kind=chunks[0].kind,
+            model=self._model,
+            policy=self._policy,
+        )
         if again:
             self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
             return self._round()
@@ -190,6 +207,8 @@ class Work:
                 case ChunkState.APPLIED | ChunkState.REFUSED:
                     return True
                 case ChunkState.QUEUED:
+                    if chunk.ready_at is not None and chunk.ready_at > self._clock.now():
+                        return False
                     submissions.submit(self._ledger, self._provider, chunk)
                     return False
                 case ChunkState.OPEN:
@@ -221,9 +240,8 @@ class Work:
         if not batch.state.terminal:
             return False
         if batch.state is BatchState.FAILED:
-            reason = f"batch {batch.id} failed its validation and was not run: {batch.error}"
-            submissions.refuse(self._ledger, chunk, reason)
-            raise SubmissionRejected(f"{self._asset}: {reason}. Nothing of it was bought.")
+            self._log.warning(f"{self._asset}: {failing.settle(self._ledger, chunk, batch)}.")
+            return False
         self._apply(collecting.land(self._ledger, self._provider, chunk, batch), batch)
         return True
 
@@ -267,7 +285,9 @@ class Work:
                 f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
                 "mend the prompt or schema and materialise again."
             )
-        failed = sum(part.unanswered for part in summary.partitions)
+        dropped = sum(part.dropped for part in summary.partitions)
+        failed = sum(part.unanswered for part in summary.partitions) - dropped
+        self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed)
         state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
         jobs.close(
             self._ledger, self.job_id, state, why=f"{summary.rows:,} rows, {failed:,} without an answer of their own"
@@ -282,6 +302,7 @@ class Work:
             joined=row.joined,
             reused=row.reused,
             failed=failed,
+            dropped=dropped,
             input_tokens=bill.input_tokens,
             output_tokens=bill.output_tokens,
             cached_tokens=bill.cached_tokens,
@@ -301,6 +322,20 @@ class Work:
                 )
                 for part in summary.partitions
             ],
+        )
+
+    def _refuse_too_many(self, *, rows: int, failed: int) -> None:
+        """Raise JobFailed, and close the job as failed, when more rows have no answer than the asset accepts."""
+        if self._policy.tolerates(rows, failed):
+            return
+        why = (
+            f"{rows - failed:,} of {rows:,} rows have an answer of their own, fewer than on_failure= accepts: "
+            f"{jobs.reasons(self._ledger, self.job_id)}"
+        )
+        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why)
+        raise JobFailed(
+            f"{self._asset}: {why}. Nothing was materialised; what was paid for is kept. `offpeak dead-letters list "
+            f"{self._asset}` shows the rows. Mend the prompt or schema, or requeue them, and materialise again."
         )
 
 

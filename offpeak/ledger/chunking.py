@@ -5,7 +5,8 @@ the two leaves a file that the ledger does not know, and nothing else.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -17,7 +18,7 @@ from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, record
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, JobState, record
 from offpeak.providers.base import Kind, Provider
 
 
@@ -32,16 +33,27 @@ _ENVELOPE = 96
 class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
+    Nothing is sent before `ready_at`.
+
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
 
-    def __init__(self, ledger: Ledger, provider: Provider, *, model: str, job_id: int, attempt: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        *,
+        model: str,
+        job_id: int,
+        attempt: int,
+        ready_at: datetime | None = None,
+    ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
         self.left = 0
         """Requests that others queued first, and that were left to them."""
         self._ledger, self._provider, self._model = ledger, provider, model
-        self._job_id, self._attempt = job_id, attempt
+        self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -162,10 +174,7 @@ class ChunkWriter:
                     if live or bytes(row.fingerprint) not in known:
                         taken.add(bytes(row.fingerprint))
                         chunks |= {row.chunk_id} if live else set()
-            waiting = [(self._job_id, chunk_id) for chunk_id in chunks]
-            self._ledger.database.bulk_insert(
-                connection, tables.job_chunk, ["job_id", "chunk_id"], waiting, ignore_existing=True
-            )
+            wait_for(self._ledger, connection, self._job_id, chunks)
         return taken
 
     def discard(self) -> None:
@@ -195,11 +204,21 @@ class ChunkWriter:
                     spool_bytes=spool.size,
                     sha256=spool.sha256,
                     created_at=to_micros(now),
+                    ready_at=None if self._ready_at is None else to_micros(self._ready_at),
                 )
             )
             (chunk_id,) = inserted.inserted_primary_key or (0,)
             why = f"job {self._job_id}, attempt {self._attempt}"
-            record(connection, tables.chunk, chunk_id, ChunkState.QUEUED, at=now, who=str(ledger.claimant), why=why)
+            record(
+                connection,
+                tables.chunk,
+                chunk_id,
+                ChunkState.QUEUED,
+                at=now,
+                who=str(ledger.claimant),
+                why=why,
+                detail={"job": self._job_id, "requests": len(prints)},
+            )
             connection.execute(tables.job_chunk.insert().values(job_id=self._job_id, chunk_id=chunk_id))
             connection.execute(
                 tables.chunk_offsets.insert().values(chunk_id=chunk_id, offsets=offsets_bytes(spool.offsets))
@@ -230,6 +249,25 @@ class ChunkWriter:
             )
             if moved.rowcount != len(part):  # another job's round has them already
                 raise _Taken
+
+
+def wait_for(ledger: Ledger, connection: Connection, job_id: int, chunks: Collection[int]) -> None:
+    """Have a job wait for chunks that others queued; said in an event, since no state of the job changes."""
+    if not chunks:
+        return
+    rows = [(job_id, chunk_id) for chunk_id in sorted(chunks)]
+    ledger.database.bulk_insert(connection, tables.job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True)
+    state = JobState(connection.execute(sa.select(tables.job.c.state).where(tables.job.c.id == job_id)).scalar_one())
+    record(
+        connection,
+        tables.job,
+        job_id,
+        state,
+        at=ledger.clock.now(),
+        who=str(ledger.claimant),
+        why=f"waits for {len(rows):,} chunks that others queued",
+        detail={"chunks": sorted(chunks)},
+    )
 
 
 def discard_chunks(ledger: Ledger, *, job_id: int) -> None:

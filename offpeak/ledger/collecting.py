@@ -12,6 +12,7 @@ from typing import Protocol
 import orjson
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
+from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros
 from offpeak.errors import CouldNotRead, DownloadIncomplete
@@ -19,6 +20,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, slices
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import INVALID_OUTPUT, MISSING, PAID_TWICE
 from offpeak.ledger.spool import publish
 from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
 from offpeak.ledger.submissions import Submission
@@ -164,7 +166,7 @@ def _read_lines(
 
 def _awaited(ledger: Ledger, chunk: Submission) -> dict[str, int]:
     """Each custom_id that the chunk was sent with, and its request."""
-    ids, letters = _members(ledger, chunk)
+    ids, letters = members(ledger, chunk)
     prefix, attempt = ledger.identity + chunk.token, f"{chunk.attempt:02d}"
     return {
         f"{prefix}{letters[32 * ordinal : 32 * ordinal + 32]}{ordinal:06d}{attempt}": request_id
@@ -172,7 +174,7 @@ def _awaited(ledger: Ledger, chunk: Submission) -> dict[str, int]:
     }
 
 
-def _members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", str]:
+def members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", str]:
     """Request ids by ordinal, and all their fingerprints in base32, joined."""
     request, member = tables.request, tables.chunk_member
     with ledger.database.read() as connection:
@@ -230,7 +232,7 @@ class _Store:
             try:
                 output = self._validate(line.text or "")
             except ValidationError as error:
-                self._fail(request_id, line, "invalid_output", _first_problem(error), line.text)
+                self._fail(request_id, line, INVALID_OUTPUT, _first_problem(error), line.text)
                 return
         cost = self._cost(line.usage)
         produced = self._produced(line.created_at)
@@ -281,9 +283,26 @@ class _Store:
             if rows:
                 rows.sort(key=_request_id)  # neighbours on disk, whatever order the provider chose
                 with database.write() as connection:
-                    database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
+                    inserted = database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
+                    if table is tables.answer and inserted < len(rows):
+                        self._note_paid_twice(connection, rows)
                 reach(FaultPoint.ROWS_STORED)
         self._answers, self._failures = [], []
+
+    def _note_paid_twice(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
+        """Write down the cost of answers to requests that another submission's answers had been stored for."""
+        answer, database = tables.answer, self._ledger.database
+        ids = [_request_id(row) for row in rows]
+        others = sa.select(answer.c.request_id).where(answer.c.submission_id != self._chunk.stamp)
+        twice = {
+            request_id
+            for part in slices(ids, 500)
+            for request_id in connection.execute(others.where(answer.c.request_id.in_(part))).scalars()
+        }
+        by_name = [dict(zip(ANSWER_COLUMNS, row, strict=True)) for row in rows if _request_id(row) in twice]
+        said = {"reason": PAID_TWICE, "message": "another batch had brought its answer", "raw": None, "at": self._ended}
+        failures = [tuple({**row, **said}[name] for name in FAILURE_COLUMNS) for row in by_name]
+        database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, failures, ignore_existing=True)
 
 
 ANSWER_COLUMNS = (
@@ -299,7 +318,7 @@ FAILURE_COLUMNS = (
 def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[int]) -> None:
     now, who, database = ledger.clock.now(), str(ledger.claimant), ledger.database
     for part in slices(lost):
-        reason = ("missing", "the result file holds no line for it", None, to_micros(now), 0, 0, 0, 0)
+        reason = (MISSING, "the result file holds no line for it", None, to_micros(now), 0, 0, 0, 0)
         rows = [(request_id, chunk.stamp, *reason) for request_id in part]
         with database.write() as connection:
             database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)

@@ -68,10 +68,9 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
     """
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write() as connection:
-        must(connection, job_id, state, at=now, who=who, why=why, closed_at=to_micros(now))
         orphans = _orphans(connection, job_id, now) if state is not JobState.CANCELLED else []
         theirs = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id.in_([job_id, *orphans]))
-        connection.execute(
+        billed = connection.execute(
             tables.chunk.update()
             .where(
                 tables.chunk.c.id.in_(theirs),
@@ -79,7 +78,10 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
                 tables.chunk.c.state.not_in([state.value for state in LIVE_CHUNKS]),
             )
             .values(billed_job_id=job_id)
+            .returning(tables.chunk.c.id)
         )
+        detail = {"billed": sorted(billed.scalars())}
+        must(connection, job_id, state, at=now, who=who, why=why, detail=detail, closed_at=to_micros(now))
         for older in orphans:
             why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))

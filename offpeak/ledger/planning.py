@@ -16,15 +16,18 @@ from typing import Self
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import PlanError
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
-from offpeak.ledger.chunking import ChunkWriter, discard_chunks
+from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.staging import Known, Staging, Surge
 from offpeak.ledger.states import JobState, must, record, transition
 from offpeak.providers.base import Provider
@@ -48,6 +51,7 @@ class JobSpec:
     valid_for: timedelta
     fields: Sequence[str] | None = None
     """The fields of a structured output: what a reader without the asset's definition makes columns of."""
+    policy: FailurePolicy = SURFACE
 
 
 @dataclass(slots=True)
@@ -91,6 +95,7 @@ class Plan:
         self._done = False
         if not dry:
             self._sweep()
+            bury_hopeless(ledger, spec.asset, spec.policy)
             self.job_id = self._begin()
         self._writer = ChunkWriter(ledger, provider, model=spec.model.partition("/")[2], job_id=self.job_id, attempt=1)
         self._staging = Staging(ledger.database)
@@ -196,7 +201,6 @@ class Plan:
         missing = chunks - self._attached
         self._attached |= missing
         if missing and not self._dry:
-            rows = [(self.job_id, chunk_id) for chunk_id in missing]
             with self._ledger.database.write() as connection:
                 there = sa.select(sa.func.count()).where(tables.chunk.c.id.in_(missing))
                 if connection.execute(there).scalar_one() != len(missing):
@@ -204,9 +208,7 @@ class Plan:
                         f"{self._spec.asset}: another plan took back requests that this one had found on their way. "
                         "Nothing was submitted. Materialise again: they are new then."
                     )
-                self._ledger.database.bulk_insert(
-                    connection, tables.job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True
-                )
+                wait_for(self._ledger, connection, self.job_id, missing)
 
     def _write(self, fresh: Sequence[tuple[Request, bytes]], known: Mapping[bytes, Known]) -> None:
         if not fresh or (kind := self._coding.kind) is None:
@@ -305,6 +307,7 @@ class Plan:
                 why=why,
                 lane=lane,
                 reason=reason,
+                detail={**self._numbers(), "chunks": _chunks(connection, self.job_id)},
                 **self._row(),
             )
             if approval is not None:
@@ -315,10 +318,11 @@ class Plan:
         reach(FaultPoint.JOB_QUEUED)
 
     def _row(self) -> dict[str, object]:
-        counts = self.counts
-        numbers = {name: getattr(counts, name) for name in ("rows", "new", "joined", "reused", "removed")}
         kind = self._coding.kind
-        return {**numbers, "components": self._components(), "kind": None if kind is None else kind.value}
+        return {**self._numbers(), "components": self._components(), "kind": None if kind is None else kind.value}
+
+    def _numbers(self) -> dict[str, int]:
+        return {name: getattr(self.counts, name) for name in ("rows", "new", "joined", "reused", "removed")}
 
     def _take_back(self, state: JobState, reason: str) -> None:
         self._writer.discard()
@@ -326,7 +330,17 @@ class Plan:
             discard_chunks(self._ledger, job_id=self.job_id)
             now, who = self._ledger.clock.now(), str(self._ledger.claimant)
             with self._ledger.database.write() as connection:
-                must(connection, self.job_id, state, at=now, who=who, why=reason, reason=reason, **self._row())
+                must(
+                    connection,
+                    self.job_id,
+                    state,
+                    at=now,
+                    who=who,
+                    why=reason,
+                    reason=reason,
+                    detail=self._numbers(),
+                    **self._row(),
+                )
         self._done = True
 
     def __enter__(self) -> Self:
@@ -347,3 +361,9 @@ class Plan:
 
     def _components(self) -> str:
         return orjson.dumps(self._coding.components(), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _chunks(connection: Connection, job_id: int) -> list[int]:
+    """The chunks that a job waits for."""
+    link = tables.job_chunk
+    return list(connection.execute(sa.select(link.c.chunk_id).where(link.c.job_id == job_id)).scalars())

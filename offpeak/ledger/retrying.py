@@ -1,28 +1,25 @@
 """The failed slice goes round again: what a job still wants, and has neither answer nor dead letter, gets a new chunk.
 
-Bodies come from the spool files that carried them. A request is tried `MAX_ATTEMPTS` times at most, and not again where
-trying cannot help; what is left is a dead letter, with its reason.
+Bodies come from the spool files that carried them. How often, after which pause, and what then is the asset's
+`FailurePolicy`; what is not tried again is a dead letter, with its reason.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
-from offpeak.ledger.chunking import ChunkWriter
+from offpeak.ledger.chunking import ChunkWriter, wait_for
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, FailurePolicy, pause_before
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
-from offpeak.providers.base import Finish, Kind, Outcome, Provider
-
-MAX_ATTEMPTS = 3
-"""Purchases of one request at most, unusable ones included."""
-
-HOPELESS = frozenset({"invalid_request", "invalid_request_error", Finish.REFUSED.value, Finish.FILTERED.value})
-"""Reasons that the same bytes would meet again."""
+from offpeak.providers.base import Finish, Kind, Provider
+from offpeak.providers.wire import widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +27,54 @@ class _Unanswered:
     request_id: int
     fingerprint: bytes
     chunk_id: int
-    attempt: int
+    attempts: int
+    rounds: int
     reason: str
     message: str | None
 
+    def dead(self, policy: FailurePolicy) -> bool:
+        """Whether it is not tried again."""
+        return self.attempts >= policy.attempts or self.rounds >= MOST_ROUNDS or policy.hopeless(self.reason)
 
-def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model: str) -> int:
+
+def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model: str, policy: FailurePolicy) -> int:
     """Queue another round for the job's unanswered requests; returns how many. 0: nothing is left to try.
 
     Where another job has queued some of them already, this one waits for that round instead of buying its own.
     """
-    unanswered = _unanswered(ledger, job_id)
+    of_job = sa.select(tables.job_target.c.target_id).where(tables.job_target.c.job_id == job_id)
+    unanswered = _unanswered(ledger, of_job)
     if joined := _join(ledger, job_id):  # after the look at what is unanswered: what left that list meanwhile is here
         return joined
-    dead = [row for row in unanswered if row.attempt >= MAX_ATTEMPTS or row.reason in HOPELESS]
-    _bury(ledger, dead)
+    _bury(ledger, [row for row in unanswered if row.dead(policy)], policy)
     reach(FaultPoint.BURIED)
-    again = [row for row in unanswered if row.attempt < MAX_ATTEMPTS and row.reason not in HOPELESS]
-    by_attempt: dict[int, list[_Unanswered]] = {}
+    again = [row for row in unanswered if not row.dead(policy)]
+    now = ledger.clock.now()
+    rounds: dict[tuple[int, datetime | None], list[_Unanswered]] = {}
     for row in again:
-        by_attempt.setdefault(row.attempt + 1, []).append(row)
-    for attempt, rows in by_attempt.items():
-        writer = ChunkWriter(ledger, provider, model=model, job_id=job_id, attempt=attempt)
+        pause = pause_before(row.attempts + 1, row.reason)
+        rounds.setdefault((row.attempts + 1, now + pause if pause else None), []).append(row)
+    for (attempt, ready_at), rows in rounds.items():
+        writer = ChunkWriter(ledger, provider, model=model, job_id=job_id, attempt=attempt, ready_at=ready_at)
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()
         finally:
             writer.discard()
     return len(again)
+
+
+def bury_hopeless(ledger: Ledger, asset: str, policy: FailurePolicy) -> int:
+    """Make dead letters of the asset's failed requests that are not to be tried again; returns how many.
+
+    A process that died between collecting and its next round leaves them behind, and the next plan would begin anew.
+    """
+    if not _stranded(ledger):
+        return 0
+    of_asset = sa.select(tables.target.c.id).where(tables.target.c.asset == asset)
+    dead = [row for row in _unanswered(ledger, of_asset, failed_only=True) if row.dead(policy)]
+    _bury(ledger, dead, policy)
+    return len(dead)
 
 
 def _join(ledger: Ledger, job_id: int) -> int:
@@ -78,46 +95,65 @@ def _join(ledger: Ledger, job_id: int) -> int:
     )
     with ledger.database.write() as connection:
         found = connection.execute(query).all()
-        rows = [(job_id, chunk_id) for chunk_id, _ in found]
-        ledger.database.bulk_insert(connection, job_chunk, ["job_id", "chunk_id"], rows, ignore_existing=True)
+        wait_for(ledger, connection, job_id, [chunk_id for chunk_id, _ in found])
     return sum(requests for _, requests in found)
 
 
-def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
-    """What the job's targets want, whose chunk is closed without an answer for it."""
+def _stranded(ledger: Ledger) -> bool:
+    """Whether any request has failed and is neither answered, nor a dead letter, nor on its way: a cheap look."""
+    failure, request, chunk = tables.failure, tables.request, tables.chunk
+    query = (
+        sa.select(failure.c.request_id)
+        .join(request, request.c.id == failure.c.request_id)
+        .join(chunk, chunk.c.id == request.c.chunk_id)
+        .where(
+            chunk.c.state == ChunkState.APPLIED.value,
+            ~sa.exists().where(tables.answer.c.request_id == request.c.id),
+            ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
+        )
+        .limit(1)
+    )
+    with ledger.database.read() as connection:
+        return connection.execute(query).first() is not None
+
+
+def _unanswered(ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: bool = False) -> list[_Unanswered]:
+    """What these targets want, whose chunk is closed without an answer for it; `failed_only`: and that has failed."""
     request, wanted, chunk = tables.request, tables.wanted, tables.chunk
-    failure = tables.failure
+    failure, requeued = tables.failure, tables.requeued
+    since = sa.func.coalesce(requeued.c.submission_id, 0)
+    counted = sa.and_(failure.c.reason.not_in(NO_ATTEMPT), failure.c.submission_id > since)
     latest = (
         sa.select(
             failure.c.request_id,
             sa.func.max(failure.c.submission_id).label("submission_id"),
-            # what somebody cancelled was no attempt
-            sa.func.count().filter(failure.c.reason != Outcome.CANCELLED.value).label("times"),
+            sa.func.count().filter(counted).label("attempts"),
+            sa.func.count().filter(failure.c.submission_id > since).label("rounds"),
         )
+        .select_from(failure)
+        .outerjoin(requeued, requeued.c.request_id == failure.c.request_id)
         .group_by(failure.c.request_id)
         .subquery()
     )
     query = (
         sa.select(
             request.c.id, request.c.fingerprint, request.c.chunk_id, chunk.c.attempt,
-            failure.c.reason, failure.c.message, latest.c.times,
+            failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds,
         )
-        .select_from(tables.job_target)
-        .join(wanted, wanted.c.target_id == tables.job_target.c.target_id)
-        .join(request, request.c.id == wanted.c.request_id)
+        .select_from(request)
         .join(chunk, chunk.c.id == request.c.chunk_id)
-        .outerjoin(latest, latest.c.request_id == request.c.id)
+        .join(latest, latest.c.request_id == request.c.id, isouter=not failed_only)
         .outerjoin(
             failure,
             sa.and_(failure.c.request_id == request.c.id, failure.c.submission_id == latest.c.submission_id),
         )
         .where(
-            tables.job_target.c.job_id == job_id,
+            request.c.id.in_(sa.select(wanted.c.request_id).where(wanted.c.target_id.in_(targets))),
             chunk.c.state == ChunkState.APPLIED.value,
             ~sa.exists().where(tables.answer.c.request_id == request.c.id),
             ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
         )
-        .distinct()
+        .order_by(request.c.id)
     )  # fmt: skip
     with ledger.database.read() as connection:
         return [
@@ -125,23 +161,24 @@ def _unanswered(ledger: Ledger, job_id: int) -> list[_Unanswered]:
                 row.id,
                 bytes(row.fingerprint),
                 row.chunk_id,
-                max(row.attempt, row.times or 0),  # a plan after a crash begins a chunk at attempt 1 again
-                row.reason or "missing",
+                row.attempt if row.attempts is None else row.attempts,
+                row.rounds or 0,
+                row.reason or MISSING,
                 row.message,
             )
             for row in connection.execute(query)
         ]
 
 
-def _bury(ledger: Ledger, dead: Sequence[_Unanswered]) -> None:
+def _bury(ledger: Ledger, dead: Sequence[_Unanswered], policy: FailurePolicy) -> None:
     now = to_micros(ledger.clock.now())
     for part in slices(dead):
         with ledger.database.write() as connection:
             ledger.database.bulk_insert(
                 connection,
                 tables.dead_letter,
-                ["request_id", "reason", "message", "at"],
-                [(row.request_id, row.reason, row.message, now) for row in part],
+                ["request_id", "reason", "message", "at", "fate"],
+                [(row.request_id, row.reason, row.message, now, policy.fate.value) for row in part],
                 ignore_existing=True,
             )
 
@@ -152,8 +189,13 @@ def _respool(ledger: Ledger, provider: Provider, writer: ChunkWriter, kind: Kind
         by_chunk.setdefault(row.chunk_id, []).append(row)
     for chunk_id, members in by_chunk.items():
         texts = bodies(ledger, provider, chunk_id, [row.request_id for row in members])
-        parts = [(row.fingerprint, body, row.request_id) for row, body in zip(members, texts, strict=True)]
-        writer.add(kind, parts)
+        writer.add(
+            kind,
+            [
+                (row.fingerprint, widened(body) if row.reason == Finish.LENGTH.value else body, row.request_id)
+                for row, body in zip(members, texts, strict=True)
+            ],
+        )
 
 
 def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Sequence[int]) -> list[bytes]:

@@ -47,6 +47,8 @@ class OpenChunk:
     """Requests answered or failed, by the provider's count; all of them once it is applied."""
     progress_at: datetime | None
     cancel_at: datetime | None
+    ready_at: datetime | None
+    """It is not sent before; None: at once."""
 
     @property
     def settled(self) -> bool:
@@ -81,6 +83,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.requests,
             chunk.c.state,
             chunk.c.created_at,
+            chunk.c.ready_at,
             submission.c.id.label("submission_id"),
             submission.c.state.label("submission_state"),
             *(submission.c[name] for name in _SEEN),
@@ -122,6 +125,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         finished=row.requests if state is ChunkState.APPLIED else min(row.finished or 0, row.requests),
         progress_at=moment(row.progress_at),
         cancel_at=moment(row.cancel_at),
+        ready_at=moment(row.ready_at),
     )
 
 

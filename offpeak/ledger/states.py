@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -154,11 +155,21 @@ def record(
     at: datetime,
     who: str,
     why: str | None,
+    detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Append an event: what a new row begins with, or what changed."""
+    """Append an event: what a new row begins with, or what changed.
+
+    `detail` is what cannot be told from the state and has to outlive the row: counts, links to other rows.
+    """
     connection.execute(
         tables.event.insert().values(
-            at=to_micros(at), subject=subject.name, subject_id=subject_id, state=state.value, who=who, why=why
+            at=to_micros(at),
+            subject=subject.name,
+            subject_id=subject_id,
+            state=state.value,
+            who=who,
+            why=why,
+            detail=None if detail is None else orjson.dumps(detail).decode(),
         )
     )
 
@@ -171,6 +182,7 @@ def transition(
     at: datetime,
     who: str,
     why: str | None = None,
+    detail: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> bool:
     """Enter `to` from a state that may lead there, and record it; False when the row is in no such state."""
@@ -182,7 +194,7 @@ def transition(
     )
     if changed.rowcount != 1:
         return False
-    record(connection, table, subject_id, to, at=at, who=who, why=why)
+    record(connection, table, subject_id, to, at=at, who=who, why=why, detail=detail)
     return True
 
 
@@ -194,10 +206,11 @@ def must(
     at: datetime,
     who: str,
     why: str | None = None,
+    detail: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
     """`transition` where only this process can be at work. Raises LedgerUnreadable when the row is elsewhere."""
-    if not transition(connection, subject_id, to, at=at, who=who, why=why, **values):
+    if not transition(connection, subject_id, to, at=at, who=who, why=why, detail=detail, **values):
         table = _TABLES[type(to)]
         found = connection.execute(sa.select(table.c.state).where(table.c.id == subject_id)).scalar()
         raise LedgerUnreadable(

@@ -69,6 +69,8 @@ class Submission:
     outcome: str | None
     cancel_at: datetime | None
     """When the provider was asked to cancel it."""
+    ready_at: datetime | None = None
+    """Not sent before; None: at once."""
 
     @property
     def token(self) -> str:
@@ -126,6 +128,7 @@ def _read(row: Row[Any]) -> Submission:
         results=row.s_results,
         outcome=row.s_outcome,
         cancel_at=moment(row.s_cancel_at),
+        ready_at=moment(row.ready_at),
     )
 
 
@@ -199,8 +202,16 @@ def _claim(ledger: Ledger, chunk: Submission) -> bool:
                 intended_at=to_micros(now),
             )
         )
-        why = f"chunk {chunk.chunk_id}"
-        record(connection, tables.submission, chunk.stamp, SubmissionState.INTENDED, at=now, who=who, why=why)
+        record(
+            connection,
+            tables.submission,
+            chunk.stamp,
+            SubmissionState.INTENDED,
+            at=now,
+            who=who,
+            why=f"chunk {chunk.chunk_id}",
+            detail={"chunk": chunk.chunk_id},
+        )
     return True
 
 
@@ -238,9 +249,17 @@ def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
     reach(FaultPoint.REFUSED)
 
 
-def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
-    """The provider never got the chunk: queue it under a new submission, whose token its custom_ids then carry.
+def requeue(
+    ledger: Ledger,
+    chunk: Submission,
+    *,
+    why: str,
+    ended: SubmissionState = SubmissionState.ABSENT,
+    ready_at: datetime | None = None,
+) -> None:
+    """Nothing of the chunk was bought: queue it under a new submission, whose token its custom_ids then carry.
 
+    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`.
     Raises CouldNotRead when its spool file is lost or torn; the chunk is then REFUSED, and its requests are new again.
     """
     old = ledger.spool / chunk.spool
@@ -266,7 +285,7 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
     reach(FaultPoint.RESTAMPED)
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
-        must(connection, chunk.stamp, SubmissionState.ABSENT, at=now, who=who, why=why, error=why)
+        must(connection, chunk.stamp, ended, at=now, who=who, why=why, error=why)
         must(
             connection,
             chunk.chunk_id,
@@ -277,6 +296,7 @@ def requeue(ledger: Ledger, chunk: Submission, *, why: str) -> None:
             stamp=stamp,
             spool=fresh.name,
             sha256=fresh.sha256,
+            ready_at=None if ready_at is None else to_micros(ready_at),
         )
     reach(FaultPoint.REQUEUED)
     old.unlink(missing_ok=True)

@@ -52,6 +52,18 @@ class BatchState(StrEnum):
         return self in {BatchState.COMPLETED, BatchState.FAILED, BatchState.EXPIRED, BatchState.CANCELLED}
 
 
+class BatchError(NamedTuple):
+    """One reason why a batch failed its validation, and the line of the file that it is about, counted from 1."""
+
+    code: str | None = None
+    message: str | None = None
+    line: int | None = None
+
+    def __str__(self) -> str:
+        said = ": ".join(filter(None, (self.code, self.message)))
+        return f"{said} (line {self.line})" if self.line else said
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchView:
     """A batch as its provider shows it now."""
@@ -69,8 +81,13 @@ class BatchView:
     input_file_id: str | None = None
     result_refs: tuple[str, ...] = ()
     """File ids (OpenAI: output and error file) or the results path (Anthropic); empty until there is something."""
-    error: str | None = None
-    """Why a FAILED batch failed: the provider's codes and messages, joined."""
+    errors: tuple[BatchError, ...] = ()
+    """Why a FAILED batch failed."""
+
+    @property
+    def error(self) -> str | None:
+        """The provider's codes and messages, joined; None where there are none."""
+        return "; ".join(filter(None, map(str, self.errors))) or None
 
 
 class Usage(NamedTuple):

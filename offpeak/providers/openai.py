@@ -17,7 +17,17 @@ from pydantic import BaseModel
 from offpeak.clock import EPOCH
 from offpeak.errors import ProviderUnavailable
 from offpeak.providers import http, listing, openai_wire, ordinary, wire
-from offpeak.providers.base import BatchState, BatchView, Encode, Kind, Limits, Provider, ResultLine, Spooling
+from offpeak.providers.base import (
+    BatchError,
+    BatchState,
+    BatchView,
+    Encode,
+    Kind,
+    Limits,
+    Provider,
+    ResultLine,
+    Spooling,
+)
 from offpeak.providers.openai_wire import ChatEndpoint
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -225,14 +235,11 @@ def view(batch: Mapping[str, Any]) -> BatchView:
         metadata={str(name): str(value) for name, value in metadata.items()},
         input_file_id=wire.said(batch.get("input_file_id")),
         result_refs=tuple(filter(None, files)),
-        error=_failure(batch.get("errors")),
+        errors=tuple(_errors(batch.get("errors"))),
     )
 
 
-def _failure(errors: object) -> str | None:
-    found = []
+def _errors(errors: object) -> Iterator[BatchError]:
     for error in wire.mapping(errors).get("data") or ():
-        said = ": ".join(filter(None, (wire.said(error.get("code")), wire.said(error.get("message")))))
         line = error.get("line")
-        found.append(f"{said} (line {line})" if line else said)
-    return "; ".join(filter(None, found)) or None
+        yield BatchError(wire.said(error.get("code")), wire.said(error.get("message")), wire.count(line) or None)

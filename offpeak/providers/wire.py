@@ -37,6 +37,17 @@ Anthropic's."""
 _BUFFER = 1 << 20
 
 
+_LONGEST_ANSWER = ("max_tokens", "max_output_tokens", "max_completion_tokens")
+"""The fields of a body, at any provider, that bound its answer."""
+
+
+def widened(body: bytes, *, factor: int = 2) -> bytes:
+    """The body with room for an answer `factor` times as long; as it is where it sets no bound of its own."""
+    fields = orjson.loads(body)
+    bounds = {name: fields[name] * factor for name in _LONGEST_ANSWER if isinstance(fields.get(name), int)}
+    return orjson.dumps({**fields, **bounds}) if bounds else body
+
+
 def transient(error_code: str | None) -> bool:
     """Whether asking the same again may succeed after a result line with this `ResultLine.error_code`."""
     if error_code is None:

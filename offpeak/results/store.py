@@ -22,10 +22,12 @@ from offpeak.clock import from_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import Fate
 from offpeak.providers.base import Kind
 
 _PICO = 1e-12
 _MICROSECOND = timedelta(microseconds=1)
+_LET_GO = tables.dead_letter.c.fate.in_([Fate.DROPPED.value, Fate.DISCARDED.value])
 _PAGE = 10_000
 
 MODERATION_COLUMNS = ("flagged", "categories", "category_scores")
@@ -42,6 +44,8 @@ class PartitionSummary:
     """Wanted rows that have none to serve."""
     unanswered: int
     """Wanted rows whose own request has no answer: the missing ones, and those that serve a former answer."""
+    dropped: int
+    """Those of them that were let go on record: nobody waits for an answer to them."""
     as_of: datetime
     """The oldest row's; of an empty partition, the plan's."""
     produced_at: datetime | None
@@ -93,11 +97,13 @@ class ResultStore:
                         sa.func.count().label("wanted"),
                         sa.func.count(served).label("rows"),
                         sa.func.count(current.c.request_id).label("answered"),
+                        sa.func.count().filter(current.c.request_id.is_(None), _LET_GO).label("dropped"),
                         sa.func.min(as_of).label("as_of"),
                         sa.func.min(sa.func.coalesce(current.c.produced_at, former.c.produced_at)).label("produced_at"),
                     )
                     .select_from(_served(current, former))
                     .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
+                    .outerjoin(tables.dead_letter, tables.dead_letter.c.request_id == tables.wanted.c.request_id)
                     .where(tables.wanted.c.target_id == target.id)
                 ).one()
                 oldest = from_micros(target.as_of if row.as_of is None else row.as_of)
@@ -107,6 +113,7 @@ class ResultStore:
                         rows=row.rows,
                         missing=row.wanted - row.rows,
                         unanswered=row.wanted - row.answered,
+                        dropped=row.dropped,
                         as_of=oldest,
                         produced_at=None if row.produced_at is None else from_micros(row.produced_at),
                         effective_until=oldest + target.valid_for * _MICROSECOND,
