@@ -112,7 +112,7 @@ def pause_before(attempt: int, reason: str) -> timedelta:
     waited long enough. Answers that cannot be used are never waited for: another sample is as good now as later.
     """
     if reason in _LIMITED:
-        return min(_LIMITED_PAUSE * 2 ** max(attempt - 2, 0), LONGEST_PAUSE)
+        return min(_LIMITED_PAUSE * (1 << max(attempt - 2, 0)), LONGEST_PAUSE)
     if reason in {
         INVALID_OUTPUT,
         *(finish.value for finish in Finish),
@@ -120,7 +120,7 @@ def pause_before(attempt: int, reason: str) -> timedelta:
         NOT_RUN,
     }:
         return timedelta(0)
-    return timedelta(0) if attempt <= 2 else min(_LATER_PAUSE * 2 ** (attempt - 2), LONGEST_PAUSE)
+    return timedelta(0) if attempt <= 2 else min(_LATER_PAUSE * (1 << (attempt - 2)), LONGEST_PAUSE)
 
 
 def failure_policy(asset: str, given: object) -> FailurePolicy:

@@ -10,7 +10,7 @@ from offpeak.assets.purchase import purchase
 from offpeak.assets.work import Progress
 from offpeak.errors import JobFailed
 from offpeak.ledger import custom_ids, tables
-from offpeak.ledger.retrying import MAX_ATTEMPTS
+from offpeak.ledger.policy import SURFACE
 from offpeak.providers.base import Provider
 
 from ...conftest import LOG, LocalProvider, Shop, tickets
@@ -106,8 +106,8 @@ def test_what_keeps_failing_is_a_dead_letter_and_the_others_land(any_shop: Shop,
     ((reason, message),) = dead_letters(any_shop)
     assert reason == "invalid_output"
     assert "Invalid JSON" in message
-    assert len(failures(any_shop)) == MAX_ATTEMPTS
-    assert local_provider.tally("openai")["batches_created"] == MAX_ATTEMPTS
+    assert len(failures(any_shop)) == SURFACE.attempts
+    assert local_provider.tally("openai")["batches_created"] == SURFACE.attempts
 
     again = any_shop.buy(tickets(4))
     assert (again.bought, again.reused, again.failed) == (0, 3, 1), "a dead letter is not bought again by itself"
@@ -132,7 +132,7 @@ def test_a_job_none_of_whose_rows_got_an_answer_fails_with_the_reasons(
     assert str(failed.value).startswith("labels: none of 3 rows got a usable answer: ")
     assert "(3; " in str(failed.value)
     assert job_state(any_shop) == "failed"
-    assert local_provider.tally("openai")["batches_created"] == MAX_ATTEMPTS
+    assert local_provider.tally("openai")["batches_created"] == SURFACE.attempts
 
 
 def test_a_dead_row_serves_the_answer_it_had(any_shop: Shop, local_provider: LocalProvider) -> None:
@@ -157,7 +157,7 @@ def test_rounds_after_a_crash_count_the_rounds_before_it(any_shop: Shop, local_p
     with pytest.raises(JobFailed):
         any_shop.buy(tickets(3))
 
-    assert local_provider.tally("openai")["batches_created"] == MAX_ATTEMPTS
+    assert local_provider.tally("openai")["batches_created"] == SURFACE.attempts
 
 
 def _apply_and_stop(shop: Shop) -> None:
