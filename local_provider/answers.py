@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from local_provider.asks import Ask
 from local_provider.cheap import CheapWriter, cheap_embeddings
+from local_provider.clock import Clock
 from local_provider.digest import digest
 from local_provider.embedder import Embedder
 from local_provider.schema_answers import Writer, fill
@@ -25,8 +26,9 @@ DIMENSIONS = 256
 class Answerer:
     """Answers in the mode that the settings name at that moment."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._settings = settings
+        self.clock = clock
         self._embedder = Embedder()
 
     @property

@@ -76,7 +76,7 @@ def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Repl
     }
     return Reply(
         status=200, body=message, model=model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
-        usable=not was_cut,
+        usable=not was_cut, structured=ask.schema is not None,
     )  # fmt: skip
 
 

@@ -1,23 +1,23 @@
 """Anthropic's side over HTTP: message batches, and messages answered at once."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from local_provider.anthropic_answers import respond
 from local_provider.anthropic_intake import take_in
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
+from local_provider.downloads import send_results
 from local_provider.faults import Occasion, Point
 from local_provider.ids import new_id
 from local_provider.replies import RequestRefused, digest_of
 from local_provider.state import State, state_of
-from local_provider.striking import strike
+from local_provider.striking import strike, strike_call
 from local_provider.tally import Purchase
 from local_provider.wire import JSON, ApiError, json_object, require_key, whole_number
 
@@ -49,11 +49,11 @@ async def create_batch(request: Request) -> Response:
     except BaseException:
         lines.unlink(missing_ok=True)
         raise
-    now = time.time()
+    now = state.clock.now()
     batch = Batch(
         id=batch_id, provider=ANTHROPIC, endpoint=ENDPOINT, model=checked.model, input_path=str(lines), created_at=now,
         latency=state.settings.latency_seconds, results_order=state.settings.results_order, phase=Phase.ANSWERING,
-        started_at=now, total=checked.count, sample_custom_id=checked.first_custom_id,
+        started_at=now, total=checked.count, sample_custom_id=checked.first_custom_id, nth_create=nth,
         faults={fired.fault: fired.params for fired in state.faults.take(Point.BATCH, occasion)},
     )  # fmt: skip
     with state.store.transaction():
@@ -78,12 +78,15 @@ async def _receive(request: Request, path: Path, most: int) -> None:
 
 async def list_batches(request: Request) -> Response:
     require_key(request)
+    await strike_call(request, "list")
     limit = whole_number(request, "limit", 20, 1_000)
     before, after = request.query_params.get("before_id"), request.query_params.get("after_id")
     if before and after:
         raise ApiError(400, "before_id and after_id cannot be given together")
-    store = state_of(request).store
-    found = store.batches(ANTHROPIC, older_than=after, newer_than=before, limit=limit + 1)
+    state = state_of(request)
+    found = state.store.batches(
+        ANTHROPIC, older_than=after, newer_than=before, limit=limit + 1, shown=state.listed
+    )  # fmt: skip
     data = found[-limit:] if before else found[:limit]
     shown = [show_batch(batch, request) for batch in data]
     return JSON(
@@ -97,25 +100,28 @@ async def list_batches(request: Request) -> Response:
 def _batch(request: Request, state: State) -> Batch:
     batch_id = request.path_params["batch_id"]
     batch = state.store.batch(batch_id, ANTHROPIC)
-    if batch is None:
+    if batch is None or not state.known(batch):
         raise ApiError(404, f"Message batch {batch_id} not found")
     return batch
 
 
 async def retrieve_batch(request: Request) -> Response:
     require_key(request)
-    return JSON(show_batch(_batch(request, state_of(request)), request))
+    batch = _batch(request, state_of(request))
+    await strike_call(request, "retrieve", batch)
+    return JSON(show_batch(batch, request))
 
 
 async def cancel_batch(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
+    await strike_call(request, "cancel", _batch(request, state))
     with state.store.transaction():
         batch = _batch(request, state)
         if not batch.open:
             raise ApiError(400, f"Message batch {batch.id} has already ended and cannot be canceled")
         if batch.cancel_requested_at is None and batch.phase is Phase.ANSWERING:
-            batch.cancel_requested_at = time.time()
+            batch.cancel_requested_at = state.clock.now()
             state.store.save_batch(batch)
     state.worker.wake()
     return JSON(show_batch(batch, request))
@@ -125,6 +131,7 @@ async def delete_batch(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
     batch = _batch(request, state)
+    await strike_call(request, "delete", batch)
     if batch.open:
         raise ApiError(400, f"Message batch {batch.id} has not ended yet: cancel it before deleting it")
     state.store.delete_batch(batch)
@@ -135,9 +142,11 @@ async def results(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
     batch = _batch(request, state)
+    await strike_call(request, "download", batch)
     if batch.open:
         raise ApiError(404, f"Message batch {batch.id} has no results yet: it is {status_of(batch)}")
-    return FileResponse(state.store.results_path(batch), media_type="application/x-jsonl")
+    path = state.store.results_path(batch)
+    return await send_results(request, batch, path, media_type="application/x-jsonl", filename=None)
 
 
 def status_of(batch: Batch) -> str:
@@ -148,6 +157,20 @@ def status_of(batch: Batch) -> str:
 
 
 def show_batch(batch: Batch, request: Request) -> dict[str, Any]:
+    """The batch in Anthropic's words, and with the lies that it is to tell."""
+    shown, faults = _shown(batch, request), state_of(request).faults
+    if "false_counts" in batch.faults and not batch.open:
+        shown["request_counts"] = {
+            "processing": 0, "succeeded": 0, "errored": 0, "canceled": batch.total, "expired": 0
+        }  # fmt: skip
+        faults.strike("false_counts", {})
+    if "empty_ids" in batch.faults and batch.open:
+        shown["results_url"] = ""
+        faults.strike("empty_ids", {})
+    return shown
+
+
+def _shown(batch: Batch, request: Request) -> dict[str, Any]:
     counts = {"processing": batch.total, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
     if not batch.open:
         counts = {

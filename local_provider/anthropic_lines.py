@@ -8,6 +8,7 @@ from local_provider.answers import Answerer
 from local_provider.anthropic_answers import error_body, respond
 from local_provider.batches import Batch, Outcome
 from local_provider.replies import LineResult, digest_of
+from local_provider.spoiling import spoiled
 from local_provider.store import Store
 
 _LEFT = {Outcome.EXPIRED: "expired", Outcome.CANCELLED: "canceled"}
@@ -16,21 +17,24 @@ _BROKEN = {
     "invalid_request": ("invalid_request_error", "The request could not be processed"),
     "rate_limit": ("rate_limit_error", "This request would exceed your rate limit"),
     "request_timeout": ("timeout_error", "Request timed out"),
+    "overloaded": ("overloaded_error", "Overloaded"),
 }
 
 
 class AnthropicLines:
     """Anthropic's side of answering a batch."""
 
-    def answer(self, raw: bytes, _: Batch, answerer: Answerer) -> LineResult:
+    def answer(self, raw: bytes, _: Batch, answerer: Answerer, *, spoil: str | None) -> LineResult:
         request = orjson.loads(raw)
         params = request["params"]
-        reply = respond(params, answerer, batch=True)
+        good = reply = respond(params, answerer, batch=True)
+        if spoil:
+            reply = spoiled(good, spoil)
         ok = reply.status == 200
         result = {"type": "succeeded", "message": reply.body} if ok else {"type": "errored", "error": reply.body}
         return LineResult(
             line=_line(request["custom_id"], result), ok=ok, custom_id=request["custom_id"],
-            digest=digest_of(params), reply=reply,
+            digest=digest_of(params), reply=reply, struck=None if reply is good else "unusable_lines",
         )  # fmt: skip
 
     def broken(self, raw: bytes, code: str) -> LineResult:

@@ -51,6 +51,10 @@ class Batch:
     output_expires_seconds: int | None = None
     faults: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The faults this batch is to suffer: kind to parameters."""
+    struck: list[str] = field(default_factory=list)
+    """Those whose effect on its lines or its end is counted already."""
+    nth_create: int | None = None
+    """Which create of its provider made it, since the last reset."""
 
     phase: Phase = Phase.VALIDATING
     outcome: Outcome | None = None

@@ -1,5 +1,6 @@
 """Control over HTTP under /local/: what was bought, and what is to go wrong. No key is asked for."""
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -13,6 +14,9 @@ from local_provider.batches import Batch, ProviderName
 from local_provider.faults import KINDS, Point, params_of
 from local_provider.state import state_of
 from local_provider.wire import JSON, ApiError, json_object, whole_number
+
+SETTLING_SECONDS = 60.0
+"""How long a change of the clock waits for what is due by it."""
 
 
 async def health(request: Request) -> Response:
@@ -74,8 +78,30 @@ async def batch_faults(request: Request) -> Response:
     return JSON(_shown(batch))
 
 
+async def clock(request: Request) -> Response:
+    """Show the server's time; POST holds it at a time or advances it, DELETE gives it back to the machine.
+
+    Answered once everything that is due by then has happened.
+    """
+    state = state_of(request)
+    if request.method == "POST":
+        given = await json_object(request)
+        value = next(iter(given.values()), None)
+        if set(given) not in ({"now"}, {"advance"}) or isinstance(value, bool) or not isinstance(value, int | float):
+            raise ApiError(400, f'The clock takes {{"now": UNIX SECONDS}} or {{"advance": SECONDS}}; got {given!r}.')
+        if "now" in given:
+            state.clock.hold(value)
+        else:
+            state.clock.advance(value)
+    elif request.method == "DELETE":
+        state.clock.release()
+    if request.method != "GET" and not await asyncio.to_thread(state.worker.settle, SETTLING_SECONDS):
+        raise ApiError(500, f"What is due by now has not happened within {SETTLING_SECONDS:.0f} s.")
+    return JSON({"now": state.clock.now(), "held": state.clock.held})
+
+
 async def reset(request: Request) -> Response:
-    """Forget every file, batch, count and fault. Settings stay."""
+    """Forget every file, batch, count and fault. Settings and the clock stay."""
     state = state_of(request)
     state.faults.clear(counts=True)
     state.store.clear()
@@ -115,6 +141,7 @@ ROUTES = [
     Route("/local/tally/requests", tally_requests, methods=["GET"]),
     Route("/local/batches", list_batches, methods=["GET"]),
     Route("/local/batches/{batch_id}/faults", batch_faults, methods=["POST", "DELETE"]),
+    Route("/local/clock", clock, methods=["GET", "POST", "DELETE"]),
     Route("/local/reset", reset, methods=["POST"]),
     Route("/local/settings", settings, methods=["GET", "POST"]),
     Route("/local/faults", faults, methods=["GET", "POST", "DELETE"]),

@@ -21,19 +21,33 @@ class Point(StrEnum):
     """A batch create, before it is accepted: nothing comes of it."""
     ACCEPTED = "accepted"
     """A batch create, after it was accepted: the batch exists, and the caller does not learn of it."""
+    CALL = "call"
+    """Any other call about batches and files, none of which buys anything, before it is carried out."""
     BATCH = "batch"
     """The life of one batch, decided when it is created."""
+    DOWNLOAD = "download"
+    """One download of one result file; the file itself stays whole."""
     REALTIME = "realtime"
     """A synchronous call, before it is answered."""
 
 
+ADDING_UP = frozenset({Point.BATCH, Point.DOWNLOAD})
+"""Points at which several faults may strike at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """A fault: where it strikes, and its parameters with their defaults."""
+    """A fault: where it strikes, its parameters with their defaults, and the values that some of those may have."""
 
     point: Point
     params: Mapping[str, Any] = field(default_factory=dict)
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    at_once: bool = True
+    """It has struck when it was taken. Otherwise the code that carries it out says when (`Faults.strike`)."""
 
+
+ERROR_LINES = ("server_error", "invalid_request", "rate_limit", "request_timeout", "overloaded")
+UNUSABLE_ANSWERS = ("length", "refused", "filtered", "invalid", "malformed")
 
 KINDS: Mapping[str, FaultKind] = {
     "create_500": FaultKind(Point.CREATE, {"status": 500}),
@@ -42,19 +56,47 @@ KINDS: Mapping[str, FaultKind] = {
     "ghost_500": FaultKind(Point.ACCEPTED, {"status": 500}),
     "ghost_reset": FaultKind(Point.ACCEPTED),
     "ghost_hang": FaultKind(Point.ACCEPTED, {"seconds": 600.0}),
+    "call_500": FaultKind(Point.CALL, {"status": 500}),
+    "call_429": FaultKind(Point.CALL, {"retry_after": 1}),
+    "call_404": FaultKind(Point.CALL),
+    "call_reset": FaultKind(Point.CALL),
     "latency": FaultKind(Point.BATCH, {"seconds": 60.0}),
-    "expire": FaultKind(Point.BATCH, {"share": 0.5}),
+    "slow_finalizing": FaultKind(Point.BATCH, {"seconds": 600.0}, at_once=False),
+    "expire": FaultKind(Point.BATCH, {"share": 0.5}, at_once=False),
     "never_end": FaultKind(Point.BATCH, {"share": 0.0}),
     "fail_validation": FaultKind(
-        Point.BATCH, {"code": "token_limit_exceeded", "message": "Enqueued token limit reached.", "line": None}
+        Point.BATCH,
+        {"code": "token_limit_exceeded", "message": "Enqueued token limit reached.", "line": None},
+        at_once=False,
     ),
-    "error_lines": FaultKind(Point.BATCH, {"share": 0.5, "code": "server_error"}),
+    "error_lines": FaultKind(
+        Point.BATCH, {"share": 0.5, "code": "server_error"}, choices={"code": ERROR_LINES}, at_once=False
+    ),
+    "unusable_lines": FaultKind(
+        Point.BATCH, {"share": 0.5, "how": "length"}, choices={"how": UNUSABLE_ANSWERS}, at_once=False
+    ),
+    "skip_lines": FaultKind(Point.BATCH, {"share": 0.5}, at_once=False),
+    "list_lag": FaultKind(Point.BATCH, {"seconds": 60.0}, at_once=False),
+    "retrieve_lag": FaultKind(Point.BATCH, {"seconds": 60.0}, at_once=False),
+    "results_lag": FaultKind(Point.BATCH, {"seconds": 60.0}, at_once=False),
+    "empty_ids": FaultKind(Point.BATCH, at_once=False),
+    "false_counts": FaultKind(Point.BATCH, at_once=False),
+    "truncate": FaultKind(
+        Point.DOWNLOAD,
+        {"share": 0.5, "at": "mid_line", "framing": "length"},
+        choices={"at": ("mid_line", "line_end"), "framing": ("length", "close")},
+    ),
+    "missing_lines": FaultKind(Point.DOWNLOAD, {"count": 1}),
+    "duplicate_lines": FaultKind(Point.DOWNLOAD, {"count": 1}),
+    "foreign_lines": FaultKind(Point.DOWNLOAD, {"count": 1}),
+    "blank_lines": FaultKind(Point.DOWNLOAD, {"count": 1}),
+    "shuffle_lines": FaultKind(Point.DOWNLOAD),
     "realtime_500": FaultKind(Point.REALTIME, {"status": 500}),
     "realtime_429": FaultKind(Point.REALTIME, {"retry_after": 1}),
     "realtime_reset": FaultKind(Point.REALTIME),
 }
-ERROR_LINE_CODES = ("server_error", "invalid_request", "rate_limit", "request_timeout")
-MATCH_KEYS = ("provider", "model", "endpoint", "nth_create", "custom_id_prefix")
+OPERATIONS = ("retrieve", "list", "upload", "download", "cancel", "delete", "list_files", "retrieve_file")
+MATCH_KEYS = ("provider", "model", "endpoint", "nth_create", "custom_id_prefix", "operation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +110,8 @@ class Occasion:
     """The number of this create among the provider's creates since the last reset, from 1, refused ones included."""
     custom_id: str | None = None
     """The first custom_id of the batch."""
+    operation: str | None = None
+    """Which call it is, one of OPERATIONS; None for what may buy something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +150,7 @@ class Faults:
     def __init__(self) -> None:
         self._rules: list[Rule] = []
         self._fired: Counter[str] = Counter()
+        self._variants: Counter[str] = Counter()
         self._creates: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -120,6 +165,7 @@ class Faults:
             self._rules.clear()
             if counts:
                 self._fired.clear()
+                self._variants.clear()
                 self._creates.clear()
 
     def count_create(self, provider: str) -> int:
@@ -129,17 +175,31 @@ class Faults:
             return self._creates[str(provider)]
 
     def take(self, point: Point, occasion: Occasion) -> list[Fired]:
-        """The faults that strike here; each is used up by that. At most one, but for BATCH, where they add up."""
+        """The faults that strike here; each is used up by that. At most one, but for those that add up."""
         struck = []
         with self._lock:
             for rule in self._rules:
                 if KINDS[rule.fault].point is point and rule.fits(occasion):
                     rule.fired += 1
-                    self._fired[rule.fault] += 1
+                    if KINDS[rule.fault].at_once:
+                        self._count(rule.fault, rule.params, occasion.operation)
                     struck.append(Fired(rule.fault, rule.params))
-                    if point is not Point.BATCH:
+                    if point not in ADDING_UP:
                         break
         return struck
+
+    def strike(self, fault: str, params: Mapping[str, Any]) -> None:
+        """A fault that was taken before has its effect now."""
+        with self._lock:
+            self._count(fault, params, None)
+
+    def _count(self, fault: str, params: Mapping[str, Any], operation: str | None) -> None:
+        self._fired[fault] += 1
+        names = [*(str(params[name]) for name in KINDS[fault].choices), *([operation] if operation else [])]
+        if "status" in params:
+            names.insert(0, str(params["status"]))
+        if names:
+            self._variants[" ".join([fault, *names])] += 1
 
     def show(self) -> dict[str, Any]:
         with self._lock:
@@ -147,7 +207,12 @@ class Faults:
                 {"fault": r.fault, "match": r.match, "times": r.times, "fired": r.fired, **r.params}
                 for r in self._rules
             ]
-            return {"rules": rules, "fired": dict(self._fired), "creates": dict(self._creates)}
+            return {
+                "rules": rules,
+                "fired": dict(self._fired),
+                "variants": dict(self._variants),
+                "creates": dict(self._creates),
+            }
 
 
 def rule_from(given: Any) -> Rule:
@@ -158,6 +223,8 @@ def rule_from(given: Any) -> Rule:
     match, times = given.get("match") or {}, given.get("times", 1)
     if not isinstance(match, dict) or not set(match) <= set(MATCH_KEYS):
         raise SettingsError(f"match is an object with any of {', '.join(MATCH_KEYS)}; got {match!r}.")
+    if match.get("operation", OPERATIONS[0]) not in OPERATIONS:
+        raise SettingsError(f"operation is one of {', '.join(OPERATIONS)}; got {match['operation']!r}.")
     if times is not None and (isinstance(times, bool) or not isinstance(times, int) or times < 1):
         raise SettingsError(f"times is a whole number from 1, or null for always; got {times!r}.")
     return Rule(given["fault"], match, params_of(given["fault"], rest), times)
@@ -167,15 +234,18 @@ def params_of(fault: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The fault's parameters with defaults filled in. Raises SettingsError."""
     if fault not in KINDS:
         raise SettingsError(f"There is no fault {fault!r}. Known: {', '.join(KINDS)}.")
-    defaults = KINDS[fault].params
-    if unknown := set(given) - set(defaults):
-        raise SettingsError(f"{fault} has no parameter {', '.join(sorted(unknown))}. It has: {list(defaults)}.")
-    params = {**defaults, **given}
-    share, seconds = params.get("share", 0), params.get("seconds", 0)
+    kind = KINDS[fault]
+    if unknown := set(given) - set(kind.params):
+        raise SettingsError(f"{fault} has no parameter {', '.join(sorted(unknown))}. It has: {list(kind.params)}.")
+    params = {**kind.params, **given}
+    share, seconds, count = params.get("share", 0), params.get("seconds", 0), params.get("count", 1)
     if not isinstance(share, int | float) or not 0 <= share <= 1:
         raise SettingsError(f"share of {fault} is between 0 and 1; got {share!r}.")
     if not isinstance(seconds, int | float) or seconds < 0:
         raise SettingsError(f"seconds of {fault} is a number, 0 or more; got {seconds!r}.")
-    if fault == "error_lines" and params["code"] not in ERROR_LINE_CODES:
-        raise SettingsError(f"code of error_lines is one of {', '.join(ERROR_LINE_CODES)}; got {params['code']!r}.")
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise SettingsError(f"count of {fault} is a whole number from 1; got {count!r}.")
+    for name, values in kind.choices.items():
+        if params[name] not in values:
+            raise SettingsError(f"{name} of {fault} is one of {', '.join(values)}; got {params[name]!r}.")
     return params

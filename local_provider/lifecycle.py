@@ -52,7 +52,7 @@ def next_step(batch: Batch, now: float) -> Step | None:
                 return Finish(Outcome.CANCELLED) if over else None
             return _answering(batch, now, latency)
         case Phase.FINALIZING:
-            return Finish(Outcome.COMPLETED) if now >= batch.created_at + latency else None
+            return Finish(Outcome.COMPLETED) if now >= batch.created_at + latency + _finalizing(batch) else None
         case Phase.DONE:
             return None
 
@@ -83,6 +83,11 @@ def _stop(batch: Batch) -> int:
         if fault in batch.faults:
             return int(batch.total * batch.faults[fault]["share"])
     return batch.total
+
+
+def _finalizing(batch: Batch) -> float:
+    """By how many seconds putting the results together takes longer."""
+    return float(batch.faults["slow_finalizing"]["seconds"]) if "slow_finalizing" in batch.faults else 0.0
 
 
 def _latency(batch: Batch) -> float:

@@ -1,7 +1,6 @@
 """OpenAI's endpoints: a request body to a response body, the same live and in a batch."""
 
 import base64
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +75,7 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     response = {
         "id": new_id("chatcmpl-"),
         "object": "chat.completion",
-        "created": int(time.time()),
+        "created": int(answerer.clock.now()),
         "model": LOCAL_PREFIX + model,
         "choices": [{"index": index, **choice} for index in range(samples)],
         "usage": {
@@ -121,7 +120,7 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     response = {
         "id": new_id("resp_"),
         "object": "response",
-        "created_at": int(time.time()),
+        "created_at": int(answerer.clock.now()),
         "status": status,
         "background": False,
         "error": None,
@@ -154,7 +153,7 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
 def _reply(response: dict[str, Any], ask: Ask, output_tokens: int, was_cut: bool) -> Reply:
     return Reply(
         status=200, body=response, model=ask.model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
-        usable=not was_cut,
+        usable=not was_cut, structured=ask.schema is not None,
     )  # fmt: skip
 
 

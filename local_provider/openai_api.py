@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,15 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
-from local_provider.faults import Occasion, Point
+from local_provider.downloads import send_results
+from local_provider.faults import Faults, Occasion, Point
 from local_provider.ids import new_id
 from local_provider.openai_answers import respond
+from local_provider.openai_lines import RESULTS, batch_of_results
 from local_provider.replies import digest_of
 from local_provider.state import State, state_of
 from local_provider.store import StoredFile
-from local_provider.striking import strike
+from local_provider.striking import strike, strike_call
 from local_provider.tally import Purchase
 from local_provider.validation import ENDPOINTS
 from local_provider.wire import JSON, ApiError, json_object, require_key, whole_number
@@ -31,6 +32,7 @@ OPENAI = ProviderName.OPENAI
 
 async def create_file(request: Request) -> Response:
     require_key(request)
+    await strike_call(request, "upload")
     state = state_of(request)
     async with request.form(max_part_size=1024 * 1024) as form:
         upload = form.get("file")
@@ -41,7 +43,7 @@ async def create_file(request: Request) -> Response:
             raise ApiError(400, "Missing required parameter: 'purpose'.", param="purpose")
         if (upload.size or 0) > state.settings.openai_max_upload_bytes:
             raise ApiError(413, f"The file is larger than {state.settings.openai_max_upload_bytes} bytes.")
-        now = int(time.time())
+        now = int(state.clock.now())
         file = StoredFile(
             id=new_id("file-"), filename=upload.filename or "upload", bytes=upload.size or 0,
             purpose=purpose, created_at=now, expires_at=_expires_at(form, purpose, now),
@@ -73,6 +75,7 @@ def _keep(upload: UploadFile, path: Path) -> None:
 
 async def list_files(request: Request) -> Response:
     require_key(request)
+    await strike_call(request, "list_files")
     query = request.query_params
     limit = whole_number(request, "limit", 10_000, 10_000)
     files = state_of(request).store.files(
@@ -92,17 +95,24 @@ def _file(request: Request) -> StoredFile:
 
 
 async def retrieve_file(request: Request) -> Response:
-    return JSON(show_file(_file(request)))
+    file = _file(request)
+    await strike_call(request, "retrieve_file")
+    return JSON(show_file(file))
 
 
 async def file_content(request: Request) -> Response:
-    file = _file(request)
-    path = state_of(request).store.file_path(file.id)
-    return FileResponse(path, media_type="application/octet-stream", filename=file.filename)
+    file, store = _file(request), state_of(request).store
+    path, media_type = store.file_path(file.id), "application/octet-stream"
+    batch = store.batch(batch_of_results(file.filename), OPENAI) if file.purpose == RESULTS else None
+    await strike_call(request, "download", batch)
+    if batch is None:
+        return FileResponse(path, media_type=media_type, filename=file.filename)
+    return await send_results(request, batch, path, media_type=media_type, filename=file.filename)
 
 
 async def delete_file(request: Request) -> Response:
     file = _file(request)
+    await strike_call(request, "delete")
     state_of(request).store.delete_file(file.id)
     return JSON({"id": file.id, "object": "file", "deleted": True})
 
@@ -136,11 +146,11 @@ async def create_batch(request: Request) -> Response:
     await strike(state.faults, Point.CREATE, occasion)
     batch = Batch(
         id=new_id("batch_"), provider=OPENAI, endpoint=endpoint, model=first.get("model"),
-        input_path=str(path), created_at=time.time(), latency=state.settings.latency_seconds,
+        input_path=str(path), created_at=state.clock.now(), latency=state.settings.latency_seconds,
         results_order=state.settings.results_order, input_file_id=file_id, metadata=metadata,
         output_expires_seconds=_expiry_seconds(expiry.get("seconds"), expiry.get("anchor"), "output_expires_after")
         if isinstance(expiry, dict) else None,
-        sample_custom_id=first.get("custom_id"),
+        sample_custom_id=first.get("custom_id"), nth_create=nth,
         faults={fired.fault: fired.params for fired in state.faults.take(Point.BATCH, occasion)},
     )  # fmt: skip
     with state.store.transaction():
@@ -148,7 +158,7 @@ async def create_batch(request: Request) -> Response:
         state.tally.count(OPENAI, "batches_created")
     state.worker.wake()
     await strike(state.faults, Point.ACCEPTED, occasion)
-    return JSON(show_batch(batch))
+    return JSON(show_batch(batch, state.faults))
 
 
 def _metadata(metadata: Any) -> dict[str, str] | None:
@@ -179,37 +189,42 @@ def _first_line(path: Path) -> dict[str, str]:
 
 async def list_batches(request: Request) -> Response:
     require_key(request)
+    await strike_call(request, "list")
     limit = whole_number(request, "limit", 20, 100)
-    after = request.query_params.get("after")
-    found = state_of(request).store.batches(OPENAI, older_than=after, limit=limit + 1)
-    return JSON(_page([show_batch(batch) for batch in found], limit))
+    after, state = request.query_params.get("after"), state_of(request)
+    found = state.store.batches(OPENAI, older_than=after, limit=limit + 1, shown=state.listed)
+    return JSON(_page([show_batch(batch, state.faults) for batch in found], limit))
 
 
 def _batch(request: Request, state: State) -> Batch:
     batch_id = request.path_params["batch_id"]
     batch = state.store.batch(batch_id, OPENAI)
-    if batch is None:
+    if batch is None or not state.known(batch):
         raise ApiError(404, f"No batch found with id '{batch_id}'.")
     return batch
 
 
 async def retrieve_batch(request: Request) -> Response:
     require_key(request)
-    return JSON(show_batch(_batch(request, state_of(request))))
+    state = state_of(request)
+    batch = _batch(request, state)
+    await strike_call(request, "retrieve", batch)
+    return JSON(show_batch(batch, state.faults))
 
 
 async def cancel_batch(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
+    await strike_call(request, "cancel", _batch(request, state))
     with state.store.transaction():
         batch = _batch(request, state)
         if batch.phase in {Phase.FINALIZING, Phase.DONE}:
             raise ApiError(409, f"Cannot cancel a batch with status '{status_of(batch)}'.")
         if batch.cancel_requested_at is None:
-            batch.cancel_requested_at = time.time()
+            batch.cancel_requested_at = state.clock.now()
             state.store.save_batch(batch)
     state.worker.wake()
-    return JSON(show_batch(batch))
+    return JSON(show_batch(batch, state.faults))
 
 
 def status_of(batch: Batch) -> str:
@@ -221,7 +236,19 @@ def status_of(batch: Batch) -> str:
     return "in_progress" if batch.phase is Phase.ANSWERING else batch.phase.value
 
 
-def show_batch(batch: Batch) -> dict[str, Any]:
+def show_batch(batch: Batch, faults: Faults) -> dict[str, Any]:
+    """The batch in OpenAI's words, and with the lies that it is to tell."""
+    shown = _shown(batch)
+    if "false_counts" in batch.faults and batch.total:
+        shown["request_counts"] = {"total": batch.total, "completed": 1, "failed": 0}
+        faults.strike("false_counts", {})
+    if "empty_ids" in batch.faults and not (batch.output_file_id and batch.error_file_id):
+        shown |= {"output_file_id": batch.output_file_id or "", "error_file_id": batch.error_file_id or ""}
+        faults.strike("empty_ids", {})
+    return shown
+
+
+def _shown(batch: Batch) -> dict[str, Any]:
     def ended(outcome: Outcome) -> int | None:
         return int(batch.ended_at) if batch.ended_at is not None and batch.outcome is outcome else None
 

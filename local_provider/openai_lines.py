@@ -1,15 +1,16 @@
 """The lines of OpenAI's batch output and error files, and how those files are published when a batch ends."""
 
-import time
 from typing import Any
 
 import orjson
 
 from local_provider.answers import Answerer
 from local_provider.batches import Batch, Outcome
+from local_provider.clock import Clock
 from local_provider.ids import new_id
 from local_provider.openai_answers import error_body, respond
 from local_provider.replies import LineResult, digest_of
+from local_provider.spoiling import spoiled
 from local_provider.store import Store, StoredFile
 
 _LEFT = {
@@ -20,22 +21,36 @@ _BROKEN = {
     "server_error": (500, "server_error", "The server had an error while processing your request. Sorry about that!"),
     "invalid_request": (400, "invalid_request_error", "Invalid request: the request could not be processed."),
     "rate_limit": (429, "rate_limit_exceeded", "Rate limit reached. Please try again later."),
+    "overloaded": (503, "server_error", "The engine is currently overloaded, please try again later."),
 }
+RESULTS = "batch_output"
+"""The purpose of a result file."""
+
+
+def batch_of_results(filename: str) -> str:
+    """The id of the batch that a result file of this name belongs to."""
+    return filename.rpartition("_")[0]
 
 
 class OpenAILines:
     """OpenAI's side of answering a batch."""
 
-    def answer(self, raw: bytes, batch: Batch, answerer: Answerer) -> LineResult:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def answer(self, raw: bytes, batch: Batch, answerer: Answerer, *, spoil: str | None) -> LineResult:
         request = orjson.loads(raw)
         body = request["body"]
-        reply = respond(batch.endpoint, body, answerer)
+        good = reply = respond(batch.endpoint, body, answerer)
+        if spoil:
+            reply = spoiled(good, spoil)
         return LineResult(
             line=_line(request["custom_id"], response=_response(reply.status, reply.body)),
             ok=reply.status == 200,
             custom_id=request["custom_id"],
             digest=digest_of(body),
             reply=reply,
+            struck=None if reply is good else "unusable_lines",
         )
 
     def broken(self, raw: bytes, code: str) -> LineResult:
@@ -53,7 +68,7 @@ class OpenAILines:
 
     def finish(self, batch: Batch, store: Store) -> None:
         """Make the output and the error file downloadable; a file that would be empty is none."""
-        now = int(time.time())
+        now = int(self._clock.now())
         expires_at = now + batch.output_expires_seconds if batch.output_expires_seconds else None
         for errors, size in ((False, batch.output_bytes), (True, batch.error_bytes)):
             if not size:
@@ -61,7 +76,7 @@ class OpenAILines:
             kind = "error" if errors else "output"
             file = StoredFile(
                 id=new_id("file-"), filename=f"{batch.id}_{kind}.jsonl", bytes=size,
-                purpose="batch_output", created_at=now, expires_at=expires_at,
+                purpose=RESULTS, created_at=now, expires_at=expires_at,
             )  # fmt: skip
             store.results_path(batch, errors=errors).rename(store.file_path(file.id))
             store.add_file(file)

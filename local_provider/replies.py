@@ -17,6 +17,8 @@ class Reply:
     input_tokens: int = 0
     output_tokens: int = 0
     usable: bool = True
+    structured: bool = False
+    """It answers to an output schema."""
 
     @property
     def billed(self) -> bool:
@@ -32,6 +34,10 @@ class LineResult:
     custom_id: str
     digest: bytes = b""
     reply: Reply | None = None
+    skipped: bool = False
+    """The request gets no line, and was not answered."""
+    struck: str | None = None
+    """The fault that made the line what it is."""
 
 
 class RequestRefused(Exception):

@@ -7,7 +7,8 @@ from starlette.requests import Request
 
 from local_provider.answers import Answerer
 from local_provider.anthropic_lines import AnthropicLines
-from local_provider.batches import ProviderName
+from local_provider.batches import Batch, ProviderName
+from local_provider.clock import Clock
 from local_provider.faults import Faults
 from local_provider.openai_lines import OpenAILines
 from local_provider.settings import Settings
@@ -22,6 +23,7 @@ class State:
 
     settings: Settings
     faults: Faults
+    clock: Clock
     store: Store
     tally: Tally
     answerer: Answerer
@@ -30,13 +32,29 @@ class State:
     @classmethod
     def open(cls, folder: Path, settings: Settings, faults: Faults) -> "State":
         """A server's parts over a data folder; the worker is not started yet."""
-        store = Store(folder)
-        tally, answerer = Tally(store), Answerer(settings)
+        store, clock = Store(folder), Clock()
+        tally, answerer = Tally(store), Answerer(settings, clock)
         formats: dict[ProviderName, BatchFormat] = {
-            ProviderName.OPENAI: OpenAILines(),
+            ProviderName.OPENAI: OpenAILines(clock),
             ProviderName.ANTHROPIC: AnthropicLines(),
         }
-        return cls(settings, faults, store, tally, answerer, Worker(store, tally, settings, answerer, formats))
+        worker = Worker(store, tally, settings, answerer, faults, clock, formats)
+        return cls(settings, faults, clock, store, tally, answerer, worker)
+
+    def known(self, batch: Batch) -> bool:
+        """Whether the provider admits to knowing this batch."""
+        return not self._lags(batch, "retrieve_lag")
+
+    def listed(self, batch: Batch) -> bool:
+        """Whether the provider's list shows this batch."""
+        return not self._lags(batch, "list_lag")
+
+    def _lags(self, batch: Batch, fault: str) -> bool:
+        lag = batch.faults.get(fault)
+        if lag is None or self.clock.now() >= batch.created_at + lag["seconds"]:
+            return False
+        self.faults.strike(fault, lag)
+        return True
 
     def close(self) -> None:
         """Stop the worker between two lines, then the store."""

@@ -4,9 +4,10 @@ One connection, used under one lock by the HTTP handlers and the worker. Durabil
 by the machine: the server promises to remember what it was told while it lives, and after an orderly stop.
 """
 
+import itertools
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,9 +168,12 @@ class Store:
 
     def batches(
         self, provider: ProviderName | None = None, *, older_than: str | None = None, newer_than: str | None = None,
-        limit: int = -1,
+        limit: int | None = None, shown: Callable[[Batch], bool] | None = None,
     ) -> list[Batch]:  # fmt: skip
-        """Newest first. With `newer_than`, the `limit` batches nearest to it. An unknown id gives none."""
+        """Newest first, those that are `shown`; with `newer_than`, the `limit` nearest to it.
+
+        An unknown id gives none.
+        """
         where = ["(? IS NULL OR provider = ?)"]
         values: list[str | None] = [provider, provider]
         for sign, batch_id in (("<", older_than), (">", newer_than)):
@@ -177,9 +181,10 @@ class Store:
                 where.append(f"seq {sign} (SELECT seq FROM batches WHERE id = ?)")  # noqa: S608
                 values.append(batch_id)
         direction = "ASC" if newer_than is not None else "DESC"
-        query = f"SELECT record FROM batches WHERE {' AND '.join(where)} ORDER BY seq {direction} LIMIT ?"  # noqa: S608
+        query = f"SELECT record FROM batches WHERE {' AND '.join(where)} ORDER BY seq {direction}"  # noqa: S608
         with self.lock:
-            found = [Batch.from_json(row[0]) for row in self._db.execute(query, (*values, limit))]
+            batches = (Batch.from_json(row[0]) for row in self._db.execute(query, values))
+            found = list(itertools.islice((batch for batch in batches if shown is None or shown(batch)), limit))
         return found[::-1] if newer_than is not None else found
 
 

@@ -129,10 +129,31 @@ def error_body(request: Request, error: ApiError) -> dict[str, Any]:
     return openai_answers.error_body(error.message, error.param, code, kind)
 
 
+def _protocol(request: Request) -> CuttableProtocol | None:
+    client = request.client
+    return CuttableProtocol.open_connections.get((client.host, client.port)) if client else None
+
+
+async def answer_raw(request: Request, body: bytes, *, media_type: str, content_length: int | None) -> Response:
+    """Send `body` with this Content-Length, true or not, or with none, and close the connection after it.
+
+    What is returned goes nowhere: the client is gone by then.
+    """
+    head = ["HTTP/1.1 200 OK", f"content-type: {media_type}", "connection: close"]
+    if content_length is not None:
+        head.append(f"content-length: {content_length}")
+    protocol = _protocol(request)
+    if protocol is not None:
+        protocol.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        protocol.transport.close()
+        while _protocol(request) is protocol:
+            await asyncio.sleep(0.001)
+    return Response(status_code=500)
+
+
 async def cut_connection(request: Request, _: Exception) -> Response:
     """Reset the connection: the client sees it break, and no answer."""
-    client = request.client
-    protocol = CuttableProtocol.open_connections.get((client.host, client.port)) if client else None
+    protocol = _protocol(request)
     if protocol is not None:
         plug = protocol.transport.get_extra_info("socket")
         plug.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -51,7 +51,7 @@ def test_a_reset_forgets_everything_but_the_settings(server, chats):
     server.upload(chats(1))
     server.post("/local/reset")
     assert server.get("/local/batches") == {"batches": []}
-    assert server.get("/local/faults") == {"rules": [], "fired": {}, "creates": {}}
+    assert server.get("/local/faults") == {"rules": [], "fired": {}, "variants": {}, "creates": {}}
     assert server.get("/local/tally")["openai"]["by_model"] == {}
     assert list(server.openai.files.list()) == []
     assert server.get("/local/settings")["latency_seconds"] == 3
