@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PORT ?= 3000
 PROVIDER_PORT ?= 8099
+POSTGRES_PORT ?= 5499
 OFFPEAK_PROVIDER ?= local
 export OFFPEAK_PROVIDER
 
@@ -25,19 +26,34 @@ else
   $(error OFFPEAK_PROVIDER is "$(OFFPEAK_PROVIDER)": it is either local or live)
 endif
 
+# The password is in none of these: both drivers find it through PGPASSFILE.
+ifeq ($(POSTGRES),1)
+  SERVER := 127.0.0.1:$(POSTGRES_PORT)
+  ifneq ($(filter-out postgresql+psycopg://offpeak@$(SERVER)/offpeak,$(OFFPEAK_DATABASE_URL)),)
+    $(error OFFPEAK_DATABASE_URL is set already: unset it, or leave POSTGRES=1 away to use the database it names)
+  endif
+  PORTS += POSTGRES_PORT=$(POSTGRES_PORT)
+  SHARED := OFFPEAK_DATABASE_URL DAGSTER_POSTGRES_URL PGPASSFILE
+  export OFFPEAK_DATABASE_URL := postgresql+psycopg://offpeak@$(SERVER)/offpeak
+  export DAGSTER_POSTGRES_URL := postgresql://offpeak@$(SERVER)/dagster
+  export PGPASSFILE := $(CURDIR)/.offpeak/postgres/pgpass
+  WITH := $(BIN)/python scripts/embedded_postgres.py --data .offpeak/postgres --port $(POSTGRES_PORT)
+  WITH += --database offpeak --database dagster --
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-faults lint bench bench-parked docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: PORT, PROVIDER_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
+	@echo "Variables: PORT, PROVIDER_PORT, POSTGRES_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
 
-run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 takes every asset
+run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 is every asset, POSTGRES=1 its storage
 	@$(BIN)/python scripts/check_ports.py $(PORTS)
 	@$(if $(OFFPEAK_SOURCE_URL),,$(BIN)/python -m resources.sample_data load)
-	@$(BIN)/python scripts/write_shell_settings.py
-	@exec $(BIN)/offpeak up $(UP)
+	@$(BIN)/python scripts/write_shell_settings.py $(SHARED)
+	@exec $(WITH) $(BIN)/offpeak up $(UP)
 
 # By default files with few tests come last, which are the long ones; by name, the short ones of tests/unit do.
 test: venv ## Run the tests; ARGS="-k name" for some of them

@@ -5,6 +5,7 @@ its code location target is loaded through Dagster's own code pointers. No proje
 """
 
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     import dagster as dg
 
 _DEFAULT_TARGET = "definitions"
+
+POSTGRES_VARIABLE = "DAGSTER_POSTGRES_URL"
+_COPIED = "# Written by `offpeak up`, anew each time: dagster.yaml of the project, stored on Postgres."
+_ON_POSTGRES = f"storage:\n  postgres:\n    postgres_url:\n      env: {POSTGRES_VARIABLE}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +38,7 @@ class Project:
     def dagster_home(self) -> Path:
         """The instance that `dagster dev`, `dg launch` and `offpeak` share: DAGSTER_HOME, or `.offpeak/dagster`."""
         chosen = os.environ.get("DAGSTER_HOME")
-        return Path(chosen).expanduser() if chosen else self.root / ".offpeak" / "dagster"
+        return Path(chosen).expanduser() if chosen else _own_home(self)
 
 
 def find_project(start: Path | None = None) -> Project:
@@ -53,20 +58,24 @@ def find_project(start: Path | None = None) -> Project:
 
 
 def prepare_dagster_home(project: Project) -> Path:
-    """Make the instance's folder and link the project's dagster.yaml into it, unless DAGSTER_HOME names another.
+    """Make the instance's folder with the project's dagster.yaml in it, unless DAGSTER_HOME names another folder.
 
-    The link is what makes every program that is given this DAGSTER_HOME read the same settings.
+    A link, so that every program that is given this DAGSTER_HOME reads the same settings. Where DAGSTER_POSTGRES_URL is
+    set and the project's own settings choose no storage, a copy that stores on Postgres takes the link's place.
     """
     home = project.dagster_home
-    settings = project.root / "dagster.yaml"
-    if os.environ.get("DAGSTER_HOME") or not settings.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        return home
     home.mkdir(parents=True, exist_ok=True)
-    link = home / "dagster.yaml"
-    if not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(os.path.relpath(settings, home))
+    settings, used = project.root / "dagster.yaml", home / "dagster.yaml"
+    if home.resolve() != _own_home(project).resolve() or not settings.exists():
+        return home
+    ours = used.is_symlink() or not used.exists() or used.read_text(encoding="utf-8").startswith(_COPIED)
+    text = settings.read_text(encoding="utf-8")
+    if ours:
+        used.unlink(missing_ok=True)
+        if os.environ.get(POSTGRES_VARIABLE) and not re.search("^storage:", text, re.MULTILINE):
+            used.write_text(f"{_COPIED}\n{text}\n{_ON_POSTGRES}", encoding="utf-8")
+        else:
+            used.symlink_to(os.path.relpath(settings, home))
     return home
 
 
@@ -108,6 +117,10 @@ def _as_definitions(target: object) -> "dg.Definitions":
         f"The project's code location target is a {type(loaded).__name__}; Offpeak reads `Definitions`. "
         "Wrap it: defs = offpeak.with_offpeak(dg.Definitions(...))."
     )
+
+
+def _own_home(project: Project) -> Path:
+    return project.root / ".offpeak" / "dagster"
 
 
 def _dg_project_table(path: Path) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ from offpeak.ledger.jobs import listed
 from offpeak.ledger.states import ParkedState
 from schedules.batch_lifecycle import batch_lifecycle
 
-from ..conftest import ROOT, LocalProvider, PostgresServer
+from ..conftest import ROOT, LocalProvider, fleeting_postgres
 from ..parked.deployment import Deployment, UserInterface
 
 PROJECT = Path(__file__).parent / "project" / "definitions.py"
@@ -413,7 +413,7 @@ def deployed(folder: Path, *, postgres: bool) -> Iterator[Bench]:
         provider = stack.enter_context(local_provider(folder))
         url = None
         if postgres:
-            server = PostgresServer()
+            server = fleeting_postgres(folder / "postgres")
             stack.callback(server.stop)
             server.start()
             url = server.url

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from offpeak.cli.project import Project, find_project, load_definitions, prepare_dagster_home
 from offpeak.errors import ConfigurationError
@@ -13,7 +14,8 @@ from offpeak.errors import ConfigurationError
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    for name in ("DAGSTER_HOME", "DAGSTER_POSTGRES_URL"):
+        monkeypatch.delenv(name, raising=False)
     (tmp_path / "pyproject.toml").write_text(
         '[tool.dg.project]\nroot_module = "shop"\ncode_location_target_module = "where_it_meets"\n'
     )
@@ -105,3 +107,52 @@ def test_an_instance_the_user_chose_is_left_as_it_is(folder: Path, monkeypatch: 
     monkeypatch.setenv("DAGSTER_HOME", str(chosen))
     assert prepare_dagster_home(find_project(folder)) == chosen
     assert list(chosen.iterdir()) == []
+
+
+class TestOnPostgres:
+    URL = "postgresql://offpeak@127.0.0.1:5499/dagster"
+
+    @pytest.fixture
+    def project(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+        (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        monkeypatch.setenv("DAGSTER_POSTGRES_URL", self.URL)
+        return find_project(folder)
+
+    def test_the_instance_stores_on_postgres_and_reads_the_projects_settings(self, project: Project) -> None:
+        home = prepare_dagster_home(project)
+        settings = yaml.safe_load((home / "dagster.yaml").read_text())
+        assert settings == {
+            "telemetry": {"enabled": False},
+            "storage": {"postgres": {"postgres_url": {"env": "DAGSTER_POSTGRES_URL"}}},
+        }
+
+    def test_what_changes_in_the_projects_settings_is_there_at_the_next_start(self, project: Project) -> None:
+        prepare_dagster_home(project)
+        (project.root / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
+        home = prepare_dagster_home(project)
+        assert yaml.safe_load((home / "dagster.yaml").read_text())["telemetry"] == {"enabled": True}
+
+    def test_without_the_variable_the_instance_is_the_one_on_sqlite_again(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        prepare_dagster_home(project)
+        monkeypatch.delenv("DAGSTER_POSTGRES_URL")
+        home = prepare_dagster_home(project)
+        assert (home / "dagster.yaml").read_text() == (project.root / "dagster.yaml").read_text()
+
+    def test_a_shell_that_has_joined_the_instance_may_start_it_too(
+        self, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DAGSTER_HOME", str(project.root / ".offpeak" / "dagster"))
+        assert "storage" in (prepare_dagster_home(project) / "dagster.yaml").read_text()
+
+    def test_a_project_that_chose_its_storage_keeps_it(self, project: Project) -> None:
+        (project.root / "dagster.yaml").write_text("storage:\n  sqlite:\n    base_dir: /srv/dagster\n")
+        home = prepare_dagster_home(project)
+        assert list(yaml.safe_load((home / "dagster.yaml").read_text())["storage"]) == ["sqlite"]
+
+    def test_a_file_that_the_user_put_into_the_instance_is_left_alone(self, project: Project) -> None:
+        home = project.root / ".offpeak" / "dagster"
+        home.mkdir(parents=True)
+        (home / "dagster.yaml").write_text("# mine\n")
+        assert (prepare_dagster_home(project) / "dagster.yaml").read_text() == "# mine\n"
