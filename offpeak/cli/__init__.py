@@ -14,7 +14,7 @@ import typer
 
 from offpeak.errors import OffpeakError
 
-VERBS = ("up", "plan", "jobs", "explain", "prices")
+VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "prices")
 """The modules of this package that are commands, in the order in which `--help` lists them."""
 
 

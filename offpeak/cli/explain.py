@@ -59,7 +59,7 @@ def _print(found: "Explanation") -> None:
             ("effective until", None if found.effective_until is None else when(found.effective_until)),
             ("planned by", None if found.planned_by_job is None else f"job {found.planned_by_job}"),
             ("scope", found.scope),
-            ("shared with", _sharers(found)),
+            ("shared with", sharers_text(found)),
         )
     )
     _say(out, "It asks")
@@ -71,11 +71,12 @@ def _print(found: "Explanation") -> None:
             ("realm", found.realm),
         )
     )
-    out.print(_body(found), soft_wrap=True)
+    out.print(body_text(found), soft_wrap=True)
     _print_attempts(out, found)
     if found.dead_letter is not None:
         dead = found.dead_letter
-        _say(out, f"A dead letter since {when(dead.at)}: {dead.reason}. {dead.message or ''}".rstrip())
+        kind = "A dead letter" if dead.fate.value == "dead" else f"A dead letter, {dead.fate.value},"
+        _say(out, f"{kind} since {when(dead.at)}: {dead.reason}. {dead.message or ''}".rstrip())
     if found.answer is not None:
         _say(out, "Its answer")
         out.print(_answer(found.answer))
@@ -100,7 +101,8 @@ def _serves(found: "Explanation") -> str:
     return "nothing: consumers count it as missing"
 
 
-def _sharers(found: "Explanation") -> str | None:
+def sharers_text(found: "Explanation") -> str | None:
+    """The other rows that ask the same, as a sentence; None without any."""
     if not found.sharers:
         return None
     names = [
@@ -111,7 +113,8 @@ def _sharers(found: "Explanation") -> str | None:
     return f"{', '.join(names)}{f' and {more:,} more' if more else ''}: one purchase serves them all"
 
 
-def _body(found: "Explanation") -> str:
+def body_text(found: "Explanation") -> str:
+    """What was asked, as JSON with its line breaks, or why it cannot be shown."""
     import json
 
     if found.body is None:

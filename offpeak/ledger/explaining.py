@@ -16,6 +16,7 @@ from offpeak.errors import CouldNotRead, NotFound, did_you_mean
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.history import ChunkRecord, Event, SubmissionRecord, chunks_where, events_of
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import Fate
 from offpeak.ledger.states import ChunkState
 
 SHARERS_SHOWN = 20
@@ -94,6 +95,7 @@ class DeadLetter:
     reason: str
     message: str | None
     at: datetime
+    fate: Fate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +198,7 @@ def explain(ledger: Ledger, asset: str, key: str, *, partition_key: str | None =
             dead_letter=dead,
             shared_with=shared_with,
             sharers=sharers,
-            events=events_of(connection, chunks),
+            events=events_of(connection, chunks, requests=[request_id]),
         )
 
 
@@ -205,13 +207,19 @@ def known_assets(connection: Connection) -> list[str]:
     return list(connection.execute(sa.select(tables.target.c.asset).distinct()).scalars())
 
 
+def refuse_unknown_asset(connection: Connection, asset: str) -> None:
+    """Raise NotFound, with the nearest names, for an asset that was never planned."""
+    known = known_assets(connection)
+    if asset not in known:
+        hint = did_you_mean(asset, known, nothing="No asset was ever planned in this ledger.")
+        raise NotFound(f"There is no asset {asset!r} in this ledger. {hint}")
+
+
 def _target(connection: Connection, asset: str, key: str, partition_key: str | None) -> Row[Any]:
     """The partition that holds the row. Raises NotFound."""
     table, wanted = tables.target, tables.wanted
+    refuse_unknown_asset(connection, asset)
     targets = connection.execute(sa.select(table).where(table.c.asset == asset).order_by(table.c.partition_key)).all()
-    if not targets:
-        hint = did_you_mean(asset, known_assets(connection), nothing="No asset was ever planned in this ledger.")
-        raise NotFound(f"There is no asset {asset!r} in this ledger. {hint}")
     if partition_key is not None:
         partitions = [target.partition_key for target in targets]
         targets = [target for target in targets if target.partition_key == partition_key]
@@ -363,7 +371,9 @@ def _previous(connection: Connection, wanted: Row[Any]) -> Previous | None:
 def _dead_letter(connection: Connection, request_id: int) -> DeadLetter | None:
     table = tables.dead_letter
     row = connection.execute(sa.select(table).where(table.c.request_id == request_id)).first()
-    return None if row is None else DeadLetter(reason=row.reason, message=row.message, at=from_micros(row.at))
+    if row is None:
+        return None
+    return DeadLetter(reason=row.reason, message=row.message, at=from_micros(row.at), fate=Fate(row.fate))
 
 
 def _sharers(connection: Connection, row: Row[Any]) -> tuple[int, list[Sharer]]:

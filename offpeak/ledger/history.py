@@ -25,7 +25,7 @@ class Event:
 
     at: datetime
     subject: str
-    """job, chunk, submission or parked_run."""
+    """job, chunk, submission, parked_run or request."""
     subject_id: int
     state: str
     who: str
@@ -176,15 +176,21 @@ def _submissions(connection: Connection, chunk_ids: Sequence[int]) -> Mapping[in
 
 
 def events_of(
-    connection: Connection, chunks: Iterable[ChunkRecord], *, jobs: Sequence[int] = (), parked: Sequence[int] = ()
+    connection: Connection,
+    chunks: Iterable[ChunkRecord],
+    *,
+    jobs: Sequence[int] = (),
+    parked: Sequence[int] = (),
+    requests: Sequence[int] = (),
 ) -> list[Event]:
-    """What became of these chunks, their submissions, these jobs and parked runs, in the order it happened."""
+    """What became of these chunks and their submissions, jobs, parked runs and requests, in the order it happened."""
     table = tables.event
     subjects = {
         "job": list(jobs),
         "chunk": [chunk.id for chunk in chunks],
         "submission": [each.id for chunk in chunks for each in chunk.submissions],
         "parked_run": list(parked),
+        "request": list(requests),
     }
     about = sa.or_(*(sa.and_(table.c.subject == name, table.c.subject_id.in_(ids)) for name, ids in subjects.items()))
     return [

@@ -121,28 +121,31 @@ def _unanswered(ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: 
     """What these targets want, whose chunk is closed without an answer for it; `failed_only`: and that has failed."""
     request, wanted, chunk = tables.request, tables.wanted, tables.chunk
     failure, requeued = tables.failure, tables.requeued
-    since = sa.func.coalesce(requeued.c.submission_id, 0)
-    counted = sa.and_(failure.c.reason.not_in(NO_ATTEMPT), failure.c.submission_id > since)
+    again = requeued.alias("again")
     latest = (
         sa.select(
             failure.c.request_id,
             sa.func.max(failure.c.submission_id).label("submission_id"),
-            sa.func.count().filter(counted).label("attempts"),
-            sa.func.count().filter(failure.c.submission_id > since).label("rounds"),
+            sa.func.count().filter(failure.c.reason.not_in(NO_ATTEMPT)).label("attempts"),
+            sa.func.count().label("rounds"),
         )
         .select_from(failure)
         .outerjoin(requeued, requeued.c.request_id == failure.c.request_id)
+        # what failed before somebody sent it round again counts no more, and its reason buries it no more
+        .where(failure.c.submission_id > sa.func.coalesce(requeued.c.submission_id, 0))
         .group_by(failure.c.request_id)
         .subquery()
     )
     query = (
         sa.select(
-            request.c.id, request.c.fingerprint, request.c.chunk_id, chunk.c.attempt,
+            request.c.id, request.c.fingerprint, request.c.chunk_id,
+            sa.case((again.c.request_id.is_not(None), 0), else_=chunk.c.attempt).label("attempt"),
             failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds,
         )
         .select_from(request)
         .join(chunk, chunk.c.id == request.c.chunk_id)
         .join(latest, latest.c.request_id == request.c.id, isouter=not failed_only)
+        .outerjoin(again, again.c.request_id == request.c.id)
         .outerjoin(
             failure,
             sa.and_(failure.c.request_id == request.c.id, failure.c.submission_id == latest.c.submission_id),
