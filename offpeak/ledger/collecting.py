@@ -220,7 +220,8 @@ class _Store:
 
     def add(self, request_id: int, line: ResultLine) -> None:
         if line.outcome is not Outcome.SUCCEEDED:
-            self._fail(request_id, line, line.error_code or line.outcome.value, line.error_message, None)
+            code = line.error_code if line.outcome is Outcome.ERRORED else None  # providers differ in the others' codes
+            self._fail(request_id, line, code or line.outcome.value, line.error_message, None)
             return
         if line.finish is not Finish.STOP:
             self._fail(request_id, line, line.finish.value, f"the model stopped with {line.finish.value!r}", line.text)

@@ -167,7 +167,7 @@ def cancelling_a_backfill_cancels_its_batch_and_materialising_again_goes_on(depl
 
 
 def a_batch_that_fails_fails_the_parked_run_and_materialising_again_goes_on(deployment: Deployment) -> None:
-    deployment.provider.fault("fail_validation", match={"model": "gpt-4o-mini"})
+    deployment.provider.fault("fail_validation", code="model_mismatch", match={"model": "gpt-4o-mini"})
     origin = deployment.launch("refused_labels")
     deployment.wait_until_submitted(origin)
     deployment.until(
@@ -176,7 +176,7 @@ def a_batch_that_fails_fails_the_parked_run_and_materialising_again_goes_on(depl
     )
     (parked,) = deployment.runs(offpeak__origin_run=origin)
     assert parked.status is dg.DagsterRunStatus.FAILURE
-    assert "Enqueued token limit reached" in deployment.why(parked.run_id)
+    assert "model_mismatch" in deployment.why(parked.run_id)
     assert [job.state.value for job in deployment.jobs("refused_labels")] == ["failed"]
 
     deployment.wait_until_landed(deployment.launch("refused_labels", offpeak__wait="run"))

@@ -27,6 +27,7 @@ OUT = OpenChunk(
     finished=0,
     progress_at=None,
     cancel_at=None,
+    ready_at=None,
 )
 APPLIED = replace(OUT, chunk_state=ChunkState.APPLIED, state=SubmissionState.APPLIED, finished=100)
 ENDED = replace(OUT, seen_state=BatchState.EXPIRED, finished=40)

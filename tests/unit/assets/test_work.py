@@ -205,12 +205,12 @@ def test_where_only_its_results_tell_whose_a_batch_is_it_is_looked_at_again_unti
 
 
 def test_a_batch_that_the_provider_refuses_fails_the_job_at_once(shop: Shop, local_provider: LocalProvider) -> None:
-    local_provider.fault("fail_validation", message="too many tokens")
+    local_provider.fault("fail_validation", code="model_mismatch", message="no such model")
     job = work(shop, tickets(3))
     assert not job.hand_over()
     until(lambda: all(outcomes(local_provider)), what="the end of the batch")
     assert job.hand_over()
-    with pytest.raises(SubmissionRejected, match=r"batch \S+ failed its validation and was not run: .*too many"):
+    with pytest.raises(SubmissionRejected, match=r"batch \S+ failed its validation and was not run: .*no such model"):
         job.close()
     assert state(shop, job.job_id) == "failed"
     assert local_provider.answered() == []

@@ -79,7 +79,7 @@ def test_rows_that_exist_are_passed_over_and_counted(any_ledger: Ledger) -> None
     with database.read() as connection:
         found = connection.execute(sa.select(table).order_by(table.c.request_id)).all()
     assert [tuple(row) for row in found] == [
-        (1, "first", None, 1), (2, "second", "Grüße\n\t\\", 2), (3, "second", "", 2),
+        (1, "first", None, 1, "dead"), (2, "second", "Grüße\n\t\\", 2, "dead"), (3, "second", "", 2, "dead"),
     ]  # fmt: skip
 
 

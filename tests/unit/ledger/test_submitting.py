@@ -312,8 +312,8 @@ def test_a_definite_refusal_fails_the_job_with_the_providers_words(
 def test_a_batch_that_fails_its_validation_fails_the_job_with_the_providers_words(
     any_shop: Shop, local_provider: LocalProvider
 ) -> None:
-    local_provider.fault("fail_validation", code="token_limit_exceeded", message="Enqueued token limit reached.")
-    with pytest.raises(SubmissionRejected, match=r"labels: batch \w+ failed its validation .*token limit reached"):
+    local_provider.fault("fail_validation", code="model_mismatch", message="No such model.")
+    with pytest.raises(SubmissionRejected, match=r"labels: batch \w+ failed its validation .*No such model"):
         any_shop.buy(tickets(3))
 
     with any_shop.ledger.database.read() as connection:
@@ -322,7 +322,7 @@ def test_a_batch_that_fails_its_validation_fails_the_job_with_the_providers_word
             sa.select(tables.event.c.why).where(tables.event.c.subject == "job", tables.event.c.state == "failed")
         ).scalar_one()
     assert job.state == "failed"
-    assert "Enqueued token limit reached." in why
+    assert "No such model." in why
     receipt = any_shop.buy(tickets(3))
     assert (receipt.rows, receipt.bought) == (3, 3)
     assert local_provider.tally("openai")["answers_delivered"] == 3

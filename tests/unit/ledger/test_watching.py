@@ -170,7 +170,7 @@ def test_what_goes_round_again_counts_again(shop: Shop, local_provider: LocalPro
 
 
 def test_a_batch_that_was_refused_counts_for_nothing(shop: Shop, local_provider: LocalProvider) -> None:
-    local_provider.fault("fail_validation")
+    local_provider.fault("fail_validation", code="model_mismatch")
     job = shop.begin(tickets(3))
     work = shop.work(job, asset="labels")
     until(work.hand_over, what="the refusal")
@@ -459,7 +459,7 @@ def test_a_batch_that_never_ends_counts_until_nobody_waits_for_it(
 def test_batches_that_were_not_run_were_never_in_the_queue(
     shop: Shop, local_provider: LocalProvider, clock: HeldClock
 ) -> None:
-    local_provider.fault("fail_validation")
+    local_provider.fault("fail_validation", code="model_mismatch")
     job = shop.begin(tickets(3))
     until(shop.work(job, asset="labels").hand_over, what="the refusal")
     assert queue_depth(shop.ledger, since=clock.now() - H, until=clock.now() + H, steps=5).requests == {}
