@@ -72,13 +72,7 @@ def validator(output: type[BaseModel] | None) -> Validate | None:
 def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> Submission:
     """Download a terminal batch and write down that its lines are on this disk."""
     name = f"{ledger.identity}-{chunk.token}.results"
-    for again in range(DOWNLOADS):
-        try:
-            _download(ledger, provider, batch, name)
-            break
-        except DownloadIncomplete:
-            if again + 1 == DOWNLOADS:
-                raise
+    fetch(ledger, provider, batch, name)
     now = ledger.clock.now()
     ended = to_micros(batch.ended_at or now)
     with ledger.database.write(durable=True) as connection:
@@ -96,6 +90,21 @@ def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView
         )
     reach(FaultPoint.LANDED)
     return replace(chunk, state=SubmissionState.LANDED, results=name, outcome=batch.state.value)
+
+
+def fetch(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -> None:
+    """Have the lines of a terminal batch on this disk, durable, in the spool folder's file `name`.
+
+    Raises DownloadIncomplete when they could not be had whole.
+    """
+    for again in range(DOWNLOADS):
+        try:
+            _download(ledger, provider, batch, name)
+        except DownloadIncomplete:
+            if again + 1 == DOWNLOADS:
+                raise
+        else:
+            return
 
 
 def _download(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -> None:
@@ -143,10 +152,40 @@ def apply(
     return applied
 
 
+def apply_late(
+    ledger: Ledger, provider: Provider, late: Submission, *, validate: Validate | None, price: Price
+) -> Applied:
+    """Store the answers of a batch that was given up, and that another submission of its chunk replaced.
+
+    Only answers: what it failed is not held against its requests, which are on their way again. A dead letter that is
+    answered now is none any more.
+    """
+    applied, _ = _read_lines(ledger, provider, late, validate=validate, price=price, answers_only=True)
+    reach(FaultPoint.LINES_STORED)
+    now, who = ledger.clock.now(), str(ledger.claimant)
+    answer, dead = tables.answer, tables.dead_letter
+    answered = sa.select(answer.c.request_id).where(answer.c.submission_id == late.stamp)
+    with ledger.database.write() as connection:
+        connection.execute(dead.delete().where(dead.c.request_id.in_(answered)))
+        why = f"answered {applied.answered:,} after it was given up"
+        transition(connection, late.stamp, SubmissionState.APPLIED, at=now, who=who, why=why)
+    reach(FaultPoint.APPLIED)
+    return applied
+
+
 def _read_lines(
-    ledger: Ledger, provider: Provider, chunk: Submission, *, validate: Validate | None, price: Price
+    ledger: Ledger,
+    provider: Provider,
+    chunk: Submission,
+    *,
+    validate: Validate | None,
+    price: Price,
+    answers_only: bool = False,
 ) -> tuple[Applied, list[int]]:
-    """Store what the file holds; returns the counts, and the ids of requests that no line answers."""
+    """Store what the file holds; returns the counts, and the ids of requests that no line answers.
+
+    With `answers_only` a line that was not answered, and so not billed, is passed over.
+    """
     awaited = _awaited(ledger, chunk)
     store = _Store(ledger, chunk, validate, price)
     applied, add, take = store.applied, store.add, awaited.pop
@@ -154,7 +193,8 @@ def _read_lines(
     for line in provider.results(ledger.spool / (chunk.results or ""), kind=chunk.kind):
         request_id = take(line.custom_id, 0)
         if request_id:
-            add(request_id, line)
+            if not answers_only or line.outcome is Outcome.SUCCEEDED:
+                add(request_id, line)
         elif line.custom_id.startswith(prefix) and len(line.custom_id) == custom_ids.WIDTH:
             applied.repeated += 1
         else:

@@ -50,6 +50,8 @@ class ChunkState(StrEnum):
     """Every line of its batch is accounted for."""
     REFUSED = "refused"
     """The provider would not take it; nothing was bought."""
+    LEFT = "left"
+    """Another ledger's, of which this one is a copy: neither sent nor collected here, and its requests are new."""
 
 
 class SubmissionState(StrEnum):
@@ -64,9 +66,13 @@ class SubmissionState(StrEnum):
     LANDED = "landed"
     """The batch has ended and its lines are on this disk."""
     APPLIED = "applied"
+    LEFT = "left"
+    """Another ledger's, of which this one is a copy."""
     ABSENT = "absent"
     """The provider never got it; the chunk was queued again under a new submission."""
     REFUSED = "refused"
+    LATE = "late"
+    """Given up as absent, and turned up after all: it is cancelled, and what it finished is kept."""
 
 
 class ParkedState(StrEnum):
@@ -118,12 +124,15 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _C.QUEUED: frozenset({_C.OPEN}),
         _C.APPLIED: frozenset({_C.OPEN}),
         _C.REFUSED: frozenset({_C.OPEN}),
+        _C.LEFT: frozenset({_C.QUEUED, _C.OPEN}),
     },
     SubmissionState: {
         _S.CREATING: frozenset({_S.INTENDED}),
         _S.CREATED: frozenset({_S.CREATING}),
         _S.LANDED: frozenset({_S.CREATED}),
-        _S.APPLIED: frozenset({_S.LANDED}),
+        _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED}),
+        _S.APPLIED: frozenset({_S.LANDED, _S.LATE}),
+        _S.LATE: frozenset({_S.ABSENT}),
         _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
         _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
     },

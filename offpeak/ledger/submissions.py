@@ -7,7 +7,7 @@ Whatever is found in INTENDED was never bought. Whatever is found in CREATING ma
 provider before anything is sent again. A claim of a process that died is taken over; one of a living process is left.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,8 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.errors import (
     ConfigurationError,
     CouldNotRead,
+    JobFailed,
+    LedgerUnavailable,
     OffpeakError,
     OutcomeUnknown,
     ProviderUnavailable,
@@ -27,6 +29,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.room import require_room
 from offpeak.ledger.states import ChunkState, SubmissionState, must, record, transition
 from offpeak.providers.base import BatchView, Kind, Provider
 
@@ -88,9 +91,7 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
     """Every chunk the job waits for, with its live or last submission."""
     chunk, submission, job_chunk = tables.chunk, tables.submission, tables.job_chunk
     query = (
-        sa.select(
-            chunk, submission.c.id.label("submission_id"), *(submission.c[name].label(f"s_{name}") for name in _FIELDS)
-        )
+        _columns(submission.c.id.label("submission_id"))
         .select_from(job_chunk)
         .join(chunk, chunk.c.id == job_chunk.c.chunk_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
@@ -99,6 +100,25 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
     )
     with ledger.database.read() as connection:
         return [_read(row) for row in connection.execute(query)]
+
+
+def selected(ledger: Ledger, *conditions: sa.ColumnElement[bool]) -> list[Submission]:
+    """Submissions, former ones too, that meet conditions on their own columns and their chunk's."""
+    chunk, submission = tables.chunk, tables.submission
+    query = (
+        _columns(submission.c.id.label("submission_id"))
+        .select_from(submission)
+        .join(chunk, chunk.c.id == submission.c.chunk_id)
+        .where(*conditions)
+        .order_by(submission.c.id)
+    )
+    with ledger.database.read() as connection:
+        return [replace(_read(row), stamp=row.submission_id) for row in connection.execute(query)]
+
+
+def _columns(number: sa.Label[int]) -> sa.Select[Any]:
+    submission = tables.submission
+    return sa.select(tables.chunk, number, *(submission.c[name].label(f"s_{name}") for name in _FIELDS))
 
 
 _FIELDS = ("state", "owner", "intended_at", "create_at", "file_id", "batch_id", "results", "outcome", "cancel_at")
@@ -151,8 +171,9 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first.
 
     Raises SubmissionRejected or CouldNotRead (the chunk is then REFUSED), ProviderUnavailable or ConfigurationError (it
-    is queued again), or OutcomeUnknown (it stays CREATING, for `reconcile`).
+    is queued again), OutcomeUnknown (it stays CREATING, for `reconcile`), or LedgerUnavailable (`reconcile` finds out).
     """
+    require_room(ledger)
     if not _claim(ledger, chunk):
         return
     reach(FaultPoint.CLAIMED)
@@ -175,10 +196,18 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
         requeue(ledger, chunk, why=str(error))
         _forget_file(provider, file_id)
         raise
-    except OutcomeUnknown:
-        _claim_again(ledger, chunk, str(ledger.claimant))
+    except OutcomeUnknown as unknown:
+        try:
+            _claim_again(ledger, chunk, str(ledger.claimant))
+        except LedgerUnavailable as away:
+            # Only the claim's date says how long the outcome has been unknown: whoever takes it over dates it anew.
+            raise JobFailed(
+                f"{unknown} That could not be written down either: {away} This run ends here, so that another one "
+                "finds out what became of the batch: materialise again."
+            ) from away
         raise
     reach(FaultPoint.CREATED)
+    ledger.unrecorded[chunk.stamp] = batch
     created(ledger, chunk, batch)
 
 
@@ -224,6 +253,7 @@ def created(ledger: Ledger, chunk: Submission, batch: BatchView, *, why: str | N
     """The provider's batch id is known: write it down, on disk before anything else happens."""
     now = to_micros(ledger.clock.now())
     _enter(ledger, chunk, SubmissionState.CREATED, why=why or f"batch {batch.id}", batch_id=batch.id, submitted_at=now)
+    ledger.unrecorded.pop(chunk.stamp, None)
     reach(FaultPoint.CREATE_RECORDED)
 
 
@@ -327,6 +357,10 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
     A batch that is ours is adopted. None, once the list has had `list_lag` to show it: the uploaded file is deleted, as
     a fence, and the chunk queued again. Until then nothing is sent.
     """
+    if (batch := ledger.unrecorded.get(chunk.stamp)) is not None:
+        created(ledger, chunk, batch)
+        return True
+    ledger.require_home()
     claimed_at = _take_over(ledger, chunk)
     if claimed_at is None:
         return False
@@ -338,11 +372,11 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
         return True
     unknown_for = ledger.clock.now() - max(claimed_at, chunk.create_at)
     undecided = False
-    known = _known_batches(ledger)
+    known = known_batches(ledger)
     for batch in provider.batches(since=chunk.create_at - CLOCK_SKEW):
         if batch.id in known:
             continue
-        match _ownership(ledger, provider, chunk, batch):
+        match ownership(ledger, provider, chunk, batch):
             case True:
                 created(ledger, chunk, batch, why=f"found batch {batch.id} in the provider's list")
                 return True
@@ -356,7 +390,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
     return True
 
 
-def _ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> bool | None:
+def ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> bool | None:
     """Whether `batch` carries `chunk`: by metadata or file, else by its results' custom_ids. None: not known yet."""
     if batch.metadata.get(LEDGER_KEY) or batch.metadata.get(SUBMISSION_KEY):
         found = (batch.metadata.get(LEDGER_KEY), batch.metadata.get(SUBMISSION_KEY))
@@ -376,7 +410,7 @@ def _ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: Bat
     return first is not None and first.custom_id.startswith(ledger.identity + chunk.token)
 
 
-def _known_batches(ledger: Ledger) -> set[str]:
+def known_batches(ledger: Ledger) -> set[str]:
     query = sa.select(tables.submission.c.batch_id).where(tables.submission.c.batch_id.is_not(None))
     with ledger.database.read() as connection:
         return set(connection.execute(query).scalars())
