@@ -49,7 +49,7 @@ help: ## List the commands
 	@echo
 	@echo "Variables: PORT, PROVIDER_PORT, POSTGRES_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
 
-run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 is every asset, POSTGRES=1 its storage
+run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 takes every asset, POSTGRES=1 stores in Postgres
 	@$(BIN)/python scripts/check_ports.py $(PORTS)
 	@$(if $(OFFPEAK_SOURCE_URL),,$(BIN)/python -m resources.sample_data load)
 	@$(BIN)/python scripts/write_shell_settings.py $(SHARED)

@@ -84,6 +84,10 @@ class LedgerUnreadable(CouldNotRead):
     """The ledger is missing, foreign, torn, or of a newer version than this program."""
 
 
+class LedgerUnavailable(OffpeakError):
+    """The ledger's database is away, or a disk is full. Nothing is sent while that lasts; a run that waits goes on."""
+
+
 class DownloadIncomplete(CouldNotRead):
     """A result file does not hold every line that was bought; it is downloaded again, never applied in part."""
 

@@ -17,6 +17,7 @@ from offpeak.ledger import jobs
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.planning import JobSpec, Plan
+from offpeak.ledger.room import on_disk
 from offpeak.ledger.staging import Surge
 from offpeak.ledger.submissions import LIST_LAG
 from offpeak.money import ModelRates, dollars, estimate_usage
@@ -135,7 +136,7 @@ def _planned(
         policy=order.policy,
     )
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
-    with Plan(ledger, provider, spec, coding, dry=dry) as plan:
+    with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:
         for part in order.partitions:
             plan.add_partition(part.partition_key, part.as_of, part.requests)
         plan.seal()

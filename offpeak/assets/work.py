@@ -14,16 +14,19 @@ from pydantic import BaseModel
 
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.clock import Clock
-from offpeak.errors import JobFailed, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
+from offpeak.errors import JobFailed, LedgerUnavailable, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
 from offpeak.ledger import collecting, failing, jobs, retrying, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.room import on_disk
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars
 from offpeak.providers.base import BatchState, BatchView, Provider
 from offpeak.results.store import ResultStore
+
+_LOG = logging.getLogger(__name__)
 
 SHORTEST_POLL = timedelta(seconds=0.5)
 LONGEST_POLL = timedelta(seconds=60)
@@ -32,6 +35,9 @@ POLLS_PER_WAIT = 10
 
 PATIENCE = timedelta(minutes=5)
 """How long a run that is to hand its job over goes on trying to. Longer than it takes to settle an unknown create."""
+
+LEDGER_AWAY = timedelta(hours=1)
+"""How long a run that waits goes on without its ledger. A restart takes seconds, a failover minutes."""
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Between two runs that try to submit what the provider would not take, at most."""
@@ -85,16 +91,17 @@ class Work:
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
+        self._away: tuple[datetime, LedgerUnavailable] | None = None
 
     def carry_out(self) -> None:
         """Until nothing is on its way and nothing is left to try.
 
-        ProviderUnavailable and OutcomeUnknown are waited out; raises JobFailed for a batch that does not end.
+        ProviderUnavailable, OutcomeUnknown and, for a while, LedgerUnavailable are waited out; raises JobFailed for a
+        batch that does not end.
         """
         jobs.start(self._ledger, self.job_id)
         began = self._clock.now()
         while not self._round():
-            self._refuse_overdue()
             self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
 
     def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
@@ -106,7 +113,6 @@ class Work:
         jobs.start(self._ledger, self.job_id)
         began = self._clock.now()
         while not self._round():
-            self._refuse_overdue()
             now = self._clock.now()
             pause = max(_interval(began, now), self._asked_to_wait)
             unsubmitted = self._unsubmitted()
@@ -176,6 +182,30 @@ class Work:
         )
 
     def _round(self) -> bool:
+        """Take the next step; True once nothing is left to do. While the ledger is away, nothing is done.
+
+        An interrupted step is there or not, as after the death of a process: the next round asks the ledger which.
+        """
+        try:
+            with on_disk(self._ledger):
+                done = self._step()
+                if not done:
+                    self._refuse_overdue()
+        except LedgerUnavailable as error:
+            now = self._clock.now()
+            since, _ = self._away = self._away or (now, error)
+            if now - since > LEDGER_AWAY:
+                raise
+            # not to the run's own log, which may be kept in the database that is away
+            _LOG.warning("%s: %s", self._asset, error)
+            return False
+        if self._away is not None:
+            (since, first), self._away = self._away, None
+            away = (self._clock.now() - since).total_seconds()
+            self._log.warning(f"{self._asset}: went on after {away:.0f} s without its ledger: {first}")
+        return done
+
+    def _step(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
         self._asked_to_wait, self._shown = timedelta(0), {}
         chunks = submissions.of_job(self._ledger, self.job_id)
@@ -197,7 +227,7 @@ class Work:
         )
         if again:
             self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
-            return self._round()
+            return self._step()
         return True
 
     def _advance(self, chunk: Submission) -> bool:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros
+from offpeak.errors import LedgerUnavailable
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import slices
@@ -132,6 +133,8 @@ class ChunkWriter:
             self._leave_to_others(spool)
             self.close()
             return
+        except LedgerUnavailable:  # the chunk may have been committed all the same, and needs its file then
+            raise
         except BaseException:
             (self._ledger.spool / spool.name).unlink(missing_ok=True)
             raise

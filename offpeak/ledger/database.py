@@ -3,9 +3,13 @@
 SQLite: WAL, BEGIN IMMEDIATE for every writing transaction (a reader that turns writer could otherwise fail at once),
 `synchronous=FULL` where a transaction writes down a paid call. Postgres: COPY into the table, or into a temporary one
 where rows may already exist.
+
+A server that goes away, a disk that is full and a file that stays locked are told apart from errors of the program:
+they raise LedgerUnavailable, and the same step can be taken again later.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -17,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from offpeak.errors import ConfigurationError
+from offpeak.errors import ConfigurationError, LedgerUnavailable
 
 ROWS_PER_STATEMENT = 100
 """Rows that one INSERT carries on SQLite: a third less CPU than a statement a row, within its limit of parameters."""
@@ -50,8 +54,12 @@ class Database:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"The ledger's folder {folder} cannot be made: {error.strerror}.") from error
-        if not os.access(folder, os.W_OK):
-            raise ConfigurationError(f"The ledger's folder {folder} cannot be written. Nothing was opened.")
+        for path in (folder, Path(self.url.database).absolute()):
+            if path.exists() and not os.access(path, os.W_OK):
+                raise ConfigurationError(
+                    f"The ledger cannot live at {self.url.database}: {path} cannot be written. Nothing was opened. "
+                    "Make it writable, or name another place with OFFPEAK_DATABASE_URL."
+                )
         if (kind := filesystem_of(folder)) in NETWORK_FILESYSTEMS:
             raise ConfigurationError(
                 f"The ledger's folder {folder} is on a network filesystem ({kind}), where SQLite's locks do not hold "
@@ -88,8 +96,11 @@ class Database:
 
     @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[Connection]:
-        """A writing transaction. `durable`: on disk, power loss included, before this returns."""
-        with self.engine.connect() as connection:
+        """A writing transaction. `durable`: on disk, power loss included, before this returns.
+
+        Raises LedgerUnavailable: the transaction is there whole or not at all, and only the ledger can tell which.
+        """
+        with self.guarded(), self.engine.connect() as connection:
             if self.sqlite:
                 _pragma(connection, "synchronous=FULL" if durable else "synchronous=NORMAL")
             with connection.begin():
@@ -97,11 +108,29 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view. Never hold it across a network call or a yielded row."""
-        with self.engine.connect() as connection:
+        """A consistent view. Never hold it across a network call or a yielded row. Raises LedgerUnavailable."""
+        with self.guarded(), self.engine.connect() as connection:
             connection = connection.execution_options(offpeak_begin="DEFERRED")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Around the use of a connection: what befell the database itself is raised as LedgerUnavailable."""
+        drivers = self.engine.dialect.loaded_dbapi.Error
+        try:
+            yield
+        except (sa.exc.DBAPIError, drivers) as error:
+            cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            trouble = _sqlite_trouble(cause) if self.sqlite else _postgres_trouble(cause)
+            if trouble is None:
+                raise
+            address = self.url.render_as_string(hide_password=True)
+            raise LedgerUnavailable(
+                f"The ledger at {address} {trouble} ({_one_line(cause)}). What was being written is there "
+                "whole or not at all, and nothing is sent meanwhile. A run that waits for its batch goes on once it is "
+                "mended; otherwise mend it and materialise again."
+            ) from error
 
     @staticmethod
     def tuples(connection: Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
@@ -220,6 +249,33 @@ def filesystem_of(path: Path) -> str | None:
         if len(mount) > len(best) and (mount == "/" or f"{path}/".startswith(f"{mount.rstrip('/')}/")):
             best, kind = mount, partition.fstype
     return kind
+
+
+def _sqlite_trouble(error: BaseException | None) -> str | None:
+    """What ails a SQLite file; None where the statement itself was wrong."""
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
+            return "cannot be written: its disk is full, or failing"
+        case sqlite3.SQLITE_READONLY:
+            return "cannot be written: it is read-only"
+        case sqlite3.SQLITE_BUSY:
+            return "stayed locked by another process"
+    return None
+
+
+def _postgres_trouble(error: BaseException | None) -> str | None:
+    """What ails a Postgres server or the way to it; None where the statement itself was wrong."""
+    state = getattr(error, "sqlstate", None)
+    match state[:2] if state is not None else type(error).__name__:
+        case "53":
+            return "cannot be used: its server has run out of disk, memory or connections"
+        case "08" | "57" | "58" | "OperationalError" | "InterfaceError":
+            return "is away"
+    return None
+
+
+def _one_line(error: BaseException | None) -> str:
+    return " ".join(str(error).split())
 
 
 def _pragma(connection: Connection, text: str) -> None:

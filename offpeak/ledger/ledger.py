@@ -3,6 +3,7 @@
 Opening one creates or migrates it. A ledger is never assumed empty because it could not be read.
 """
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from offpeak.ledger.claims import Claimant
 from offpeak.ledger.custom_ids import ALPHABET
 from offpeak.ledger.database import Database, parse_address
 from offpeak.ledger.migrations import migrate, require_current
+from offpeak.providers.base import BatchView
 
 
 class Ledger:
@@ -34,6 +36,8 @@ class Ledger:
         self.claimant = Claimant.this_process()
         self.spooled: dict[str, str] = {}
         """Spool files that this process wrote and made durable, with their digests: it need not read them back."""
+        self.unrecorded: dict[int, BatchView] = {}
+        """Batches that this process created, by submission, whose ids the database has not taken yet."""
 
     @classmethod
     def open(cls, url: str, *, spool_dir: Path | None = None, clock: Clock | None = None) -> Self:
@@ -56,6 +60,11 @@ class Ledger:
             spool_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(f"The spool folder {spool_dir} cannot be made: {error.strerror}.") from error
+        if not os.access(spool_dir, os.W_OK):
+            raise ConfigurationError(
+                f"The spool folder {spool_dir} cannot be written. Nothing was opened. Make it writable, "
+                "or name another."
+            )
         migrate(database)
         return cls(database, spool_dir, clock, _identity(database, clock))
 

@@ -28,6 +28,7 @@ from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.retrying import bury_hopeless
+from offpeak.ledger.room import require_room
 from offpeak.ledger.staging import Known, Staging, Surge
 from offpeak.ledger.states import JobState, must, record, transition
 from offpeak.providers.base import Provider
@@ -94,6 +95,7 @@ class Plan:
         self._seen: set[bytes] = set()
         self._done = False
         if not dry:
+            require_room(ledger)
             self._sweep()
             bury_hopeless(ledger, spec.asset, spec.policy)
             self.job_id = self._begin()

@@ -67,7 +67,8 @@ class Staging:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._connection = database.engine.connect()
+        with database.guarded():
+            self._connection = database.engine.connect()
         self._drop()
         with self._reading():
             staged.create(self._connection)
@@ -76,13 +77,14 @@ class Staging:
     def _reading(self) -> Iterator[Connection]:
         """A transaction that writes nothing but temporary tables, and so locks nobody out."""
         self._connection.execution_options(offpeak_begin="DEFERRED")
-        with self._connection.begin():
+        with self._database.guarded(), self._connection.begin():
             yield self._connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
+        self._database.require_writable()
         self._connection.execution_options(offpeak_begin="IMMEDIATE")
-        with self._connection.begin():
+        with self._database.guarded(), self._connection.begin():
             yield self._connection
 
     def add(self, rows: Sequence[StagedRow]) -> None:
@@ -220,8 +222,10 @@ class Staging:
         return removed
 
     def close(self) -> None:
-        self._drop()
-        self._connection.close()
+        try:
+            self._drop()
+        finally:
+            self._connection.close()
 
     def _drop(self) -> None:
         with self._reading() as connection:

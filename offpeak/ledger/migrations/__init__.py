@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import DatabaseError
 
-from offpeak.errors import LedgerUnreadable
+from offpeak.errors import LedgerUnavailable, LedgerUnreadable
 from offpeak.ledger.database import Database
 
 VERSION_TABLE = "offpeak_version"
@@ -64,9 +64,10 @@ def _version(database: Database) -> str | None:
     try:
         with database.read() as connection:
             return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
-    except DatabaseError as error:  # a server that is away, and a file that is torn or no database
+    except (DatabaseError, LedgerUnavailable) as error:  # a server that is away; a file that is torn or no database
+        cause = error.__cause__ if isinstance(error, LedgerUnavailable) else error
         raise LedgerUnreadable(
             f"The ledger at {database.url.render_as_string(hide_password=True)} cannot be reached or read: "
-            f"{error.orig}. Nothing was read or sent. See that the address is right and the database well; do not "
-            "begin a new one in its place, which would buy everything again."
+            f"{getattr(cause, 'orig', cause)}. Nothing was read or sent. See that the address is "
+            "right and the database well; do not begin a new one in its place, which would buy everything again."
         ) from None
