@@ -14,8 +14,15 @@ from pydantic import BaseModel
 
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.clock import Clock
-from offpeak.errors import JobFailed, LedgerUnavailable, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
-from offpeak.ledger import collecting, failing, jobs, retrying, sightings, submissions
+from offpeak.errors import (
+    CouldNotRead,
+    JobFailed,
+    LedgerUnavailable,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    SubmissionRejected,
+)
+from offpeak.ledger import collecting, failing, jobs, late, retrying, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -81,6 +88,7 @@ class Work:
         list_lag: timedelta = submissions.LIST_LAG,
         report: Report | None = None,
     ) -> None:
+        ledger.require_home()
         self.job_id = job_id
         self._policy = policy
         self._asset, self._model = asset, model.partition("/")[2]
@@ -100,6 +108,7 @@ class Work:
         batch that does not end.
         """
         jobs.start(self._ledger, self.job_id)
+        self._look_for_late()
         began = self._clock.now()
         while not self._round():
             self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
@@ -111,6 +120,7 @@ class Work:
         try again. Raises JobFailed for a batch that does not end.
         """
         jobs.start(self._ledger, self.job_id)
+        self._look_for_late()
         began = self._clock.now()
         while not self._round():
             now = self._clock.now()
@@ -164,6 +174,22 @@ class Work:
         """The chunks that are neither at the provider nor through."""
         chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
         return [chunk for chunk in chunks if not (chunk.settled or chunk.at_provider)]
+
+    def _look_for_late(self) -> None:
+        """See whether a batch that was given up has turned up, and settle those of this asset that have."""
+        realm = self._provider.realm
+        missing = late.given_up(self._ledger, realm=realm)
+        try:
+            if (since := late.search_from(missing)) is not None:
+                late.notice(self._ledger, self._provider, self._provider.batches(since=since), missing)
+            for each in late.of_asset(self._ledger, self._asset, realm=realm):
+                applied = late.settle(
+                    self._ledger, self._provider, each, validate=self._validate, price=self._rates.cost
+                )
+                kept = "it is being cancelled" if applied is None else f"{applied.answered:,} of its answers are kept"
+                self._log.warning(f"{self._asset}: batch {each.batch_id} turned up after it was given up: {kept}.")
+        except (ProviderUnavailable, CouldNotRead) as error:
+            self._log.warning(f"{self._asset}: batches that may have turned up late are looked at next time: {error}")
 
     def _refuse_overdue(self) -> None:
         """Raise JobFailed, and close the job as expired, when a batch has been out for twice its window."""
@@ -234,7 +260,7 @@ class Work:
         """Take the next step with one chunk; True once its lines are accounted for."""
         try:
             match chunk.chunk_state:
-                case ChunkState.APPLIED | ChunkState.REFUSED:
+                case ChunkState.APPLIED | ChunkState.REFUSED | ChunkState.LEFT:
                     return True
                 case ChunkState.QUEUED:
                     if chunk.ready_at is not None and chunk.ready_at > self._clock.now():
