@@ -237,7 +237,7 @@ class Plan:
         self.counts.new -= self._writer.left
         self.counts.joined += self._writer.left
         self._staging.refuse_duplicates(self._spec.asset)
-        if self._attached or self._writer.left:
+        if not self._dry and (self._attached or self._writer.left):
             self._staging.refuse_lost(self._spec.asset)
         if self._dry:
             self.counts.removed = self._staging.absent(list(self._as_of))
