@@ -70,6 +70,7 @@ class _Tick:
         self._stopped: list[ParkedRun] = []
 
     def run(self) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        self._ledger.require_home()
         origin = self._context.code_location_origin
         location = str(origin.location_name) if origin is not None else ""
         found = parked_runs.open_ones(self._ledger, location=location)

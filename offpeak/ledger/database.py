@@ -43,6 +43,8 @@ class Database:
         if self.sqlite:
             self._check_file()
         self.engine = self._connect()
+        self.refused: Exception | None = None
+        """Why this database may be read and not written; None: it may be written."""
 
     def _check_file(self) -> None:
         if not self.url.database or self.url.database == ":memory:":
@@ -101,6 +103,7 @@ class Database:
         Raises LedgerUnavailable: the transaction is there whole or not at all, and only the ledger can tell which.
         """
         with self.guarded(), self.engine.connect() as connection:
+            self.require_writable()
             if self.sqlite:
                 _pragma(connection, "synchronous=FULL" if durable else "synchronous=NORMAL")
             with connection.begin():
@@ -205,6 +208,11 @@ class Database:
             f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {target} ON CONFLICT DO NOTHING"  # noqa: S608
         )
         return int(cursor.rowcount)
+
+    def require_writable(self) -> None:
+        """Raise what `refused` says, if it says anything. Every writing transaction asks this first."""
+        if self.refused is not None:
+            raise self.refused
 
     def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log back into the database, as far as readers allow."""

@@ -20,6 +20,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.custom_ids import ALPHABET
 from offpeak.ledger.database import Database, parse_address
+from offpeak.ledger.home import settle_home
 from offpeak.ledger.migrations import migrate, require_current
 from offpeak.providers.base import BatchView
 
@@ -66,7 +67,16 @@ class Ledger:
                 "or name another."
             )
         migrate(database)
-        return cls(database, spool_dir, clock, _identity(database, clock))
+        identity = _identity(database, clock)
+        settle_home(database, identity)
+        return cls(database, spool_dir, clock, identity)
+
+    def require_home(self) -> None:
+        """Raise LedgerUnreadable when this is a copy of a ledger that nobody has adopted.
+
+        Nothing is written to such a one; what reaches a provider without writing first asks here.
+        """
+        self.database.require_writable()
 
     def next_requests(self, connection: Connection, count: int) -> int:
         """Reserve `count` consecutive request ids; returns the first."""

@@ -15,7 +15,7 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import ChunkState, SubmissionState
+from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, SubmissionState
 from offpeak.ledger.submissions import CLOCK_SKEW
 from offpeak.providers.base import BATCH_WINDOW, BatchState, BatchView
 
@@ -53,7 +53,7 @@ class OpenChunk:
     @property
     def settled(self) -> bool:
         """Its lines are accounted for."""
-        return self.chunk_state in {ChunkState.APPLIED, ChunkState.REFUSED}
+        return self.chunk_state not in LIVE_CHUNKS
 
     @property
     def at_provider(self) -> bool:
