@@ -130,7 +130,7 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _S.CREATING: frozenset({_S.INTENDED}),
         _S.CREATED: frozenset({_S.CREATING}),
         _S.LANDED: frozenset({_S.CREATED}),
-        _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED}),
+        _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED, _S.LATE}),
         _S.APPLIED: frozenset({_S.LANDED, _S.LATE}),
         _S.LATE: frozenset({_S.ABSENT}),
         _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
