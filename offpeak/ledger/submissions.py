@@ -269,14 +269,15 @@ def asked_to_cancel(ledger: Ledger, chunk: Submission) -> None:
     reach(FaultPoint.CANCEL_RECORDED)
 
 
-def refuse(ledger: Ledger, chunk: Submission, error: str) -> None:
-    """The provider would not take the chunk; nothing of it was bought."""
+def refuse(ledger: Ledger, chunk: Submission, error: str) -> bool:
+    """The provider would not take the chunk; nothing was bought. False where another process settled it before."""
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
-        # False where another process met the same refusal in the same moment
-        if transition(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error):
+        mine = transition(connection, chunk.stamp, SubmissionState.REFUSED, at=now, who=who, why=error, error=error)
+        if mine:
             must(connection, chunk.chunk_id, ChunkState.REFUSED, at=now, who=who, why=error)
     reach(FaultPoint.REFUSED)
+    return mine
 
 
 def requeue(
@@ -289,15 +290,17 @@ def requeue(
 ) -> None:
     """Nothing of the chunk was bought: queue it under a new submission, whose token its custom_ids then carry.
 
-    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`.
-    Raises CouldNotRead when its spool file is lost or torn; the chunk is then REFUSED, and its requests are new again.
+    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`. Nothing is
+    done where another process has settled that submission in the meantime. Raises CouldNotRead when the spool file is
+    lost or torn; the chunk is then REFUSED, and its requests are new again.
     """
     old = ledger.spool / chunk.spool
     try:
         spool.check(old, sha256=chunk.sha256)
     except CouldNotRead as error:
-        refuse(ledger, chunk, str(error))
-        raise
+        if refuse(ledger, chunk, str(error)):
+            raise
+        return
     stamp = ledger.next_submission()
     token = custom_ids.submission_token(stamp)
     with ledger.database.read() as connection:
@@ -315,21 +318,22 @@ def requeue(
     reach(FaultPoint.RESTAMPED)
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write(durable=True) as connection:
-        must(connection, chunk.stamp, ended, at=now, who=who, why=why, error=why)
-        must(
-            connection,
-            chunk.chunk_id,
-            ChunkState.QUEUED,
-            at=now,
-            who=who,
-            why=why,
-            stamp=stamp,
-            spool=fresh.name,
-            sha256=fresh.sha256,
-            ready_at=None if ready_at is None else to_micros(ready_at),
-        )
+        mine = transition(connection, chunk.stamp, ended, at=now, who=who, why=why, error=why)
+        if mine:
+            must(
+                connection,
+                chunk.chunk_id,
+                ChunkState.QUEUED,
+                at=now,
+                who=who,
+                why=why,
+                stamp=stamp,
+                spool=fresh.name,
+                sha256=fresh.sha256,
+                ready_at=None if ready_at is None else to_micros(ready_at),
+            )
     reach(FaultPoint.REQUEUED)
-    old.unlink(missing_ok=True)
+    (old if mine else ledger.spool / fresh.name).unlink(missing_ok=True)
 
 
 def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:
