@@ -18,6 +18,7 @@ from offpeak.errors import DefinitionError, PlanError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import tolerates
 from offpeak.lanes.workload import Waiting, Workload
+from offpeak.ledger.policy import FailurePolicy
 from offpeak.requests import Chat, Embedding, Request
 
 _TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
@@ -57,6 +58,13 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     wait: Annotated[
         Literal["park", "run"], Field(description="Hold no process while a batch is on its way, or wait in the run.")
     ] = "park"
+    on_failure: Annotated[
+        Literal["surface", "drop", "fail"],
+        Field(description="What becomes of rows without a usable answer, once they have been tried again."),
+    ] = "surface"
+    min_success_rate: Annotated[
+        float | None, Field(description="With on_failure: fail, the share of rows that is enough, 0 to 1.")
+    ] = None
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -79,6 +87,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             workload=Workload(waiting=Waiting(self.waiting), deadline=timedelta(hours=self.deadline_hours)),
             contract=FreshnessContract(valid_for=timedelta(hours=self.valid_for_hours)),
             wait=self.wait,
+            on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",

@@ -36,6 +36,9 @@ class OfflineProvider:
     def batches(self) -> int:
         return len(self.get("/local/batches")["batches"])
 
+    def fault(self, fault: str, **rule: object) -> None:
+        LocalProvider(self.url).fault(fault, **rule)
+
     def api(self) -> BatchApi:
         return BatchApi(
             openai_api_key="local",

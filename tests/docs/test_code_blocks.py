@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from offpeak import BatchAsset, with_offpeak
+from offpeak.assets import parking
 from offpeak.assets.declaration import declaration_of
 from offpeak.cli.project import find_project, load_definitions
 from offpeak.money.sheet import read_sheet
@@ -185,15 +186,26 @@ def test_the_project_table_of_the_how_to_is_one_that_the_commands_find(tmp_path:
     assert find_project(tmp_path).target_module == "reviews_project"
 
 
-def test_the_dagster_settings_of_the_reference_are_settings_of_this_project(tmp_path: Path) -> None:
-    (block,) = blocks(ROOT / "docs" / "reference" / "configuration.md", "yaml")
-    shown, whole = yaml.safe_load(block.text), yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    assert shown["telemetry"] == whole["telemetry"]
-    assert shown["freshness"] == whole["freshness"]
-    assert shown["concurrency"]["runs"].items() <= whole["concurrency"]["runs"].items()
-    (tmp_path / "dagster.yaml").write_text(block.text)
-    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
-        assert not instance.telemetry_enabled
+@pytest.mark.parametrize("page", [ROOT / "docs" / "reference" / "configuration.md", HOW_TO / "park-runs.md"], ids=name)
+def test_its_dagster_settings_are_settings_of_this_project(page: Path, tmp_path: Path) -> None:
+    whole = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+    for block in blocks(page, "yaml"):
+        assert within(yaml.safe_load(block.text), whole)
+        (tmp_path / "dagster.yaml").write_text(block.text)
+        with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+            instance.get_concurrency_config()  # refuses what it does not know
+
+
+def within(shown: Any, whole: Any) -> bool:
+    """Whether `whole` has every setting that is shown."""
+    if isinstance(shown, dict):
+        return isinstance(whole, dict) and all(key in whole and within(shown[key], whole[key]) for key in shown)
+    return bool(shown == whole)
+
+
+def test_the_setting_that_the_how_to_asks_for_is_the_one_that_a_run_misses() -> None:
+    first, *_ = blocks(HOW_TO / "park-runs.md", "yaml")
+    assert yaml.safe_load(first.text) == yaml.safe_load(parking.LIMIT)
 
 
 def test_the_readme_shows_the_lines_that_make_run_prints() -> None:

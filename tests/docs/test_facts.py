@@ -10,6 +10,7 @@ import pytest
 
 import offpeak
 from offpeak import BatchApi, BatchAssetComponent, OffpeakResults, batch_asset
+from offpeak.assets import parking
 from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG
@@ -96,6 +97,14 @@ def test_the_variables_that_are_read_are_listed() -> None:
 
 def test_the_run_tags_are_listed() -> None:
     assert first_column(section(CONFIGURATION, "Run tags")) == {APPROVE_TAG, WAIT_TAG}
+
+
+def test_the_tags_that_offpeak_writes_are_listed_with_the_phases() -> None:
+    text = section(CONFIGURATION, "Tags that Offpeak writes on runs")
+    tags = {parking.PHASE_TAG, parking.PROGRESS_TAG, parking.JOB_TAG, parking.ORIGIN_TAG}
+    assert first_column(text) == tags | {parking.HOLD_TAG, parking.LEDGER_TAG}
+    for phase in (parking.SUBMITTING, parking.SUBMITTED, parking.PARKED, parking.COLLECTING):
+        assert f"`{phase}`" in text
 
 
 def test_the_columns_that_offpeak_writes_are_listed() -> None:
