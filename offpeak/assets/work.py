@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from offpeak.assets.order import PartitionReceipt, Receipt
-from offpeak.clock import Clock
+from offpeak.clock import Clock, in_words
 from offpeak.errors import (
     CouldNotRead,
     JobFailed,
@@ -22,7 +22,7 @@ from offpeak.errors import (
     ProviderUnavailable,
     SubmissionRejected,
 )
-from offpeak.ledger import collecting, failing, jobs, late, retrying, sightings, submissions
+from offpeak.ledger import cleaning, collecting, failing, jobs, late, retrying, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -99,7 +99,7 @@ class Work:
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
-        self._away: tuple[datetime, LedgerUnavailable] | None = None
+        self._away: datetime | None = None
 
     def carry_out(self) -> None:
         """Until nothing is on its way and nothing is left to try.
@@ -219,16 +219,15 @@ class Work:
                     self._refuse_overdue()
         except LedgerUnavailable as error:
             now = self._clock.now()
-            since, _ = self._away = self._away or (now, error)
-            if now - since > LEDGER_AWAY:
+            self._away = self._away or now
+            if now - self._away > LEDGER_AWAY:
                 raise
             # not to the run's own log, which may be kept in the database that is away
             _LOG.warning("%s: %s", self._asset, error)
             return False
         if self._away is not None:
-            (since, first), self._away = self._away, None
-            away = (self._clock.now() - since).total_seconds()
-            self._log.warning(f"{self._asset}: went on after {away:.0f} s without its ledger: {first}")
+            away, self._away = self._clock.now() - self._away, None
+            self._log.warning(f"{self._asset}: its ledger could not be used for {in_words(away)}; it goes on.")
         return done
 
     def _step(self) -> bool:
@@ -309,6 +308,7 @@ class Work:
             f"{self._asset}: batch {chunk.batch_id} {chunk.outcome}: {applied.answered:,} answers, "
             f"{applied.failed:,} failed, {applied.missing:,} missing."
         )
+        cleaning.after_apply(self._ledger, self._provider, chunk, batch, log=self._log)
 
     def _tell(self, chunks: list[Submission], settled: list[bool]) -> None:
         if self._report is not None:
