@@ -29,8 +29,8 @@ def main() -> int:
             sys.stdout.flush()
     took = time.monotonic() - began
     print(
-        f"\n{report.schedules} schedules, {report.steps:,} steps, {report.processes:,} processes, {report.killed.total()} processes killed, "
-        f"{report.stopped} jobs stopped, in {took:.0f} s"
+        f"\n{report.schedules} schedules, {report.steps:,} steps, {report.processes:,} processes, "
+        f"{report.killed.total()} of them killed, {report.stopped} jobs stopped, in {took:.0f} s"
     )
     for title in ("killed", "errors", "fired", "variants", "reached"):
         counts = getattr(report, title)

@@ -7,7 +7,7 @@ runs and knows which have ended; here is only what the product does about that, 
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +16,7 @@ from offpeak.assets.order import Order, PartitionPlan
 from offpeak.assets.purchase import begin
 from offpeak.assets.work import Work
 from offpeak.clock import Clock
+from offpeak.errors import JobFailed, OffpeakError
 from offpeak.ledger import jobs, parked_runs, sightings, submissions
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState, ParkedState
@@ -43,6 +44,8 @@ class Actor:
     structured: bool
     pause: Callable[[str], None]
     tell: Callable[[dict[str, Any]], None]
+    wait: Callable[[], dict[str, Any]]
+    """Returns what the stage says next, whenever that is."""
 
     @property
     def output(self) -> type[BaseModel] | None:
@@ -100,10 +103,20 @@ class Actor:
         number = parked_runs.intend(self.ledger, run_id=held, origin_run_id=run_id, location="simulation")
         self.pause("held run intended")
         self.tell({"held": held, "asset": asset})
+        self.pause("held run queued")
         parked_runs.hold(
             self.ledger, number, origin_run_id=run_id, jobs={job_id: asset}, joining=job_id, progress="",
             release_at=work.again_at(),
         )  # fmt: skip
+
+    def sensor(self) -> None:
+        """The daemon: looks whenever it is told to, and outlives a look that failed."""
+        while True:
+            seen = self.wait()
+            try:
+                self.look_after(seen["ended"], seen["held"])
+            except OffpeakError as error:
+                self.tell({"failed": type(error).__name__})
 
     def look_after(self, ended: Mapping[str, str], waiting: list[str]) -> None:
         """One tick of the sensor. `ended`: runs that are over, and how; `waiting`: those that are held."""
@@ -119,6 +132,7 @@ class Actor:
             elif each.run_id in ended:
                 parked_runs.enter(self.ledger, each.id, ParkedState.ENDED, why="its run ended")
             elif each.state is ParkedState.INTENDED and each.origin_run_id in ended:
+                self.tell({"deleted": each.run_id})
                 parked_runs.enter(self.ledger, each.id, ParkedState.ENDED, why="its process died")
             elif each.run_id in waiting:
                 here.append(each)
@@ -162,11 +176,10 @@ class Actor:
                 parked_runs.enter(self.ledger, each.id, ParkedState.STOPPED, why="its jobs are cancelled")
         self._tell_stopping()
 
-    def finish(self, run_id: str, asset: str, rows: Mapping[str, str]) -> None:
-        """The last run of an asset, when nothing goes wrong any more."""
-        self.in_place(run_id, asset, rows)
-
-
-def moment(at: datetime) -> str:
-    """A time of the schedule, for people."""
-    return f"{at:%d %H:%M:%S}"
+    def finish(self, rows: Mapping[str, Mapping[str, str]]) -> None:
+        """The last run of each asset, when nothing goes wrong any more."""
+        for asset, texts in rows.items():
+            try:
+                self.in_place("last", asset, texts)
+            except JobFailed as error:  # not one of its rows has an answer
+                self.tell({"failed": type(error).__name__})

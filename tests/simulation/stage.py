@@ -73,13 +73,21 @@ class Process:
     pid: int
     name: str
     run_id: str
-    asset: str
     mortal: bool
     hears: int
     says: int
     buffer: bytes = b""
+    ready: bool = True
+    """It may go on."""
     wakes: int | None = None
-    """When it wants to go on, in microseconds; None: at any time."""
+    """When it wants to go on, in microseconds."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What it is told when it goes on."""
+
+    @property
+    def idle(self) -> bool:
+        """It waits for being told something."""
+        return not self.ready and self.wakes is None
 
 
 @dataclass
@@ -173,22 +181,23 @@ class Stage:
         for _ in range(60):
             self._tick()
             self._go_on(until=self._seconds() + max(self.schedule.latency, 600.0))
-            if not self._running and not self._held and not self._stopping:
+            if not (self._runs() or self._held or self._stopping):
+                for sensor in list(self._running):
+                    self._kill(sensor)
                 return
         self.outcome.trouble.append(
-            f"after the faults ended, these went on and on: {[each.name for each in self._running]}, held "
+            f"after the faults ended, these went on and on: {[each.name for each in self._runs()]}, held "
             f"{self._held}, being stopped {self._stopping}"
         )
 
     def _finish(self) -> None:
         """Materialise every asset once more, alone."""
-        for asset in self.schedule.assets:
-            run_id = f"last-{asset}"
-            self._launch("finish", run_id, asset)
-            self._go_on(until=self._seconds() + 100 * 3600, idle=True)
-            how = self._ended.get(run_id, "goes on and on")
-            if how not in {"ended", "JobFailed"}:
-                self.outcome.trouble.append(f"the last run of {asset} did not end well: {how}")
+        rows = {asset: self.schedule.rows_of(asset, self._seconds()) for asset in self.schedule.assets}
+        self._fork("the last run", "last", lambda actor: actor.finish(rows))
+        self._go_on(until=self._seconds() + 100 * 3600, idle=True)
+        how = self._ended.get("last", "goes on and on")
+        if how != "ended":
+            self.outcome.trouble.append(f"the last run did not end well: {how}")
 
     # --- time and turns
 
@@ -206,14 +215,14 @@ class Stage:
             self.outcome.steps += 1
             if self.outcome.steps > MOST_STEPS:
                 raise Violation(f"more than {MOST_STEPS} steps: {[each.name for each in self._running]}")
-            ready = [each for each in self._running if each.wakes is None]
+            ready = [each for each in self._running if each.ready]
             if ready:
                 self._step(self._draw.choice(ready))
                 continue
             moments = [each.wakes for each in self._running if each.wakes is not None]
             moments += [self._queue[0][0]] if self._queue else []
             if not moments or min(moments) > end:
-                if not idle or self._running:
+                if not idle or self._runs():
                     self._pass(max(end, self._time.micros))
                 return
             self._pass(max(min(moments), self._time.micros))
@@ -221,7 +230,7 @@ class Stage:
                 heapq.heappop(self._queue)[2]()
             for each in self._running:
                 if each.wakes is not None and each.wakes <= self._time.micros:
-                    each.wakes = None
+                    each.wakes, each.ready = None, True
 
     def _pass(self, micros: int) -> None:
         self._time.micros = micros
@@ -233,15 +242,20 @@ class Stage:
     def _step(self, process: Process) -> None:
         """Let one process go on to where it stops next."""
         self._time.micros += self._draw.randint(100, 20_000)  # nothing takes no time at all
-        os.write(process.hears, b".")
+        os.write(process.hears, json.dumps(process.told).encode() + b"\n")
+        process.told = {}
         while True:
             said = self._hear(process)
             if said is None:
                 self._reap(process, "died")
                 return
             if "sleep" in said:
-                late = self._draw.choice([0.0, 0.03, 0.1, 0.2]) * self.schedule.latency  # a busy machine
+                late = self._draw.choice([0.02, 0.1, 0.2, 0.4]) * self.schedule.latency  # a busy machine
                 process.wakes = self._time.micros + int((max(said["sleep"], 0.01) + late) * 1e6)
+                process.ready = False
+                return
+            if "wait" in said:
+                process.ready = False
                 return
             if "at" in said:
                 self.outcome.reached[said["at"]] += 1
@@ -267,6 +281,10 @@ class Stage:
             asset = self._held.pop(said["release"], None)
             if asset is not None:
                 self._launch("released", said["release"], asset)
+        elif "deleted" in said:
+            self._held.pop(said["deleted"], None)
+        elif "failed" in said:
+            self.outcome.errors[said["failed"]] += 1
         elif "stopping" in said:
             self._stopping, self._unseen = said["stopping"], False
         elif "stopped" in said:
@@ -284,7 +302,7 @@ class Stage:
 
     def _launch(self, method: str, run_id: str, asset: str) -> None:
         rows = self.schedule.rows_of(asset, self._seconds())
-        self._fork(f"{method} {run_id}", run_id, asset, lambda actor: getattr(actor, method)(run_id, asset, rows))
+        self._fork(f"{method} {run_id}", run_id, lambda actor: getattr(actor, method)(run_id, asset, rows))
 
     def _terminate(self, run_id: str) -> None:
         """Somebody terminates a run, or the one that holds its place by now."""
@@ -301,16 +319,21 @@ class Stage:
         """The sensor looks; where nothing waits and nothing was terminated, there is nothing to see."""
         if not (self._held or self._stopping or self._unseen):
             return
-        if any(each.run_id in {"sensor", "stopper"} for each in self._running):
-            return
-        ended, held = dict(self._ended), list(self._held)
-        self._fork("sensor", "sensor", "", lambda actor: actor.look_after(ended, held))
+        if not any(each.run_id == "sensor" for each in self._running):
+            self._fork("sensor", "sensor", lambda actor: actor.sensor())
+        (sensor,) = (each for each in self._running if each.run_id == "sensor")
+        if sensor.idle:
+            sensor.told, sensor.ready = {"ended": self._ended, "held": list(self._held)}, True
         self._at(self._seconds() + 1.0, self._stop)
 
     def _stop(self) -> None:
         if self._stopping and not any(each.run_id == "stopper" for each in self._running):
-            self._fork("stopper", "stopper", "", lambda actor: actor.stop())
+            self._fork("stopper", "stopper", lambda actor: actor.stop())
             self._at(self._seconds() + NEXT_ROUND, self._stop)
+
+    def _runs(self) -> list[Process]:
+        """The processes that end by themselves."""
+        return [each for each in self._running if each.run_id != "sensor"]
 
     def _open_batches(self) -> list[dict[str, Any]]:
         found = self._control.call("GET", "/local/batches")["batches"]
@@ -318,7 +341,7 @@ class Stage:
 
     # --- processes
 
-    def _fork(self, name: str, run_id: str, asset: str, play: Any) -> None:
+    def _fork(self, name: str, run_id: str, play: Any) -> None:
         hears, tells = os.pipe()
         listens, says = os.pipe()
         mortal = run_id != "stopper" or self._draw.random() < 0.5
@@ -335,7 +358,7 @@ class Stage:
         os.close(hears)
         os.close(says)
         self.outcome.processes += 1
-        self._running.append(Process(pid, name, run_id, asset, mortal, tells, listens))
+        self._running.append(Process(pid, name, run_id, mortal, tells, listens))
         self._say(f"started {name}")
 
     def _be(self, play: Any, hears: int, says: int) -> None:
@@ -344,10 +367,18 @@ class Stage:
         def tell(said: dict[str, Any]) -> None:
             os.write(says, json.dumps(said).encode() + b"\n")
 
-        def stop(said: dict[str, Any]) -> None:
+        def hear() -> dict[str, Any]:
+            heard = b""
+            while not heard.endswith(b"\n"):
+                if not (more := os.read(hears, 65_536)):
+                    os._exit(1)  # the stage is gone
+                heard += more
+            found: dict[str, Any] = json.loads(heard)
+            return found
+
+        def stop(said: dict[str, Any]) -> dict[str, Any]:
             tell(said)
-            if not os.read(hears, 1):
-                os._exit(1)
+            return hear()
 
         def pause(where: str) -> None:
             stop({"at": where})
@@ -358,8 +389,10 @@ class Stage:
         def rest(duration: timedelta) -> None:
             stop({"sleep": duration.total_seconds()})
 
-        if not os.read(hears, 1):
-            return
+        def wait() -> dict[str, Any]:
+            return stop({"wait": True})
+
+        hear()
         schedule, clock = self.schedule, HeldClock(self._time, rest)
         base_url = self._control.url + ("/v1" if schedule.provider == "openai" else "")
         provider = open_provider(
@@ -371,7 +404,7 @@ class Stage:
         try:
             with Ledger.open(self.url, spool_dir=self.spool, clock=clock) as ledger:
                 rates = RATES[MODELS[schedule.provider]]
-                play(Actor(ledger, provider, rates, clock, schedule.structured, pause, tell))
+                play(Actor(ledger, provider, rates, clock, schedule.structured, pause, tell, wait))
             tell({"done": "ended"})
         except OffpeakError as error:
             if self._verbose:
