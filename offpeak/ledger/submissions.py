@@ -44,6 +44,10 @@ Counted from when the outcome became unknown, not from when the create began: a 
 have reached the provider a moment ago.
 """
 
+PROOFS = 2
+"""How often the results of a batch are read before it is another ledger's: a download may be torn, or bring foreign
+lines along."""
+
 CLOCK_SKEW = timedelta(minutes=5)
 """By how much the provider's clock may differ from ours when its list is searched."""
 
@@ -72,6 +76,8 @@ class Submission:
     outcome: str | None
     cancel_at: datetime | None
     """When the provider was asked to cancel it."""
+    unknown_at: datetime | None = None
+    """Since when the outcome of its create is unknown; None where nobody has found it so."""
     ready_at: datetime | None = None
     """Not sent before; None: at once."""
 
@@ -121,7 +127,18 @@ def _columns(number: sa.Label[int]) -> sa.Select[Any]:
     return sa.select(tables.chunk, number, *(submission.c[name].label(f"s_{name}") for name in _FIELDS))
 
 
-_FIELDS = ("state", "owner", "intended_at", "create_at", "file_id", "batch_id", "results", "outcome", "cancel_at")
+_FIELDS = (
+    "state",
+    "owner",
+    "intended_at",
+    "create_at",
+    "file_id",
+    "batch_id",
+    "results",
+    "outcome",
+    "cancel_at",
+    "unknown_at",
+)
 
 
 def _read(row: Row[Any]) -> Submission:
@@ -148,6 +165,7 @@ def _read(row: Row[Any]) -> Submission:
         results=row.s_results,
         outcome=row.s_outcome,
         cancel_at=moment(row.s_cancel_at),
+        unknown_at=moment(row.s_unknown_at),
         ready_at=moment(row.ready_at),
     )
 
@@ -190,11 +208,11 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
         batch = provider.create(path, kind=chunk.kind, file_id=file_id, metadata=metadata)
     except (SubmissionRejected, CouldNotRead) as error:
         refuse(ledger, chunk, str(error))
-        _forget_file(provider, file_id)
+        forget_file(provider, file_id)
         raise
     except (ProviderUnavailable, ConfigurationError) as error:
         requeue(ledger, chunk, why=str(error))
-        _forget_file(provider, file_id)
+        forget_file(provider, file_id)
         raise
     except OutcomeUnknown as unknown:
         try:
@@ -216,8 +234,12 @@ def _file_name(ledger: Ledger, chunk: Submission) -> str:
 
 
 def _claim(ledger: Ledger, chunk: Submission) -> bool:
-    now, who = ledger.clock.now(), str(ledger.claimant)
+    now, who, table = ledger.clock.now(), str(ledger.claimant), tables.chunk
     with ledger.database.write(durable=True) as connection:
+        # it may have been sent, and queued again under another submission, since it was looked up
+        queued = sa.select(table.c.stamp).where(table.c.id == chunk.chunk_id).with_for_update()
+        if connection.execute(queued).scalar() != chunk.stamp:
+            return False
         if not transition(
             connection, chunk.chunk_id, ChunkState.OPEN, at=now, who=who, why=f"submission {chunk.stamp}"
         ):
@@ -337,10 +359,15 @@ def requeue(
 
 
 def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:
-    """Make this process the holder of a claim whose process died; since when it is, or None if another was faster."""
+    """Make this process the holder of a claim whose process died; None if another was faster.
+
+    Returns since when the outcome is unknown, which is when the first process found it so: one that looks for it after
+    that sends nothing, however many of them take over from one another.
+    """
     if chunk.owner == str(ledger.claimant):
-        return chunk.intended_at
-    return _claim_again(ledger, chunk, chunk.owner)
+        return chunk.unknown_at or chunk.intended_at
+    found = _claim_again(ledger, chunk, chunk.owner)
+    return None if found is None else chunk.unknown_at or found
 
 
 def _claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:
@@ -350,7 +377,11 @@ def _claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> dateti
         changed = connection.execute(
             table.update()
             .where(table.c.id == chunk.stamp, table.c.owner == owner)
-            .values(owner=str(ledger.claimant), intended_at=to_micros(now))
+            .values(
+                owner=str(ledger.claimant),
+                intended_at=to_micros(now),
+                unknown_at=sa.func.coalesce(table.c.unknown_at, to_micros(now)),
+            )
         )
     return now if changed.rowcount == 1 else None
 
@@ -365,16 +396,16 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
         created(ledger, chunk, batch)
         return True
     ledger.require_home()
-    claimed_at = _take_over(ledger, chunk)
-    if claimed_at is None:
+    unknown_at = _take_over(ledger, chunk)
+    if unknown_at is None:
         return False
     if chunk.create_at is None:
         for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
-            _forget_file(provider, file_id)
+            forget_file(provider, file_id)
         reach(FaultPoint.FENCED)
         requeue(ledger, chunk, why="its process died before the paid call")
         return True
-    unknown_for = ledger.clock.now() - max(claimed_at, chunk.create_at)
+    unknown_for = ledger.clock.now() - max(unknown_at, chunk.create_at)
     undecided = False
     known = known_batches(ledger)
     for batch in provider.batches(since=chunk.create_at - CLOCK_SKEW):
@@ -388,7 +419,7 @@ def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag
                 undecided = True
     if undecided or unknown_for < list_lag:
         return False
-    _forget_file(provider, chunk.file_id)
+    forget_file(provider, chunk.file_id)
     reach(FaultPoint.FENCED)
     requeue(ledger, chunk, why="the provider's list does not show it")
     return True
@@ -406,12 +437,17 @@ def ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: Batc
     if not batch.state.terminal:
         return None
     path = ledger.spool / f"{ledger.identity}-{chunk.token}.proof"
+    prefix, lines = ledger.identity + chunk.token, True
     try:
-        provider.download(batch, path)
-        first = next(iter(provider.results(path, kind=chunk.kind)), None)
+        for _ in range(PROOFS):
+            provider.download(batch, path)
+            ours = [line.custom_id.startswith(prefix) for line in provider.results(path, kind=chunk.kind)]
+            if any(ours):
+                return True
+            lines &= bool(ours)
     finally:
         path.unlink(missing_ok=True)
-    return first is not None and first.custom_id.startswith(ledger.identity + chunk.token)
+    return False if lines else None
 
 
 def known_batches(ledger: Ledger) -> set[str]:
@@ -420,7 +456,7 @@ def known_batches(ledger: Ledger) -> set[str]:
         return set(connection.execute(query).scalars())
 
 
-def _forget_file(provider: Provider, file_id: str | None) -> None:
+def forget_file(provider: Provider, file_id: str | None) -> None:
     """Best effort: an uploaded file that nothing will use costs nothing and expires by itself."""
     if file_id is None:
         return

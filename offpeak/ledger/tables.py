@@ -164,6 +164,7 @@ submission = sa.Table(
     sa.Column("progress_at", sa.BigInteger, comment="when that count or state last changed"),
     sa.Column("cancel_at", sa.BigInteger, comment="when the provider was asked to cancel it"),
     sa.Column("cleaned_at", sa.BigInteger, comment="when the provider's files of it were deleted"),
+    sa.Column("unknown_at", sa.BigInteger, comment="since when the outcome of its create is unknown"),
     sa.Column("error", sa.Text),
 )
 

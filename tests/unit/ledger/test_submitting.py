@@ -18,7 +18,7 @@ from offpeak.ledger.states import ChunkState, SubmissionState
 from offpeak.ledger.submissions import LIST_LAG, Submission
 from offpeak.providers.base import BatchView, Provider
 
-from ...conftest import LocalProvider, Place, Shop, Through, tickets
+from ...conftest import LocalProvider, Place, Shop, Through, tickets, until
 from .test_planning import chats, planned
 
 S = SubmissionState
@@ -155,12 +155,27 @@ def test_the_time_that_a_killed_create_took_is_not_time_to_show_it(shop: Shop, c
     job_id = queued(shop)
     submit_in_vain(shop, job_id, create=sent_and_lost)
     dies(shop, job_id)
+    with shop.ledger.database.write() as connection:
+        connection.execute(tables.submission.update().values(unknown_at=None))
     clock.forward(minutes=10)  # it was sending all the while, and was killed a moment ago
     listless = Through(shop.provider, batches=hidden)
 
     assert not submissions.reconcile(shop.ledger, listless, only(shop, job_id))  # type: ignore[arg-type]
     assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert only(shop, job_id).state is S.CREATED
+
+
+def test_the_time_to_show_it_passes_while_one_process_after_the_other_looks(shop: Shop, clock: HeldClock) -> None:
+    job_id = queued(shop)
+    submit_in_vain(shop, job_id, create=lost)
+    for _ in range(3):
+        dies(shop, job_id)
+        assert not submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+        clock.forward(seconds=LIST_LAG.total_seconds() / 3 + 1)
+
+    dies(shop, job_id)
+    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert only(shop, job_id).chunk_state is ChunkState.QUEUED
 
 
 def dies(shop: Shop, job_id: int, *, host: str | None = None) -> None:
@@ -254,6 +269,40 @@ def test_another_ledgers_batches_are_never_adopted(
     account.close()
 
 
+@pytest.mark.parametrize(
+    "fault", [{"fault": "foreign_lines"}, {"fault": "truncate", "share": 0.0, "at": "line_end", "framing": "close"}]
+)
+def test_a_torn_look_at_a_batchs_results_does_not_make_it_anothers(
+    shop: Shop, clock: HeldClock, local_provider: LocalProvider, open_account: Callable[..., Provider], fault: Any
+) -> None:
+    shop = Shop(shop.ledger, open_account("anthropic"))  # whose batches only their results tell apart
+    job_id = queued(shop)
+    submit_in_vain(shop, job_id, create=sent_and_lost)
+    until(lambda: local_provider.batches()[0]["outcome"], what="the batch's end")
+    clock.forward(minutes=5)
+    local_provider.fault(**fault)
+
+    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert sum(local_provider.fired().values()) == 1
+    assert states(shop) == ["created"]
+
+
+def test_results_that_hold_no_line_prove_nothing(
+    shop: Shop, clock: HeldClock, local_provider: LocalProvider, open_account: Callable[..., Provider]
+) -> None:
+    shop = Shop(shop.ledger, open_account("anthropic"))
+    job_id = queued(shop)
+    submit_in_vain(shop, job_id, create=sent_and_lost)
+    until(lambda: local_provider.batches()[0]["outcome"], what="the batch's end")
+    clock.forward(minutes=5)
+    local_provider.fault("truncate", share=0.0, at="line_end", framing="close", times=submissions.PROOFS)
+
+    assert not submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert states(shop) == ["creating"]
+    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert states(shop) == ["created"]
+
+
 @pytest.mark.parametrize("damage", ["lost", "torn"])
 def test_a_spool_file_that_is_not_whole_is_never_sent(shop: Shop, local_provider: LocalProvider, damage: str) -> None:
     job_id = queued(shop)
@@ -339,6 +388,21 @@ def test_a_provider_that_asks_to_wait_is_asked_again(shop: Shop, local_provider:
     assert (states(shop), only(shop, job_id).chunk_state) == (["absent"], ChunkState.QUEUED)
     submissions.submit(shop.ledger, shop.provider, only(shop, job_id))
     assert states(shop) == ["absent", "created"]
+
+
+def test_a_chunk_that_was_queued_again_since_it_was_looked_up_is_left(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    job_id = queued(any_shop)
+    seen_before = only(any_shop, job_id)
+    local_provider.fault("create_429")
+    with pytest.raises(ProviderUnavailable):
+        submissions.submit(any_shop.ledger, any_shop.provider, only(any_shop, job_id))
+
+    submissions.submit(any_shop.ledger, any_shop.provider, seen_before)
+
+    assert local_provider.batches() == []
+    assert only(any_shop, job_id).chunk_state is ChunkState.QUEUED
 
 
 def test_two_who_meet_the_same_refusal_both_take_it_for_one(shop: Shop) -> None:

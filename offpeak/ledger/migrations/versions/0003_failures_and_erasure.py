@@ -35,6 +35,10 @@ def upgrade() -> None:
         sa.Column("cleaned_at", sa.BigInteger(), comment="when the provider's files of it were deleted"),
     )
     op.add_column(
+        "submission",
+        sa.Column("unknown_at", sa.BigInteger(), comment="since when the outcome of its create is unknown"),
+    )
+    op.add_column(
         "dead_letter",
         sa.Column("fate", sa.Text(), nullable=False, server_default="dead", comment="dead, dropped or discarded"),
     )
