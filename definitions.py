@@ -9,12 +9,13 @@ from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
 from schedules.hourly import hourly
+from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly
 
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, hourly],
+        schedules=[nightly, hourly, housekeeping],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

@@ -57,6 +57,8 @@ class FaultPoint(StrEnum):
     """All of the lines are in the ledger; the chunk is still open."""
     APPLIED = "applied"
     """The chunk is closed; the provider's files are still there."""
+    CLEANED = "cleaned"
+    """The provider's files are deleted; the ledger does not know."""
 
     BURIED = "buried"
     """Dead letters are written; the next round is not."""

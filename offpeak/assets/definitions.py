@@ -12,6 +12,7 @@ import dagster as dg
 
 from offpeak.assets.declaration import declaration_of, tolerances
 from offpeak.assets.gated import gated
+from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.resources import API_KEY, BatchApi
@@ -24,7 +25,8 @@ from offpeak.results.producer import producer_in
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
-    """The same definitions with Offpeak's resources, gates and guarantees, and the sensor that collects batches.
+    """The same definitions with Offpeak's resources, gates and guarantees, the sensor that collects batches, and a job,
+    `offpeak_housekeeping`, which deletes files that nothing needs any more.
 
     A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
     `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, and for a model
@@ -43,6 +45,8 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     if batch:
         if not _has(jobs, STOP_JOB):
             jobs.append(stop_job)
+        if not _has(jobs, HOUSEKEEPING_JOB):
+            jobs.append(housekeeping_job)
         if not _has(sensors, SENSOR_NAME):
             sensors.append(lifecycle_sensor())
     return dg.Definitions(

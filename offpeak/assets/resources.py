@@ -27,7 +27,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
     Keys and addresses take `dg.EnvVar`. What is not given falls back on the SDKs' own variables when a run begins:
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
-    `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint.
+    `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
+    a batch is deleted once its lines are stored, unless `keep_provider_files`.
     """
 
     openai_api_key: str | None = None
@@ -37,6 +38,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     anthropic_base_url: str | None = None
     price_sheet: str | None = None
     max_requests_per_batch: int | None = None
+    keep_provider_files: bool = False
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -64,13 +66,15 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 "Nothing was "
                 'submitted. Use "responses" (the default) or "chat.completions".'
             )
-        return open_provider(
+        provider = open_provider(
             name,
             api_key=key,
             base_url=base_url or os.environ.get(f"{name.upper()}_BASE_URL") or None,
             max_requests=self.max_requests_per_batch,
             chat_endpoint=cast("ChatEndpoint | None", self.openai_chat_endpoint) if name == "openai" else None,
         )
+        provider.keeps_files = self.keep_provider_files
+        return provider
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

@@ -72,7 +72,12 @@ def validator(output: type[BaseModel] | None) -> Validate | None:
 def land(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> Submission:
     """Download a terminal batch and write down that its lines are on this disk."""
     name = f"{ledger.identity}-{chunk.token}.results"
-    fetch(ledger, provider, batch, name)
+    try:
+        fetch(ledger, provider, batch, name)
+    except DownloadIncomplete:
+        # another process may have stored them in the meantime, and deleted them at the provider
+        if not _landed(ledger, chunk):
+            raise
     now = ledger.clock.now()
     ended = to_micros(batch.ended_at or now)
     with ledger.database.write(durable=True) as connection:
@@ -105,6 +110,14 @@ def fetch(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -> No
                 raise
         else:
             return
+
+
+def _landed(ledger: Ledger, chunk: Submission) -> bool:
+    """Whether the lines of its batch are on this disk by now."""
+    state = sa.select(tables.submission.c.state).where(tables.submission.c.id == chunk.stamp)
+    with ledger.database.read() as connection:
+        found = connection.execute(state).scalar()
+    return found in {SubmissionState.LANDED, SubmissionState.APPLIED}
 
 
 def _download(ledger: Ledger, provider: Provider, batch: BatchView, name: str) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
+from offpeak.errors import CouldNotRead
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter, wait_for
@@ -209,7 +210,12 @@ def bodies(ledger: Ledger, provider: Provider, chunk_id: int, request_ids: Seque
             sa.select(chunk.c.spool, chunk.c.first_request, chunk.c.sha256, offsets.c.offsets)
             .join(offsets, offsets.c.chunk_id == chunk.c.id)
             .where(chunk.c.id == chunk_id)
-        ).one()
+        ).one_or_none()
+        if row is None or row.spool is None:
+            raise CouldNotRead(
+                f"Chunk {chunk_id} cannot go round again: its request file was pruned. Nothing was sent. Materialise "
+                "the asset again: its plan writes the requests anew."
+            )
         if row.first_request is not None:
             ordinals = [request_id - row.first_request for request_id in request_ids]
         else:

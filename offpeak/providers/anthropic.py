@@ -7,7 +7,7 @@ the path of that address is used, on our own base URL, so that the key goes nowh
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,10 @@ class AnthropicProvider(Provider):
 
     def delete_file(self, file_id: str) -> None:
         """Nothing is uploaded apart from batches, so nothing is there to delete."""
+
+    def delete_batch(self, batch: BatchView) -> None:
+        with suppress(http.NotFound), self._account.reading("deleting a batch"):
+            self._client.messages.batches.with_raw_response.delete(batch.id)
 
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - nothing is uploaded
         return iter(())

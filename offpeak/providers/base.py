@@ -174,6 +174,8 @@ class Provider(ABC):
     """The provider's kind and its base URL's origin, such as "openai:api.openai.com": whose answer it is."""
     limits: Limits
     spooling: Spooling
+    keeps_files: bool = False
+    """Whether its files of batches that are through stay there, until the provider lets them expire."""
 
     @abstractmethod
     def endpoint(self, kind: Kind) -> str:
@@ -224,6 +226,13 @@ class Provider(ABC):
     @abstractmethod
     def delete_file(self, file_id: str) -> None:
         """Delete an uploaded file; one that is already gone is not an error."""
+
+    @abstractmethod
+    def delete_batch(self, batch: BatchView) -> None:
+        """Delete what the provider keeps of a terminal batch; what is already gone is not an error.
+
+        OpenAI: its input, output and error file. Anthropic: the batch itself, with its results.
+        """
 
     @abstractmethod
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:

@@ -200,6 +200,10 @@ class OpenAIProvider(Provider):
         with suppress(http.NotFound), self._account.reading("deleting a file"):
             self._client.files.with_raw_response.delete(file_id)
 
+    def delete_batch(self, batch: BatchView) -> None:
+        for file_id in filter(None, (batch.input_file_id, *batch.result_refs)):
+            self.delete_file(file_id)
+
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:
         def page_after(last: str | None) -> dict[str, Any]:
             with self._account.reading("listing files"):

@@ -31,10 +31,12 @@ class OffpeakResults(dg.ConfigurableIOManager):
     `database_url` is any SQLite or Postgres URL, by default OFFPEAK_DATABASE_URL and then SQLite in the project's
     `.offpeak/`. `spool_dir` is where request and result files are written: by default beside a SQLite file, and for
     Postgres in the project's `.offpeak/spool`, which has to be the same folder for every process that works on it.
+    `keep_files_days` is how long those files are kept once their batch is through; the housekeeping job deletes them.
     """
 
     database_url: str | None = None
     spool_dir: str | None = None
+    keep_files_days: float = 14.0
 
     _ledger: Ledger | None = PrivateAttr(default=None)
 

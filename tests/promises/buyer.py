@@ -130,6 +130,9 @@ class Mortal(Provider):
     def delete_file(self, file_id: str) -> None:
         self._inner.delete_file(file_id)
 
+    def delete_batch(self, batch: BatchView) -> None:
+        self._inner.delete_batch(batch)
+
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:
         return self._inner.files(prefix=prefix)
 
