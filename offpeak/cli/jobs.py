@@ -24,6 +24,7 @@ from offpeak.cli.formats import (
     words,
 )
 from offpeak.cli.ledgers import DatabaseUrl, open_ledger
+from offpeak.cli.resolve import resolve
 from offpeak.clock import in_words
 
 if TYPE_CHECKING:
@@ -44,13 +45,14 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
-        help="List jobs, newest first, or watch the open ones; show one whole; approve one that the surge guard holds.",
+        help="List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create.",
         epilog="Example: offpeak jobs --watch --asset ticket_labels",
         rich_markup_mode=None,
     )
     group.callback()(jobs)
     group.command("show", epilog="Example: offpeak jobs show 7")(show)
     group.command("approve", epilog="Example: offpeak jobs approve 7")(approve)
+    group.command("resolve", epilog="Example: offpeak jobs resolve 12 --adopt batch_68f1")(resolve)
     app.add_typer(group, name="jobs")
 
 
@@ -71,7 +73,7 @@ def jobs(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first, or watch the open ones; show one whole; approve one that the surge guard holds."""
+    """List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create."""
     if context.invoked_subcommand is not None:
         return
     if watch:

@@ -73,7 +73,7 @@ def test_one_that_still_runs_is_cancelled_and_buys_nothing(each_shop: Shop, loca
 def test_what_it_had_finished_is_kept_and_served_when_it_comes_first(shop: Shop, local_provider: LocalProvider) -> None:
     shop.list_lag = timedelta(0)
     job_id = submitted_twice(shop, local_provider)
-    first, second = in_order(local_provider)
+    _, second = in_order(local_provider)
     local_provider.fault("never_end", batch=second["id"], share=0.0)
     until(lambda: in_order(local_provider)[0]["outcome"], what="the end of the first")
 
