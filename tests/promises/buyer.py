@@ -2,7 +2,7 @@
 
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
-    {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "limits", "hold", "list_lag"}
+    {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "limits", "hold", "list_lag", "pace"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS; the process sends SIGKILL to itself there.
@@ -54,8 +54,11 @@ class Verdict(BaseModel):
 
 
 class Impatient(SystemClock):
+    def __init__(self, pace: float = 0.02) -> None:
+        self._pace = pace
+
     def sleep(self, duration: timedelta) -> None:
-        time.sleep(min(duration.total_seconds(), 0.02))
+        time.sleep(min(duration.total_seconds(), self._pace))
 
 
 def die() -> None:
@@ -189,7 +192,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             ledger=ledger,
             provider=provider,
             rates=RATES[model],
-            clock=Impatient(),
+            clock=Impatient(job.get("pace", 0.02)),
             log=getLogger("buyer"),
             progress=report,
             list_lag=timedelta(seconds=job.get("list_lag", 1)),
