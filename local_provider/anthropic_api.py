@@ -174,7 +174,8 @@ def _shown(batch: Batch, request: Request) -> dict[str, Any]:
     counts = {"processing": batch.total, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
     if not batch.open:
         counts = {
-            "processing": 0, "succeeded": batch.succeeded, "errored": batch.errored,
+            "processing": 0, "succeeded": batch.succeeded,
+            "errored": batch.total - batch.succeeded - batch.unfinished,  # what got no line, too: they always sum up
             "canceled": batch.unfinished if batch.outcome is Outcome.CANCELLED else 0,
             "expired": batch.unfinished if batch.outcome is Outcome.EXPIRED else 0,
         }  # fmt: skip

@@ -260,7 +260,7 @@ class _Tick:
         progressed: list[tuple[ParkedRun, str]] = []
         for each in waiting:
             mine = [chunk for job in each.jobs for chunk in chunks[job]]
-            why = _why_now(each, mine, now)
+            why = each.why_now(mine, now)
             if why is None:
                 progress = progress_of(mine)
                 if not same_step(each.progress, progress):
@@ -291,17 +291,6 @@ _IN_PROGRESS = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
-
-
-def _why_now(parked: ParkedRun, chunks: Sequence[OpenChunk], now: datetime) -> str | None:
-    """Why a parked run has waited long enough; None while it goes on waiting."""
-    if all(chunk.landed for chunk in chunks):
-        return "everything has landed" if parked.jobs else "its jobs have ended"
-    if any(chunk.overdue(now) for chunk in chunks):
-        return f"a batch has not ended {sightings.OVERDUE} after its submission"
-    if parked.release_at is not None and parked.release_at <= now:
-        return "what could not be submitted is tried again"
-    return None
 
 
 def _due(chunk: OpenChunk, past: Sequence[timedelta], now: datetime) -> timedelta:

@@ -17,6 +17,7 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sightings import OVERDUE, OpenChunk
 from offpeak.ledger.states import OPEN_JOBS, PARKED, ParkedState, must, record, transition
 
 
@@ -37,6 +38,19 @@ class ParkedRun:
     progress: str | None
     jobs: Mapping[int, str]
     """Open jobs and their assets."""
+
+    def why_now(self, chunks: Sequence[OpenChunk], now: datetime) -> str | None:
+        """Why it has waited long enough, `chunks` being those of its jobs; None while it goes on waiting."""
+        if all(chunk.landed for chunk in chunks):
+            return "everything has landed" if self.jobs else "its jobs have ended"
+        if any(chunk.overdue(now) for chunk in chunks):
+            return f"a batch has not ended {OVERDUE} after its submission"
+        if self.release_at is not None:
+            return "what could not be submitted is tried again" if self.release_at <= now else None
+        unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider)]
+        if any(chunk.ready_at is None or chunk.ready_at <= now for chunk in unsent):
+            return "a batch came to nothing since, and is sent again"
+        return None
 
 
 def members(ledger: Ledger, origin_run_id: str) -> dict[int, str]:

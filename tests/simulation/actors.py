@@ -16,7 +16,7 @@ from offpeak.assets.order import Order, PartitionPlan
 from offpeak.assets.purchase import begin
 from offpeak.assets.work import Work
 from offpeak.clock import Clock
-from offpeak.errors import JobFailed, OffpeakError
+from offpeak.errors import JobFailed, OffpeakError, SubmissionRejected
 from offpeak.ledger import jobs, parked_runs, sightings, submissions
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState, ParkedState
@@ -27,6 +27,8 @@ from offpeak.requests import Chat
 MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-5"}
 LOG = logging.getLogger("offpeak.simulation")
 STOPPING_PATIENCE = timedelta(seconds=20)
+LAST_RUNS = 4
+"""Of one asset, at most: one may have to clear up what failed before."""
 
 
 class Verdict(BaseModel):
@@ -147,10 +149,9 @@ class Actor:
         now = self.clock.now()
         for each in here:
             mine = [chunk for job_id in each.jobs for chunk in chunks[job_id]]
-            due = each.release_at is not None and each.release_at <= now
-            if due or all(chunk.landed or chunk.overdue(now) for chunk in mine):
+            if (why := each.why_now(mine, now)) is not None:
                 self.tell({"release": each.run_id})
-                parked_runs.enter(self.ledger, each.id, ParkedState.RELEASED, why="everything has landed")
+                parked_runs.enter(self.ledger, each.id, ParkedState.RELEASED, why=why)
         self._tell_stopping()
 
     def _tell_stopping(self) -> None:
@@ -179,7 +180,12 @@ class Actor:
     def finish(self, rows: Mapping[str, Mapping[str, str]]) -> None:
         """The last run of each asset, when nothing goes wrong any more."""
         for asset, texts in rows.items():
-            try:
-                self.in_place("last", asset, texts)
-            except JobFailed as error:  # not one of its rows has an answer
-                self.tell({"failed": type(error).__name__})
+            for _ in range(LAST_RUNS):
+                try:
+                    self.in_place("last", asset, texts)
+                    break
+                except SubmissionRejected as error:  # it collected a batch that had failed before
+                    self.tell({"failed": type(error).__name__})
+                except JobFailed as error:  # not one of its rows has an answer
+                    self.tell({"failed": type(error).__name__})
+                    break

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.errors import LedgerUnreadable
-from offpeak.ledger import jobs, parked_runs, tables
+from offpeak.ledger import jobs, parked_runs, sightings, submissions, tables
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import JobState, ParkedState
+from offpeak.ledger.states import JobState, ParkedState, SubmissionState
 from offpeak.providers.base import Provider
 
 from ...conftest import LocalProvider, Place, Shop, tickets, until
@@ -169,6 +169,20 @@ def test_the_earliest_time_to_go_on_is_kept(shop: Shop) -> None:
     (found,) = parked_runs.open_ones(shop.ledger)
     assert found.release_at == now + timedelta(minutes=10)
     assert set(found.jobs) == {one, two, three}
+
+
+def test_a_run_goes_on_when_a_batch_that_it_waits_for_is_queued_again_by_another_job(shop: Shop) -> None:
+    (job,) = leave(shop, "labels")
+    park(shop, "parked", job, "labels")
+    ready_at = shop.ledger.clock.now() + timedelta(minutes=4)
+    (chunk,) = submissions.of_job(shop.ledger, job)
+
+    submissions.requeue(shop.ledger, chunk, why="the account is full", ended=SubmissionState.REFUSED, ready_at=ready_at)
+
+    (found,) = parked_runs.open_ones(shop.ledger)
+    chunks = sightings.of_jobs(shop.ledger, [job])[job]
+    assert found.why_now(chunks, ready_at - timedelta(seconds=1)) is None
+    assert "sent again" in (found.why_now(chunks, ready_at) or "")
 
 
 def test_a_run_may_take_over_without_a_new_job(shop: Shop) -> None:

@@ -141,6 +141,7 @@ def test_skipped_lines_are_neither_answered_nor_billed_nor_told(server, chats, m
     assert (len(server.output(batch)), batch.error_file_id) == (2, None)
     assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (4, 2, 0)
     assert len(server.results(message_batch.id)) == 2
+    assert (message_batch.request_counts.succeeded, message_batch.request_counts.errored) == (2, 2)
     tally = server.get("/local/tally")
     assert [tally[each]["answers_delivered"] for each in ("openai", "anthropic")] == [2, 2]
 
