@@ -11,7 +11,7 @@ they raise LedgerUnavailable, and the same step can be taken again later.
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -215,9 +215,9 @@ class Database:
             raise self.refused
 
     def checkpoint(self) -> None:
-        """Fold SQLite's write-ahead log back into the database, as far as readers allow."""
+        """Fold SQLite's write-ahead log back into the database, as far as readers and the disk allow."""
         if self.sqlite:
-            with self.engine.connect() as connection:
+            with suppress(LedgerUnavailable), self.guarded(), self.engine.connect() as connection:
                 _pragma(connection, "wal_checkpoint(PASSIVE)")
 
     def close(self) -> None:
