@@ -19,7 +19,7 @@ from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, JobState, record
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, JobState, must, record
 from offpeak.providers.base import Kind, Provider
 
 
@@ -294,13 +294,19 @@ def discard_chunks(ledger: Ledger, *, job_id: int) -> None:
             )
         ).all()
         ids = [row.id for row in rows]
-        for table, column in (
-            (tables.request, tables.request.c.chunk_id),
-            (tables.chunk_offsets, tables.chunk_offsets.c.chunk_id),
-            (tables.job_chunk, tables.job_chunk.c.chunk_id),
-            (tables.chunk, tables.chunk.c.id),
-        ):
+        for column in (tables.request.c.chunk_id, tables.chunk_offsets.c.chunk_id, tables.job_chunk.c.chunk_id):
             for part in slices(ids, 500):
-                connection.execute(table.delete().where(column.in_(part)))
+                connection.execute(column.table.delete().where(column.in_(part)))
+        now, who = ledger.clock.now(), str(ledger.claimant)
+        for chunk_id in ids:
+            must(
+                connection,
+                chunk_id,
+                ChunkState.TAKEN_BACK,
+                at=now,
+                who=who,
+                why=f"job {job_id} does not want it after all",
+                spool=None,
+            )
     for row in rows:
         (ledger.spool / row.spool).unlink(missing_ok=True)

@@ -30,7 +30,7 @@ from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.room import require_room
 from offpeak.ledger.staging import Known, Staging, Surge
-from offpeak.ledger.states import JobState, must, record, transition
+from offpeak.ledger.states import ChunkState, JobState, must, record, transition
 from offpeak.providers.base import Provider
 from offpeak.requests import Request
 
@@ -204,7 +204,9 @@ class Plan:
         self._attached |= missing
         if missing and not self._dry:
             with self._ledger.database.write() as connection:
-                there = sa.select(sa.func.count()).where(tables.chunk.c.id.in_(missing))
+                there = sa.select(sa.func.count()).where(
+                    tables.chunk.c.id.in_(missing), tables.chunk.c.state != ChunkState.TAKEN_BACK.value
+                )
                 if connection.execute(there).scalar_one() != len(missing):
                     raise PlanError(
                         f"{self._spec.asset}: another plan took back requests that this one had found on their way. "

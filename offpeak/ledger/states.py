@@ -50,6 +50,8 @@ class ChunkState(StrEnum):
     """Every line of its batch is accounted for."""
     REFUSED = "refused"
     """The provider would not take it; nothing was bought."""
+    TAKEN_BACK = "taken_back"
+    """Its plan was not meant, or not finished: its requests are gone, and it was never sent."""
     LEFT = "left"
     """Another ledger's, of which this one is a copy: neither sent nor collected here, and its requests are new."""
 
@@ -124,6 +126,7 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _C.QUEUED: frozenset({_C.OPEN}),
         _C.APPLIED: frozenset({_C.OPEN}),
         _C.REFUSED: frozenset({_C.OPEN}),
+        _C.TAKEN_BACK: frozenset({_C.QUEUED}),
         _C.LEFT: frozenset({_C.QUEUED, _C.OPEN}),
     },
     SubmissionState: {

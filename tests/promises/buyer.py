@@ -2,17 +2,19 @@
 
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
-    {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "limits", "hold", "list_lag", "pace"}
+    {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
+     "pace", "stop"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
-belong to the caller. `kill_at` is one of KILLS; the process sends SIGKILL to itself there.
+belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
+process sends SIGKILL to itself there. With `stop` what is bought is stopped again.
 """
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from logging import getLogger
 from pathlib import Path
@@ -21,10 +23,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from offpeak.assets.order import Order, PartitionPlan
-from offpeak.assets.purchase import purchase
-from offpeak.assets.work import Progress
+from offpeak.assets.purchase import begin, purchase
+from offpeak.assets.work import Progress, Work
 from offpeak.clock import SystemClock
+from offpeak.faultpoints import FaultPoint, on_reach
+from offpeak.ledger import jobs
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import JobState
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
@@ -59,6 +64,16 @@ class Impatient(SystemClock):
 
     def sleep(self, duration: timedelta) -> None:
         time.sleep(min(duration.total_seconds(), self._pace))
+
+
+def doom(point: str) -> Callable[[FaultPoint], None]:
+    """Dies at a point of the product's own."""
+
+    def reached(here: FaultPoint) -> None:
+        if here == point:
+            die()
+
+    return reached
 
 
 def die() -> None:
@@ -168,6 +183,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         if kill_at == "applied" and progress.applied == progress.batches:
             die()
 
+    on_reach(doom(job["die_at"]) if job.get("die_at") else None)
     with Ledger.open(job["url"], spool_dir=Path(job["spool"])) as ledger:
         order = Order(
             asset=job.get("asset", "labels"),
@@ -187,16 +203,17 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             ),
             run_id=f"run-{os.getpid()}",
         )
-        receipt = purchase(
-            order,
-            ledger=ledger,
-            provider=provider,
-            rates=RATES[model],
-            clock=Impatient(job.get("pace", 0.02)),
-            log=getLogger("buyer"),
-            progress=report,
-            list_lag=timedelta(seconds=job.get("list_lag", 1)),
-        )
+        named = {
+            "ledger": ledger,
+            "provider": provider,
+            "rates": RATES[model],
+            "clock": Impatient(job.get("pace", 0.02)),
+            "log": getLogger("buyer"),
+        }
+        lag = timedelta(seconds=job.get("list_lag", 1))
+        if job.get("stop"):
+            return stop(order, named, lag)
+        receipt = purchase(order, **named, progress=report, list_lag=lag)
     return {
         "rows": receipt.rows,
         "bought": receipt.bought,
@@ -207,6 +224,17 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         "batch_ids": list(receipt.batch_ids),
         "dagster": "dagster" in sys.modules,
     }
+
+
+def stop(order: Order, named: dict[str, Any], list_lag: timedelta) -> dict[str, Any]:
+    """Submit, and stop it again, as terminating a run does."""
+    job_id = begin(order, **named)
+    work = Work(job_id, asset=order.asset, model=order.model, output=Verdict, list_lag=list_lag, **named)
+    work.hand_over()
+    if not work.wind_down(patience=timedelta(seconds=30)):
+        raise TimeoutError("what was cancelled does not end")
+    jobs.close(named["ledger"], job_id, JobState.CANCELLED, why="stopped")
+    return {}
 
 
 if __name__ == "__main__":

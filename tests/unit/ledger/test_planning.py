@@ -448,7 +448,10 @@ def test_the_chunks_of_a_planner_that_died_are_taken_back(any_shop: Shop) -> Non
 
     assert (receipt.bought, receipt.joined) == (3, 0)
     assert job_states(any_shop) == ["abandoned", "completed"]
-    assert count(any_shop, tables.chunk) == 1
+    with any_shop.ledger.database.read() as connection:
+        chunks = connection.execute(sa.select(tables.chunk.c.state).order_by(tables.chunk.c.id)).scalars().all()
+    assert chunks == ["taken_back", "applied"]
+    assert count(any_shop, tables.request) == 3
 
 
 def test_the_chunks_of_a_planner_that_lives_are_joined(any_shop: Shop, local_provider: LocalProvider) -> None:

@@ -53,8 +53,8 @@ def test_transitions_stay_within_their_machine(machine: type[StrEnum]) -> None:
         assert to not in sources
 
 
-def test_live_submissions_are_those_that_can_still_change() -> None:
-    assert leads_on(SubmissionState) == LIVE_SUBMISSIONS
+def test_live_submissions_are_those_that_can_still_change_and_hold_their_chunk() -> None:
+    assert leads_on(SubmissionState) - {SubmissionState.ABSENT, SubmissionState.LATE} == LIVE_SUBMISSIONS
     assert leads_on(ChunkState) == LIVE_CHUNKS
 
 
