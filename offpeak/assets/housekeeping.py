@@ -11,7 +11,7 @@ import dagster as dg
 
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.errors import ConfigurationError, OffpeakError
-from offpeak.ledger import cleaning, pruning
+from offpeak.ledger import cleaning, erasing, pruning
 from offpeak.ledger.ledger import Ledger
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -32,6 +32,7 @@ def keep_house(context: dg.OpExecutionContext) -> None:
     with accounts(context, api, cleaning.realms(ledger)) as providers:
         for provider in providers:
             _clean(context, ledger, provider)
+        _erase(context, ledger, providers)
     pruned = pruning.prune(ledger, keep=timedelta(days=results.keep_files_days))
     swept = pruning.sweep_folder(ledger)
     context.log.info(
@@ -51,6 +52,20 @@ def _clean(context: dg.OpExecutionContext, ledger: Ledger, provider: Provider) -
         f"At {provider.realm}: deleted the files of {cleaned.batches:,} batches and {cleaned.uploads:,} unused "
         f"uploads; {cleaned.failed:,} could not be deleted now."
     )
+
+
+def _erase(context: dg.OpExecutionContext, ledger: Ledger, providers: Sequence[Provider]) -> None:
+    """Finish what somebody asked to be erased and that was on its way, or could not be deleted then."""
+    finished = erasing.finish(ledger, providers)
+    if finished.done:
+        context.log.info(f"Finished erasing {finished.done:,} requests.")
+    left = finished.on_their_way + sum(finished.waiting.values())
+    if left or finished.not_rewritten:
+        context.log.warning(
+            f"Erasing is not finished: {finished.on_their_way:,} requests are on their way, files of "
+            f"{sum(finished.waiting.values()):,} are left at {', '.join(finished.waiting) or 'no provider'}"
+            + ("; the database could not be rewritten, because others work in it." if finished.not_rewritten else ".")
+        )
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from offpeak.errors import (
     ProviderUnavailable,
     SubmissionRejected,
 )
-from offpeak.ledger import cleaning, collecting, failing, jobs, late, retrying, sightings, submissions
+from offpeak.ledger import collecting, erasing, failing, jobs, late, retrying, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -308,7 +308,7 @@ class Work:
             f"{self._asset}: batch {chunk.batch_id} {chunk.outcome}: {applied.answered:,} answers, "
             f"{applied.failed:,} failed, {applied.missing:,} missing."
         )
-        cleaning.after_apply(self._ledger, self._provider, chunk, batch, log=self._log)
+        erasing.after_apply(self._ledger, self._provider, chunk, batch, log=self._log)
 
     def _tell(self, chunks: list[Submission], settled: list[bool]) -> None:
         if self._report is not None:

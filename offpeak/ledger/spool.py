@@ -7,7 +7,10 @@ file that the ledger does not know is a leftover of a crash and is never uploade
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+import shutil
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -15,7 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import orjson
 
@@ -143,6 +146,59 @@ def restamp(source: Path, target: Path, offsets: Sequence[int], *, ledger: str, 
         size = writing.tell()
     publish(temporary, target)
     return SpoolFile(target.name, size, digest.hexdigest(), array("Q", offsets))
+
+
+def blanked(source: Path, target: Path, offsets: Sequence[int], ordinals: Sequence[int]) -> SpoolFile | None:
+    """A copy of a spool file in which the lines at `ordinals` say nothing; None, and no copy, where they do already.
+
+    Sizes and offsets stay as they are: an empty object takes the place of each line, with blanks inside.
+    """
+    with source.open("rb") as file:
+        lengths = {ordinal: _object_length(file, offsets, ordinal) for ordinal in ordinals}
+    blanks = sorted((offsets[ordinal], length) for ordinal, length in lengths.items() if length)
+    if not blanks:
+        return None
+    temporary = target.with_name(f"{target.name}.writing")
+    shutil.copyfile(source, temporary)
+    with temporary.open("r+b") as file:
+        for start, length in blanks:
+            file.seek(start)
+            file.write(b"{" + b" " * (length - 2) + b"}")
+        file.flush()
+        os.fsync(file.fileno())
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    publish(temporary, target)
+    return SpoolFile(target.name, size, digest, array("Q", offsets))
+
+
+def _object_length(file: BinaryIO, offsets: Sequence[int], ordinal: int) -> int:
+    """The bytes of the JSON object at a line's beginning; 0 for an empty one. What follows it is the provider's."""
+    file.seek(offsets[ordinal])
+    last = ordinal + 1 == len(offsets)
+    text = file.read(-1 if last else offsets[ordinal + 1] - offsets[ordinal]).decode()
+    found, end = json.JSONDecoder().raw_decode(text)
+    return len(text[:end].encode()) if found else 0
+
+
+def stripped(path: Path, needles: Sequence[bytes]) -> None:
+    """Leave out of a result file every line that holds one of `needles`."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    pattern = re.compile(b"|".join(map(re.escape, needles)))
+    with path.open("rb") as reading, temporary.open("wb", buffering=_BUFFER) as writing:
+        dropped = False
+        for line in reading:
+            if pattern.search(line):
+                dropped = True
+            else:
+                writing.write(line)
+        writing.flush()
+        os.fsync(writing.fileno())
+    if dropped:
+        publish(temporary, path)
+    else:
+        temporary.unlink()
 
 
 def read_offsets(stored: bytes) -> array[int]:

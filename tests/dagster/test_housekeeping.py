@@ -10,6 +10,8 @@ import pytest
 
 from offpeak import BatchApi, Chat, OffpeakResults, batch_asset, with_offpeak
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB
+from offpeak.ledger import erasing
+from offpeak.ledger.ledger import Ledger
 
 from ..conftest import LocalProvider
 from .test_materialize import CONTRACT, NIGHTLY, TICKETS
@@ -88,3 +90,18 @@ def test_the_projects_own_schedule_runs_it_every_night() -> None:
     schedule = defs.resolve_schedule_def("housekeeping")
     assert (schedule.job_name, schedule.execution_timezone) == (HOUSEKEEPING_JOB, "UTC")
     assert defs.resolve_job_def(schedule.job_name)
+
+
+def test_it_finishes_what_somebody_asked_to_be_erased(
+    house: dg.Definitions, provider: Any, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    house.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance)
+    before = len(files_at(provider))
+    url = f"sqlite:///{tmp_path / 'house' / 'offpeak.db'}"
+    with Ledger.open(url) as ledger:
+        erasing.erase(ledger, "ticket_labels", "T-1", who="a test")
+        assert erasing.finish(ledger, []).waiting
+    run(house, HOUSEKEEPING_JOB, instance)
+    with Ledger.open(url) as ledger:
+        assert erasing.realms(ledger) == []
+    assert len(files_at(provider)) == before - 1, "also where files are to be kept"
