@@ -83,8 +83,6 @@ def sweep(ledger: Ledger, provider: Provider, *, log: logging.Logger) -> Cleaned
     for row in _uncleaned(ledger, provider):
         try:
             batch = provider.retrieve(row.batch_id) if row.batch_id else None
-            if batch is not None and not batch.state.terminal:
-                continue
             delete(ledger, provider, row.id, batch, file_id=row.file_id)
             cleaned.batches += 1
         except OffpeakError as error:

@@ -379,8 +379,6 @@ def _clear_provider(ledger: Ledger, submissions: Sequence[Row[Any]], provider: P
             return False
         try:
             batch = provider.retrieve(row.batch_id) if row.batch_id else None
-            if batch is not None and not batch.state.terminal:
-                return False
             cleaning.delete(ledger, provider, row.id, batch, file_id=row.file_id)
         except OffpeakError:
             return False

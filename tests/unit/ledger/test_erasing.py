@@ -91,11 +91,11 @@ def test_an_erased_key_is_nowhere_and_everything_else_is_there(
 ) -> None:
     own_provider.fault("unusable_lines", share=0.02, how="length")
     rows = tickets(60)
-    account.buy(rows | {KEY: f"first {CANARY}"})
+    account.buy(rows | {KEY: f"{CANARY} first"})
     own_provider.fault("unusable_lines", share=1.0, how="length")
-    account.buy(rows | {KEY: f"second {CANARY}"})
+    account.buy(rows | {KEY: f"{CANARY} second"})
     with pytest.raises(SurgeHeld, match=KEY):
-        account.buy(rows | {KEY: f"second {CANARY}"}, system="Another prompt.")
+        account.buy(rows | {KEY: f"{CANARY} second"}, system="Another prompt.")
     spent = [jobs.bill(account.ledger, job_id) for job_id in (1, 2)]
     expected = account.frame().query("key != @KEY").reset_index(drop=True)
     assert len(found(CANARY)) >= 3
@@ -199,13 +199,13 @@ def test_the_same_key_of_every_partition_goes_or_of_one(account: Shop, found: Ca
 def test_what_no_row_refers_to_any_more_can_be_erased(account: Shop, found: Callable[[str], set[str]]) -> None:
     others = tickets(9)
     for version in ("first", "second", "third"):
-        account.buy(others | {KEY: f"{version} {CANARY}"})
-    assert found(f"first {CANARY}")
+        account.buy(others | {KEY: f"{CANARY} {version}"})
+    assert found(f"{CANARY} first")
     assert erasing.erase_unwanted(account.ledger, who="a test") == 1
     assert erasing.finish(account.ledger, [account.provider]).done == 1
-    assert found(f"first {CANARY}") == set()
-    assert found(f"second {CANARY}"), "it is what the row would serve if the third had not landed"
-    assert account.buy(others | {KEY: f"third {CANARY}"}).bought == 0
+    assert found(f"{CANARY} first") == set()
+    assert found(f"{CANARY} second"), "it is what the row would serve if the third had not landed"
+    assert account.buy(others | {KEY: f"{CANARY} third"}).bought == 0
     assert erasing.erase_unwanted(account.ledger, who="a test") == 0
 
 
