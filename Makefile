@@ -61,6 +61,7 @@ test: venv ## Run the tests; ARGS="-k name" for some of them
 
 test-faults: venv ## Run the slow tests: Dagster on Postgres, and its processes killed while jobs are parked
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m tests.simulation
 
 lint: venv ## Check style, types and the direction of imports
 	@$(BIN)/ruff check .

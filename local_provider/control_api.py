@@ -49,6 +49,8 @@ def _shown(batch: Batch) -> dict[str, Any]:
         "answered": batch.succeeded,
         "errored": batch.errored,
         "unfinished": batch.unfinished,
+        "input_tokens": batch.input_tokens,
+        "output_tokens": batch.output_tokens,
         "created_at": batch.created_at,
         "ended_at": batch.ended_at,
         "metadata": batch.metadata,

@@ -52,7 +52,7 @@ def _altered(content: bytes, fired: Sequence[Fired]) -> bytes:
             case "duplicate_lines":
                 lines = lines + lines[:count]
             case "foreign_lines":
-                lines = [_foreign(line) for line in lines[:count]] + lines
+                lines = [_foreign(line) for line in lines if line.strip()][:count] + lines
             case "blank_lines":
                 lines = [piece for line in lines[:count] for piece in (b"\n", line, b"  \n")] + lines[count:]
             case "shuffle_lines":

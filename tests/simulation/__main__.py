@@ -6,8 +6,39 @@ Ends with 1 where something happened that never must; the seeds are printed.
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 
 from .running import Report, run
+from .schedule import ERRORS, ONLY_OF_SCHEMAS, UNUSABLE
+
+FAULTS = (
+    "create_500", "create_429", "create_reset", "ghost_500", "ghost_reset", "ghost_hang", "call_500", "call_429",
+    "call_404", "call_reset", "latency", "slow_finalizing", "expire", "never_end", "fail_validation", "error_lines",
+    "unusable_lines", "skip_lines", "list_lag", "retrieve_lag", "results_lag", "empty_ids", "false_counts", "truncate",
+    "missing_lines", "duplicate_lines", "foreign_lines", "blank_lines", "shuffle_lines",
+)  # fmt: skip
+"""All that can go wrong with batches at the local provider."""
+
+EVERY = 25
+"""Schedules among which every fault has to strike once on average: 20 times in 500."""
+
+ENOUGH = 250
+"""Schedules of which it is asked."""
+
+
+def rarely(fired: Mapping[str, int], variants: Mapping[str, int], schedules: int) -> dict[str, int]:
+    """Faults, and ways of them, that struck less often than so many schedules should have made them.
+
+    Of few schedules nothing is asked.
+    """
+    ways = [
+        *(f"error_lines {code}" for code in ERRORS),
+        *(f"unusable_lines {how}" for how in (*UNUSABLE, *ONLY_OF_SCHEMAS)),
+        *(f"truncate {at} {framing}" for at in ("mid_line", "line_end") for framing in ("length", "close")),
+    ]
+    counts = {**dict.fromkeys(FAULTS, 0), **dict.fromkeys(ways, 0), **fired}
+    counts |= {way: variants.get(way, 0) for way in ways}
+    return {name: count for name, count in counts.items() if schedules >= ENOUGH and count < schedules // EVERY}
 
 
 def main() -> int:
@@ -36,7 +67,10 @@ def main() -> int:
         counts = getattr(report, title)
         print(f"{title}: {', '.join(f'{name} {counts[name]}' for name in sorted(counts, key=counts.__getitem__))}")
     print(f"{len(report.trouble)} in trouble: {sorted(report.trouble)}")
-    return bool(report.trouble)
+    rare = rarely(report.fired, report.variants, report.schedules)
+    if rare:
+        print(f"struck too rarely to prove anything: {rare}")
+    return bool(report.trouble or rare)
 
 
 if __name__ == "__main__":

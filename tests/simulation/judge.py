@@ -32,11 +32,18 @@ SUBJECTS = {
 BEGINNINGS = {JobState.PLANNING, ChunkState.QUEUED, SubmissionState.INTENDED, ParkedState.INTENDED}
 
 
-def judge(url: str, *, bought: list[dict[str, Any]], wanted: Mapping[str, Mapping[str, str]], plain: bool) -> list[str]:
+def judge(
+    url: str,
+    *,
+    bought: list[dict[str, Any]],
+    batches: list[dict[str, Any]],
+    wanted: Mapping[str, Mapping[str, str]],
+    plain: bool,
+) -> list[str]:
     """What must never happen, and did.
 
-    `bought` is the provider's list of distinct requests that it answered; `wanted` the rows of each asset's last run,
-    texts by key; `plain`: answers repeat what was asked.
+    `bought` is the provider's list of distinct requests that it answered, `batches` its list of batches; `wanted` the
+    rows of each asset's last run, texts by key; `plain`: answers repeat what was asked.
     """
     database = Database(url)
     try:
@@ -46,6 +53,7 @@ def judge(url: str, *, bought: list[dict[str, Any]], wanted: Mapping[str, Mappin
                 trouble += _misplaced(connection, asset, rows)
             trouble += _left_open(connection)
             trouble += _inconsistent(connection)
+            trouble += _wrong_bills(connection, batches)
         for asset, rows in wanted.items():
             trouble += _wrong_answers(database, asset, rows, plain=plain)
         return trouble
@@ -141,6 +149,28 @@ def _inconsistent(connection: sa.Connection) -> list[str]:
             if not good:
                 trouble.append(f"{name} {row.id} is {row.state}, and its events say {[each.value for each in trail]}")
     return trouble
+
+
+def _wrong_bills(connection: sa.Connection, batches: list[dict[str, Any]]) -> list[str]:
+    """Collected batches of which the ledger counts other tokens than the provider billed."""
+    submission = tables.submission
+    counted: dict[str, int] = defaultdict(int)
+    for table in (tables.answer, tables.failure):
+        query = (
+            sa.select(submission.c.batch_id, sa.func.sum(table.c.input_tokens + table.c.output_tokens))
+            .join(submission, submission.c.id == table.c.submission_id)
+            .group_by(submission.c.batch_id)
+        )
+        for batch_id, tokens in connection.execute(query):
+            counted[batch_id] += int(tokens)
+    applied = submission.c.state == SubmissionState.APPLIED.value
+    collected = set(connection.execute(sa.select(submission.c.batch_id).where(applied)).scalars())
+    billed = {each["id"]: each["input_tokens"] + each["output_tokens"] for each in batches if each["id"] in collected}
+    return [
+        f"the provider billed {tokens} tokens of batch {batch_id}, and the ledger counts {counted[batch_id]}"
+        for batch_id, tokens in billed.items()
+        if counted[batch_id] != tokens
+    ]
 
 
 def _wrong_answers(database: Database, asset: str, rows: Mapping[str, str], *, plain: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import multiprocessing
 import os
 import shutil
@@ -59,6 +60,9 @@ class Report:
 
 def run(seeds: Sequence[int], *, processes: int = 1, verbose: bool = False) -> Iterator[Outcome]:
     """Carry out the schedules of these seeds, in any order."""
+    logger = logging.getLogger("offpeak")
+    logger.addHandler(logging.StreamHandler() if verbose else logging.NullHandler())
+    logger.propagate = False
     warm_up()
     gc.freeze()
     context = multiprocessing.get_context("fork")
@@ -108,7 +112,10 @@ def one(seed: int, place: Path, template: Path, control: Control, *, verbose: bo
         end = 10 * 365 * 24 * 3600.0
         wanted = {asset: stage.schedule.rows_of(asset, end) for asset in stage.schedule.assets}
         bought = control.call("GET", "/local/tally/requests")["requests"]
-        stage.outcome.trouble += judge(stage.url, bought=bought, wanted=wanted, plain=not stage.schedule.structured)
+        batches = control.call("GET", "/local/batches")["batches"]
+        stage.outcome.trouble += judge(
+            stage.url, bought=bought, batches=batches, wanted=wanted, plain=not stage.schedule.structured
+        )
     except Violation as violation:
         stage.outcome.trouble.append(str(violation))
     except Exception:  # noqa: BLE001 - a schedule that cannot be carried out is trouble, and the others go on

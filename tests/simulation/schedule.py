@@ -5,7 +5,7 @@ from the same seed.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -76,11 +76,12 @@ class Schedule:
         latency = draw.choice([MINUTE, 5 * MINUTE, 20 * MINUTE, HOUR])
         span = 2 * latency + 20 * MINUTE
         rows = {asset: _rows(draw, span) for asset in assets}
-        rules = _rules(draw, provider, latency, span)
+        structured = draw.random() < 0.5
+        rules = _rules(draw, provider, structured, latency, span)
         return cls(
             seed=seed,
             provider=provider,
-            structured=draw.random() < 0.5,
+            structured=structured,
             assets=assets,
             rows=rows,
             runs=_runs(draw, assets, latency, span),
@@ -130,67 +131,89 @@ def _runs(draw: random.Random, assets: Sequence[str], latency: float, span: floa
 
 
 SHARES = (0.3, 0.5, 1.0)
+ERRORS = ("server_error", "invalid_request", "rate_limit", "request_timeout", "overloaded")
+UNUSABLE = ("length", "refused", "filtered")
+ONLY_OF_SCHEMAS = ("invalid", "malformed")
+LOSING = 2
+"""Downloads of a schedule that look whole and are not: a file is downloaded three times before lines count as lost."""
+
+Maker = Callable[[random.Random, float], list[Rule]]
+"""Makes rules that belong together, given the usual latency."""
 
 
-def _rules(draw: random.Random, provider: str, latency: float, span: float) -> list[tuple[float, Rule]]:
-    """Three to seven faults, each from some moment on; some for one create alone."""
-    makers = [*_MAKERS, *(_OPENAI if provider == "openai" else ())]
+def _rules(
+    draw: random.Random, provider: str, structured: bool, latency: float, span: float
+) -> list[tuple[float, Rule]]:
+    """Some faults, each from some moment on, some of them for one create alone."""
+    makers = [*_MAKERS, *(_OPENAI if provider == "openai" else ()), *(_STRUCTURED if structured else ())]
     found = []
-    losing = 2  # downloads that look whole and are not: a file is downloaded three times before lines count as lost
-    for _ in range(draw.randint(3, 7)):
-        rule = draw.choice(makers)(draw, latency)
-        if rule["fault"] in {"truncate", "missing_lines"}:
-            rule["times"] = min(rule.get("times", 1), losing)
-            losing -= rule["times"]
-            if not rule["times"]:
-                continue
-        found.append((draw.choice([0.0, 0.0, draw.uniform(0, span)]), rule))
+    losing = LOSING
+    for _ in range(draw.randint(4, 8)):
+        at = draw.choice([0.0, 0.0, draw.uniform(0, span)])
+        for rule in draw.choice(makers)(draw, latency):
+            if rule["fault"] in {"truncate", "missing_lines"}:
+                rule["times"] = min(rule["times"], losing)
+                losing -= rule["times"]
+            if rule["times"]:
+                found.append((at, rule))
     return found
 
 
-def _create(fault: str, **params: Any) -> Any:
-    return lambda draw, latency: {"fault": fault, "times": draw.randint(1, 2), **params, **_perhaps_nth(draw)}
+def _create(fault: str, **params: Any) -> Maker:
+    return lambda draw, latency: [{"fault": fault, "times": draw.randint(1, 2), **params, **_perhaps_nth(draw)}]
 
 
 def _perhaps_nth(draw: random.Random) -> Rule:
-    return {"match": {"nth_create": draw.randint(1, 5)}} if draw.random() < 0.4 else {}
+    return {"match": {"nth_create": draw.randint(1, 5)}} if draw.random() < 0.3 else {}
 
 
-def _call(draw: random.Random, latency: float, operations: Sequence[str]) -> Rule:
-    fault = draw.choice(["call_500", "call_429", "call_404", "call_reset"])
-    operation = draw.choice(operations)
-    more: Rule = {"status": draw.choice([500, 503, 529])} if fault == "call_500" else {}
-    if fault == "call_429":
-        more = {"retry_after": draw.choice([None, 1, 30, 600])}
-    return {"fault": fault, "times": draw.randint(1, 3), "match": {"operation": operation}, **more}
+def _call(*operations: str) -> Maker:
+    def make(draw: random.Random, latency: float) -> list[Rule]:
+        fault = draw.choice(["call_500", "call_429", "call_404", "call_reset"])
+        more: Rule = {"status": draw.choice([500, 503, 529])} if fault == "call_500" else {}
+        if fault == "call_429":
+            more = {"retry_after": draw.choice([None, 1, 30, 600])}
+        return [{"fault": fault, "times": draw.randint(1, 3), "match": {"operation": draw.choice(operations)}, **more}]
+
+    return make
 
 
-def _batch(fault: str, **params: Any) -> Any:
-    """`params` are lists to choose from, or functions of the latency."""
+def _batch(fault: str, **params: Any) -> Maker:
+    """`params` are values to choose from, or functions of the latency."""
 
-    def make(draw: random.Random, latency: float) -> Rule:
+    def make(draw: random.Random, latency: float) -> list[Rule]:
         chosen = {
             name: values(draw, latency) if callable(values) else draw.choice(values) for name, values in params.items()
         }
-        return {"fault": fault, "times": draw.randint(1, 3), **chosen, **_perhaps_nth(draw)}
+        return [{"fault": fault, "times": draw.randint(1, 3), **chosen, **_perhaps_nth(draw)}]
 
     return make
 
 
-def _download(fault: str, **params: Any) -> Any:
-    def make(draw: random.Random, latency: float) -> Rule:
-        return {
-            "fault": fault, "times": draw.randint(1, 2), **{name: draw.choice(each) for name, each in params.items()}
-        }  # fmt: skip
+def _download(fault: str, **params: Any) -> Maker:
+    def make(draw: random.Random, latency: float) -> list[Rule]:
+        chosen = {name: draw.choice(values) for name, values in params.items()}
+        return [{"fault": fault, "times": draw.randint(1, 2), **chosen}]
 
     return make
 
 
-def _within_list_lag(draw: random.Random, latency: float) -> float:
-    return draw.uniform(5, 80)  # Offpeak waits for 90
+def _hidden_ghost(draw: random.Random, latency: float) -> list[Rule]:
+    """A create whose answer is lost, of a batch that the list does not show at first; Offpeak waits 90 s for it."""
+    match = {"match": {"nth_create": draw.randint(1, 4)}}
+    lost = draw.choice(["ghost_500", "ghost_reset"])
+    return [
+        {"fault": "list_lag", "times": 1, "seconds": draw.uniform(30, 80), **match},
+        {"fault": lost, "times": 1, **match},
+    ]
 
 
-_MAKERS = [
+_LINES = _batch("error_lines", share=SHARES, code=ERRORS)
+_ANSWERS = _batch("unusable_lines", share=SHARES, how=UNUSABLE)
+_TORN = _download("truncate", share=(0.0, 0.4, 0.9), at=("mid_line", "line_end"), framing=("length", "close"))
+_CALLS = _call("retrieve", "list", "download", "cancel")
+
+_MAKERS: list[Maker] = [
     _create("create_500", status=500),
     _create("create_500", status=529),
     _create("create_429", retry_after=40),
@@ -198,37 +221,30 @@ _MAKERS = [
     _create("ghost_500", status=500),
     _create("ghost_reset"),
     _create("ghost_hang", seconds=1.5),
-    lambda draw, latency: _call(draw, latency, ["retrieve", "list", "download", "cancel"]),
-    lambda draw, latency: _call(draw, latency, ["retrieve", "list", "download", "cancel"]),
-    lambda draw, latency: _call(draw, latency, ["retrieve", "list", "download", "cancel"]),
+    *[_hidden_ghost] * 4,
+    *[_CALLS] * 5,
     _batch("latency", seconds=lambda draw, latency: latency * draw.choice([0.1, 3, 10])),
     _batch("slow_finalizing", seconds=lambda draw, latency: latency * draw.choice([0.5, 3])),
     _batch("expire", share=(0.0, 0.3, 0.5)),
     _batch("never_end", share=(0.0, 0.5, 1.0)),
-    _batch(
-        "error_lines",
-        share=SHARES,
-        code=("server_error", "invalid_request", "rate_limit", "request_timeout", "overloaded"),
-    ),
-    _batch("unusable_lines", share=SHARES, how=("length", "refused", "filtered", "invalid", "malformed")),
-    _batch("unusable_lines", share=SHARES, how=("length", "refused", "filtered", "invalid", "malformed")),
-    _batch("skip_lines", share=(0.3, 0.5)),
-    _batch("list_lag", seconds=_within_list_lag),
+    *[_LINES] * 8,
+    *[_ANSWERS] * 4,
+    *[_TORN] * 4,
+    *[_batch("skip_lines", share=(0.3, 0.5))] * 3,
     _batch("retrieve_lag", seconds=lambda draw, latency: draw.uniform(10, 300)),
     _batch("results_lag", seconds=lambda draw, latency: draw.uniform(10, 300)),
     _batch("empty_ids"),
     _batch("false_counts"),
-    _download("truncate", share=(0.0, 0.4, 0.9), at=("mid_line", "line_end"), framing=("length", "close")),
-    _download("truncate", share=(0.0, 0.4, 0.9), at=("mid_line", "line_end"), framing=("length", "close")),
-    _download("missing_lines", count=(1, 2)),
+    *[_download("missing_lines", count=(1, 2))] * 2,
     _download("duplicate_lines", count=(1, 2)),
     _download("foreign_lines", count=(1, 2)),
     _download("blank_lines", count=(1, 2)),
     _download("shuffle_lines"),
 ]
-_OPENAI = [
-    lambda draw, latency: _call(draw, latency, ["upload", "list_files", "delete"]),
+_OPENAI: list[Maker] = [
+    _call("upload", "list_files", "delete"),
     _batch("fail_validation"),
     _batch("fail_validation", code=("invalid_json_line",), message=("This line is no JSON.",), line=(1, 2, 3)),
     _batch("fail_validation", code=("empty_file",), message=("The file is empty.",)),
 ]
+_STRUCTURED: list[Maker] = [*[_batch("unusable_lines", share=SHARES, how=ONLY_OF_SCHEMAS)] * 6]

@@ -218,9 +218,9 @@ def test_lines_of_one_download_can_be_blank_or_in_another_order(server, download
 
 def test_faults_of_one_download_add_up(server, download):
     whole = ids(download())
-    for fault in ("missing_lines", "duplicate_lines"):
+    for fault in ("missing_lines", "duplicate_lines", "blank_lines", "foreign_lines"):
         rule(server, fault)
-    assert ids(download()) == [*whole[1:], whole[1]]
+    assert ids(download()) == [whole[1][::-1], *whole[1:], whole[1]]
 
 
 @pytest.mark.parametrize("at", ["mid_line", "line_end"])

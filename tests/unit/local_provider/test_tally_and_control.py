@@ -42,6 +42,10 @@ def test_batches_are_shown_to_whoever_watches(server, chats, messages):
         (first.id, "openai", 2),
     ]
     assert (shown[1]["status"], shown[1]["first_custom_id"]) == ("completed", "c0")
+    assert (shown[1]["input_tokens"], shown[1]["output_tokens"]) == (
+        first.usage.input_tokens,
+        first.usage.output_tokens,
+    )
 
 
 def test_a_reset_forgets_everything_but_the_settings(server, chats):
