@@ -259,7 +259,7 @@ class Work:
         """Take the next step with one chunk; True once its lines are accounted for."""
         try:
             match chunk.chunk_state:
-                case ChunkState.APPLIED | ChunkState.REFUSED | ChunkState.LEFT:
+                case ChunkState.APPLIED | ChunkState.REFUSED | ChunkState.LEFT | ChunkState.TAKEN_BACK:
                     return True
                 case ChunkState.QUEUED:
                     if chunk.ready_at is not None and chunk.ready_at > self._clock.now():

@@ -285,7 +285,7 @@ def _state(chunk: ChunkRecord, answer: Answer | None, dead: DeadLetter | None) -
             return RowState.QUEUED
         case ChunkState.OPEN:
             return RowState.ON_ITS_WAY
-        case ChunkState.APPLIED | ChunkState.LEFT:
+        case ChunkState.APPLIED | ChunkState.LEFT | ChunkState.TAKEN_BACK:
             return RowState.UNANSWERED
         case ChunkState.REFUSED:
             return RowState.REFUSED

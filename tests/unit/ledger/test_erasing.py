@@ -20,6 +20,7 @@ from ...conftest import LATENCY, ROOT, LocalProvider, Place, Shop, stop, tickets
 KEY = "A-canary-key"
 CANARY = "xyzzy-canary-text"
 """Stands in the prompt, and in the answer, which repeats it."""
+MORE = "and more words, so that an answer that is cut holds it too"
 
 
 class Stopped(BaseException):
@@ -91,11 +92,11 @@ def test_an_erased_key_is_nowhere_and_everything_else_is_there(
 ) -> None:
     own_provider.fault("unusable_lines", share=0.02, how="length")
     rows = tickets(60)
-    account.buy(rows | {KEY: f"{CANARY} first"})
+    account.buy(rows | {KEY: f"{CANARY} first, {MORE}"})
     own_provider.fault("unusable_lines", share=1.0, how="length")
-    account.buy(rows | {KEY: f"{CANARY} second"})
+    account.buy(rows | {KEY: f"{CANARY} second, {MORE}"})
     with pytest.raises(SurgeHeld, match=KEY):
-        account.buy(rows | {KEY: f"{CANARY} second"}, system="Another prompt.")
+        account.buy(rows | {KEY: f"{CANARY} second, {MORE}"}, system="Another prompt.")
     spent = [jobs.bill(account.ledger, job_id) for job_id in (1, 2)]
     expected = account.frame().query("key != @KEY").reset_index(drop=True)
     assert len(found(CANARY)) >= 3
