@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -269,3 +270,33 @@ def test_who_erased_what_is_on_record_without_the_key(account: Shop) -> None:
     with account.ledger.database.read() as connection:
         rows = connection.execute(sa.select(table).where(table.c.subject == "request")).all()
     assert [(row.state, row.who, row.why) for row in rows] == [("erased", "a test", "a row of labels was erased")]
+
+
+def test_an_erasure_is_not_done_before_the_database_was_rewritten(
+    account: Shop, found: Callable[[str], set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not account.ledger.database.sqlite:
+        assert account.ledger.database.rewrite(), "there is nothing to rewrite"
+        return
+    account.buy({KEY: CANARY, "other": "text"})
+    with monkeypatch.context() as patched:
+        patched.setattr(account.ledger.database, "rewrite", lambda: False)
+        finished = erase(account)
+    assert (finished.done, finished.not_rewritten) == (0, True)
+    assert erasing.finish(account.ledger, []).done == 1
+    assert found(CANARY) == set()
+
+
+def test_somebody_who_reads_the_database_keeps_it_from_being_rewritten(account: Shop, any_place: Place) -> None:
+    if not account.ledger.database.sqlite:
+        return
+    account.buy({"row": "text"})
+
+    @sa.event.listens_for(account.ledger.database.engine, "checkout")
+    def hurry(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA busy_timeout=50")
+
+    with any_place.open() as other, other.database.read() as connection:
+        connection.execute(sa.select(tables.wanted)).all()
+        assert not account.ledger.database.rewrite()
+    assert account.ledger.database.rewrite()

@@ -1,6 +1,7 @@
 """A ledger knows where it lives: a copy can be read, and touches nothing at a provider until somebody adopted it."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,16 @@ def test_a_ledger_whose_folder_was_moved_is_at_home(tmp_path: Path, shop_at: Sho
     (tmp_path / "here").rename(tmp_path / "there")
     moved = shop_at(Place(f"sqlite:///{tmp_path / 'there' / 'ledger.db'}", tmp_path / "there" / "spool"))
     assert moved.buy(tickets(3)).bought == 1
+
+
+def test_on_postgres_it_takes_no_more_than_an_ordinary_user_may(postgres: str, tmp_path: Path) -> None:
+    name = f"plain_{time.monotonic_ns()}"
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'plain'")
+        connection.execute(f"CREATE DATABASE {name} OWNER {name}")
+    server = sa.make_url(postgres).set(drivername="postgresql+psycopg", username=name, password="plain", database=name)
+    with Ledger.open(server.render_as_string(hide_password=False), spool_dir=tmp_path / "spool") as ledger:
+        ledger.require_home()
 
 
 @only_openai
