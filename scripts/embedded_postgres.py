@@ -37,7 +37,13 @@ READY_WITHIN_S = 120.0
 """It takes about a second; after a crash, as long as replaying what was written since the last checkpoint."""
 STOPPED_WITHIN_S = 30.0
 
-AS_NOBODY = ("setpriv", "--clear-groups", "--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+AS_NOBODY = (
+    "setpriv",
+    "--clear-groups",
+    "--inh-caps=+dac_override",
+    "--ambient-caps=+dac_override",
+    "--securebits=+no_setuid_fixup",  # access(2), by which Postgres looks for its programs, heeds the capability too
+)
 
 
 class PostgresFailed(Exception):
