@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from .running import Report, run
+from .sabotage import STEPS
 from .schedule import ERRORS, ONLY_OF_SCHEMAS, UNUSABLE
 
 FAULTS = (
@@ -48,7 +49,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
     parser.add_argument("--processes", type=int, default=2, help="at once (default 2)")
     parser.add_argument("--verbose", action="store_true", help="tell every step")
+    parser.add_argument("--without", choices=sorted(STEPS), help="leave out a step of the product, to see it noticed")
     options = parser.parse_args()
+    if options.without is not None:
+        STEPS[options.without]()
     seeds = range(options.first, options.first + options.schedules) if options.seed is None else [options.seed]
     began, report = time.monotonic(), Report()
     for outcome in run(seeds, processes=min(options.processes, len(seeds)), verbose=options.verbose):

@@ -18,3 +18,12 @@ def test_nothing_is_bought_twice_or_lost_whatever_goes_wrong() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SCHEDULES} schedules" in done.stdout
     assert "0 in trouble" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_step_that_is_left_out_is_noticed() -> None:
+    """Here the question to the provider whether a create whose answer never came has come to something."""
+    command = [sys.executable, "-m", "tests.simulation", "--schedules", "10", "--without", "asking"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "2 usable answers were bought" in done.stdout
