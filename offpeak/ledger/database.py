@@ -225,7 +225,6 @@ class Database:
             return True
         try:
             with self.guarded(), self.engine.connect() as connection:
-                _pragma(connection, "busy_timeout=30000")
                 cursor = connection.connection.cursor()
                 cursor.execute("VACUUM")
                 busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
