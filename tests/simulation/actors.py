@@ -17,8 +17,9 @@ from offpeak.assets.purchase import begin
 from offpeak.assets.work import Work
 from offpeak.clock import Clock
 from offpeak.errors import JobFailed, OffpeakError, SubmissionRejected
-from offpeak.ledger import jobs, parked_runs, sightings, submissions
+from offpeak.ledger import cleaning, dead_letters, jobs, parked_runs, pruning, sightings, submissions
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import FailurePolicy
 from offpeak.ledger.states import JobState, ParkedState
 from offpeak.money import ModelRates
 from offpeak.providers.base import Provider
@@ -44,6 +45,7 @@ class Actor:
     rates: ModelRates
     clock: Clock
     structured: bool
+    policies: Mapping[str, FailurePolicy]
     pause: Callable[[str], None]
     tell: Callable[[dict[str, Any]], None]
     wait: Callable[[], dict[str, Any]]
@@ -75,11 +77,13 @@ class Actor:
             partitions=iter([plan]),
             run_id=run_id,
             approved=True,
+            policy=self.policies[asset],
         )
         return begin(order, **self._place())
 
     def work(self, job_id: int, asset: str) -> Work:
-        return Work(job_id, asset=asset, model=MODELS[self.provider.name], output=self.output, **self._place())
+        model, policy = MODELS[self.provider.name], self.policies[asset]
+        return Work(job_id, asset=asset, model=model, output=self.output, policy=policy, **self._place())
 
     def in_place(self, run_id: str, asset: str, rows: Mapping[str, str]) -> None:
         """A run that waits for its batches."""
@@ -176,6 +180,16 @@ class Actor:
             if not left:
                 parked_runs.enter(self.ledger, each.id, ParkedState.STOPPED, why="its jobs are cancelled")
         self._tell_stopping()
+
+    def keep_house(self, kept: float) -> None:
+        """Delete what nothing needs any more, as the project's daily run does."""
+        cleaning.sweep(self.ledger, self.provider, log=LOG)
+        self.pause("swept")
+        pruning.prune(self.ledger, keep=timedelta(seconds=kept))
+
+    def requeue(self, asset: str) -> None:
+        """Somebody sends an asset's dead letters round again."""
+        dead_letters.requeue(self.ledger, dead_letters.Chosen(asset=asset), who="somebody")
 
     def finish(self, rows: Mapping[str, Mapping[str, str]]) -> None:
         """The last run of each asset, when nothing goes wrong any more."""

@@ -6,9 +6,11 @@ from the same seed.
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from offpeak.ledger.policy import SURFACE, FailurePolicy
 
 MINUTE = 60.0
 HOUR = 60 * MINUTE
@@ -61,8 +63,16 @@ class Schedule:
     """Between two looks of the sensor."""
     heals: float
     """When the faults end, and batches that never end do."""
-    slow_network: bool = field(default=False)
+    slow_network: bool
     """Creates may hang, so callers do not wait for long."""
+    policies: Mapping[str, FailurePolicy]
+    """By asset: what becomes of its failures."""
+    housekeeping: Sequence[float]
+    """When files that nothing needs any more are deleted."""
+    kept: float
+    """For how long they are kept."""
+    requeuing: Sequence[tuple[float, str]]
+    """When somebody sends the dead letters of which asset round again."""
 
     def rows_of(self, asset: str, at: float) -> Mapping[str, str]:
         """What the asset's source holds then."""
@@ -94,7 +104,20 @@ class Schedule:
             tick=max(2 * MINUTE, latency / draw.choice([1, 2, 3])),
             heals=span + draw.choice([0.5, 1.0, 2.0]) * latency + (50 * HOUR if draw.random() < 0.05 else 0.0),
             slow_network=any(rule["fault"] == "ghost_hang" for _, rule in rules),
+            policies={asset: draw.choice(POLICIES) for asset in assets},
+            housekeeping=[draw.uniform(0, span) for _ in range(draw.choice([0, 0, 1, 2]))],
+            kept=draw.choice([0.0, latency]),
+            requeuing=[(draw.uniform(0, span), asset) for asset in assets if draw.random() < 0.2],
         )
+
+
+POLICIES = (
+    SURFACE,
+    SURFACE,
+    FailurePolicy(then="drop", attempts=2),
+    FailurePolicy(then="fail", min_success_rate=0.9, refused="again"),
+    FailurePolicy(invalid="dead_letter", cut="dead_letter", attempts=5),
+)
 
 
 POOL = 16

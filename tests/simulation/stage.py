@@ -165,6 +165,10 @@ class Stage:
             self._at(run.at, partial(self._launch, method, run_id, run.asset))
             if run.terminated_after is not None:
                 self._at(run.at + run.terminated_after, partial(self._terminate, run_id))
+        for at in schedule.housekeeping:
+            self._at(at, partial(self._fork, "housekeeping", "house", lambda actor: actor.keep_house(schedule.kept)))
+        for at, asset in schedule.requeuing:
+            self._at(at, partial(self._requeue, asset))
         tick = schedule.tick
         while tick < schedule.heals:
             self._at(tick, self._tick)
@@ -326,6 +330,9 @@ class Stage:
             sensor.told, sensor.ready = {"ended": self._ended, "held": list(self._held)}, True
         self._at(self._seconds() + 1.0, self._stop)
 
+    def _requeue(self, asset: str) -> None:
+        self._fork(f"requeuing of {asset}", "person", lambda actor: actor.requeue(asset))
+
     def _stop(self) -> None:
         if self._stopping and not any(each.run_id == "stopper" for each in self._running):
             self._fork("stopper", "stopper", lambda actor: actor.stop())
@@ -404,7 +411,7 @@ class Stage:
         try:
             with Ledger.open(self.url, spool_dir=self.spool, clock=clock) as ledger:
                 rates = RATES[MODELS[schedule.provider]]
-                play(Actor(ledger, provider, rates, clock, schedule.structured, pause, tell, wait))
+                play(Actor(ledger, provider, rates, clock, schedule.structured, schedule.policies, pause, tell, wait))
             tell({"done": "ended"})
         except OffpeakError as error:
             if self._verbose:
