@@ -59,7 +59,7 @@ run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1
 test: venv ## Run the tests; ARGS="-k name" for some of them
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-faults: venv ## Run the slow tests: Dagster on Postgres, and its processes killed while jobs are parked
+test-faults: venv ## Run the slow tests: Dagster on Postgres, processes killed anywhere, and 500 simulated schedules of faults
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 	@$(BIN)/python -m tests.simulation
 
