@@ -125,9 +125,10 @@ class Work:
         while not self._round():
             now = self._clock.now()
             pause = max(_interval(began, now), self._asked_to_wait)
-            unsubmitted = self._unsubmitted()
-            if all(chunk.ready_at is not None and chunk.ready_at - began >= patience for chunk in unsubmitted):
-                return False
+            if self._away is None:
+                unsubmitted = self._unsubmitted()
+                if all(chunk.ready_at is not None and chunk.ready_at - began >= patience for chunk in unsubmitted):
+                    return False
             if now + pause - began >= patience:
                 return False
             self._clock.sleep(pause)

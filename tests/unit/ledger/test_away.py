@@ -189,3 +189,19 @@ def test_a_database_that_is_away_at_the_start_is_no_empty_ledger(
     with pytest.raises(LedgerUnreadable, match="cannot be reached or read") as caught:
         Ledger.open(url, spool_dir=tmp_path / "spool")
     assert str(own_ledger.database.url.password) not in str(caught.value)
+
+
+def test_a_run_that_is_to_be_parked_outlives_a_restart_while_it_submits(
+    server: EmbeddedPostgres, own_ledger: Ledger, open_account: Callable[..., Provider], local_provider: LocalProvider
+) -> None:
+    def upload(inner: Provider, *arguments: Any, **more: Any) -> str | None:
+        del account.upload  # the next one is the provider's own
+        server.stop(signal.SIGQUIT)
+        return inner.upload(*arguments, **more)
+
+    local_provider.settings(latency_seconds=3600)
+    account: Any = Through(open_account(), upload=upload)
+    shop = Shop(own_ledger, account, clock=Weather(server, down=None, up=2))
+    job_id = shop.begin(ROWS)
+    assert not shop.work(job_id, asset="labels").hand_over()
+    assert len(local_provider.batches()) == 1
