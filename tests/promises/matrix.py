@@ -27,8 +27,6 @@ class Scene:
     """How many runs it takes afterwards until everything is settled."""
     wasted: int = 0
     """Batches that the provider accepts, and that bring nothing."""
-    only: str | None = None
-    """The provider at which the point exists."""
 
 
 LOST = Scene(faults=(("create_reset", {}),), first={"list_lag": 0.1})
@@ -41,7 +39,6 @@ LATE = Scene(
 )
 STOPPED = Scene(faults=(("never_end", {"share": 0.0}),), first={"stop": True}, wasted=1)
 SCENES: Mapping[FaultPoint, Scene] = {
-    P.UPLOADED: Scene(only="openai"),
     P.FENCED: LOST,
     P.RESTAMPED: LOST,
     P.REQUEUED: LOST,
@@ -50,12 +47,10 @@ SCENES: Mapping[FaultPoint, Scene] = {
     P.CANCEL_RECORDED: STOPPED,
     P.LATE_RECORDED: LATE,
 }
-"""Points that a plain purchase does not come by, or not at both providers."""
+"""Points that a plain purchase does not come by."""
 
 
-def kill_and_go_on(
-    forge: Forge, place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint
-) -> None:
+def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint) -> None:
     """Kill a purchase at `point`, carry it to its end, and judge by the provider's own account."""
     scene = SCENES.get(point, Scene())
     for fault, rule in scene.faults:

@@ -5,7 +5,8 @@ it is a tick of their sensor:
 
     {"home", "url", "spool", "provider_url", "run_id", "out", "steps", "die_at", "meet"}
 
-`die_at` is one of POINTS, and for the how many-th time it is reached; the process sends SIGKILL to itself there. `meet`
+`die_at` is one of POINTS, or a point of the product's own (`offpeak.faultpoints`), and for the how many-th time it is
+reached; the process sends SIGKILL to itself there. `meet`
 is a number: with so many others, it goes on from "queued" at the same moment. Nothing is patched: the interpreter tells
 which function was entered or left.
 """
@@ -22,6 +23,7 @@ import dagster as dg
 from dagster._core.execution.api import create_execution_plan, execute_plan
 
 from offpeak import BatchApi, OffpeakResults
+from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.ledger.ledger import Ledger
 
 from ..dagster.code_location import CodeLocation, job_of
@@ -74,8 +76,8 @@ class Watch:
 
     def __init__(self, out: Path, die_at: tuple[str, int] | None, meet: int) -> None:
         self._out, self._meet = out, meet
-        point, self._times = die_at or ("", 0)
-        self._deadly = POINTS.get(point)
+        self._point, self._times = die_at or ("", 0)
+        self._deadly = POINTS.get(self._point)
         self._names = {name for _, name in POINTS.values()}
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> "Watch | None":
@@ -84,9 +86,7 @@ class Watch:
         frame.f_trace_lines = False
         found = (event, frame.f_code.co_qualname)
         if found == self._deadly:
-            self._times -= 1
-            if self._times == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            self._count_down()
         if self._meet and found == POINTS["queued"]:
             self._out.with_suffix(".met").touch()
             deadline = time.monotonic() + 30
@@ -94,6 +94,16 @@ class Watch:
                 time.sleep(0.01)
             self._meet = 0
         return self
+
+    def reached(self, point: FaultPoint) -> None:
+        """The product came by one of its own points."""
+        if point == self._point:
+            self._count_down()
+
+    def _count_down(self) -> None:
+        self._times -= 1
+        if self._times == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def carry_out(job: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +113,9 @@ def carry_out(job: dict[str, Any]) -> dict[str, Any]:
     with dg.DagsterInstance.from_config(job["home"]) as instance, Ledger.open(url, spool_dir=spool) as ledger:
         here = location_at(url=url, spool=spool, provider_url=job["provider_url"], instance=instance, ledger=ledger)
         run = instance.get_run_by_id(job.get("run_id", ""))
-        sys.settrace(Watch(Path(job["out"]), die_at, job.get("meet", 0)))
+        watch = Watch(Path(job["out"]), die_at, job.get("meet", 0))
+        on_reach(watch.reached)
+        sys.settrace(watch)
         try:
             if run is None:
                 said = here.tick().skip_message

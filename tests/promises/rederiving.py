@@ -40,9 +40,9 @@ def check(ledger: Ledger) -> None:
     bills = jobs.bills(ledger, list(rows))
     for job_id, bill in bills.items():
         mine = {chunk for chunk, payer in told.billed.items() if payer == job_id}
-        assert bill.cost_pico == sum(
-            cost for number, cost in costs.items() if told.chunk_of.get(number) in mine
-        ), f"the bill of job {job_id}"
+        assert bill.cost_pico == sum(cost for number, cost in costs.items() if told.chunk_of.get(number) in mine), (
+            f"the bill of job {job_id}"
+        )
 
 
 class _Told:
@@ -63,7 +63,7 @@ class _Told:
                 self.chunks[event.subject_id] |= set(detail.get("chunks", ()))
                 if COUNTS[0] in detail:
                     self.counts[event.subject_id] = {name: detail[name] for name in COUNTS}
-                self.billed |= {chunk: event.subject_id for chunk in detail.get("billed", ())}
+                self.billed |= dict.fromkeys(detail.get("billed", ()), event.subject_id)
             elif event.subject == "chunk" and "job" in detail:
                 self.chunks[detail["job"]].add(event.subject_id)
             elif event.subject == "submission" and "chunk" in detail:

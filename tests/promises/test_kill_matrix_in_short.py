@@ -8,7 +8,7 @@ from offpeak.faultpoints import FaultPoint
 
 from ..conftest import LocalProvider
 from .conftest import Forge
-from .matrix import SCENES, kill_and_go_on
+from .matrix import kill_and_go_on
 
 
 def turns() -> list[tuple[FaultPoint, str, str]]:
@@ -17,8 +17,7 @@ def turns() -> list[tuple[FaultPoint, str, str]]:
     found = []
     for number, point in enumerate(FaultPoint):
         provider, place = pairs[number % len(pairs)]
-        only = SCENES[point].only if point in SCENES else None
-        found.append((point, only or provider, place))
+        found.append((point, provider, place))
     return found
 
 

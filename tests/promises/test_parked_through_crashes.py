@@ -4,7 +4,6 @@ Each run is carried out by a process of its own; the sensor and the queue are th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -14,14 +13,11 @@ from dagster._core.events import DagsterEvent
 from offpeak.ledger.states import OPEN_JOBS, ParkedState
 
 from ..conftest import LocalProvider, Place
-from ..dagster.code_location import CodeLocation, copy_home, make_home, names
+from ..dagster.code_location import make_home, names
 from ..dagster.parked_assets import hold, let_end, sold
-from .conftest import DIED, Forked, Program, running
-from .parker import ROWS, location_at
-
-ASSETS = ("left", "right", "joined")
-FAILURE = dg.DagsterRunStatus.FAILURE
-NOT_OVER = {dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING}
+from .conftest import Program, running
+from .parked_scene import ASSETS, Scene, opened
+from .parker import ROWS
 
 
 @pytest.fixture(scope="module")
@@ -36,58 +32,12 @@ def _empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_home(tmp_path_factory.mktemp("dagster-home"))
 
 
-@dataclass
-class Scene:
-    """A code location whose runs are carried out by other processes."""
-
-    here: CodeLocation
-    place: Place
-    home: Path
-    parker: Program
-    local_provider: LocalProvider
-
-    def begin(self, **job: object) -> Forked:
-        return self.parker.fork(
-            home=str(self.home),
-            url=self.place.url,
-            spool=str(self.place.spool),
-            provider_url=self.local_provider.url,
-            **job,
-        )
-
-    def kill_tick(self, point: str) -> None:
-        """Let the sensor's process die at that point of a tick."""
-        assert self.begin(die_at=[point, 1]).wait() == DIED, point
-
-    def killed(self, point: str, time: int) -> dg.DagsterRun:
-        """A run of all assets that dies at that point."""
-        self.here.beat()
-        run = self.here.launch(*ASSETS)
-        assert self.begin(run_id=run.run_id, die_at=[point, time]).wait() == DIED
-        return self.here.now(run)
-
-    def settle(self) -> None:
-        """Let batches end and the sensor look, until nothing is held."""
-        for _ in range(5):
-            let_end(self.local_provider)
-            self.here.turn()
-            if not self.here.parked_runs():
-                break
-        assert self.here.held() == []
-        assert [run.run_id for run in self.here.instance.get_runs() if run.status in NOT_OVER] == []
-        assert self.here.parked_runs() == []
-
-
 @pytest.fixture
 def scene(
     tmp_path: Path, _empty_home: Path, place: Place, parker: Program, local_provider: LocalProvider
 ) -> Iterator[Scene]:
-    home = copy_home(_empty_home, tmp_path / "dagster-home")
-    with dg.DagsterInstance.from_config(str(home)) as instance, place.open() as ledger:
-        here = location_at(
-            url=place.url, spool=place.spool, provider_url=local_provider.url, instance=instance, ledger=ledger
-        )
-        yield Scene(here, place, home, parker, local_provider)
+    with opened(tmp_path, _empty_home, place, parker, local_provider) as found:
+        yield found
 
 
 def test_runs_killed_again_and_again_on_their_way_to_being_parked_are_bought_once(scene: Scene) -> None:
