@@ -39,8 +39,10 @@ class OfflineProvider:
     def fault(self, fault: str, **rule: object) -> None:
         LocalProvider(self.url).fault(fault, **rule)
 
-    def api(self) -> BatchApi:
+    def api(self, *, keep: bool = False) -> BatchApi:
+        """An account there. `keep`: of batches that are through, too, so that they can be looked at."""
         return BatchApi(
+            keep_provider_files=keep,
             openai_api_key="local",
             openai_base_url=f"{self.url}/v1",
             anthropic_api_key="local",
@@ -174,7 +176,7 @@ def code_location(dagster_home: Path, place: Place, local_provider: LocalProvide
 
         def make(*assets: Any, name: str = "here", at: Place = place, **definitions: Any) -> CodeLocation:
             resources = {
-                "batch_api": OfflineProvider(local_provider.url).api(),
+                "batch_api": OfflineProvider(local_provider.url).api(keep=True),
                 "offpeak_results": OffpeakResults(database_url=at.url, spool_dir=str(at.spool)),
                 **definitions.pop("resources", {}),
             }

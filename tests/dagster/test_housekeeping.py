@@ -33,8 +33,7 @@ def ticket_labels(support_tickets: pd.DataFrame) -> Iterator[Chat]:
 def house(resources: dict[str, Any], provider: Any, tmp_path: Path) -> dg.Definitions:
     """A project that keeps what providers have, and no file of its own."""
     url = f"sqlite:///{tmp_path / 'house' / 'offpeak.db'}"
-    kept = BatchApi(openai_api_key="local", openai_base_url=f"{provider.url}/v1", keep_provider_files=True)
-    own = {"batch_api": kept, "offpeak_results": OffpeakResults(database_url=url, keep_files_days=0)}
+    own = {"batch_api": provider.api(keep=True), "offpeak_results": OffpeakResults(database_url=url, keep_files_days=0)}
     return with_offpeak(dg.Definitions(assets=[support_tickets, ticket_labels], resources={**resources, **own}))
 
 
