@@ -458,7 +458,7 @@ def test_checks_are_evaluated_once_each_where_their_rows_are(
     assert run.status is SUCCESS
     parked = here.parked()
     assert names(parked) == {"checked"}
-    assert checks(parked) == {"checked:asked", "checked:answered", "source:as_many"}
+    assert checks(parked) == {"checked:asked", "checked:usable_answers", "checked:answered", "source:as_many"}
     let_end(local_provider)
     here.turn()
     assert here.now(parked).status is SUCCESS
@@ -466,7 +466,8 @@ def test_checks_are_evaluated_once_each_where_their_rows_are(
         "checked:asked": [(run.run_id, True)],
         "source:at_once": [(run.run_id, True)],
     }
-    assert here.evaluated("checked:answered") == here.evaluated("source:as_many") == [(parked.run_id, True)]
+    for check in ("checked:usable_answers", "checked:answered", "source:as_many"):
+        assert here.evaluated(check) == [(parked.run_id, True)]
 
 
 def test_re_executing_a_failed_run_parks_what_is_left_of_it(code_location: Made, local_provider: LocalProvider) -> None:
