@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ from offpeak.results.store import ResultStore
 FINGERPRINT = slice(16, 48)
 """Where a custom_id carries it."""
 
-SUBJECTS = {
+SUBJECTS: Mapping[str, tuple[type[StrEnum], sa.Table]] = {
     "job": (JobState, tables.job),
     "chunk": (ChunkState, tables.chunk),
     "submission": (SubmissionState, tables.submission),
@@ -136,16 +137,16 @@ def _inconsistent(connection: sa.Connection) -> list[str]:
     event = tables.event
     trails: dict[tuple[str, int], list[str]] = defaultdict(list)
     for row in connection.execute(sa.select(event).order_by(event.c.id)):
-        trail = trails[row.subject, row.subject_id]
-        if not (trail and trail[-1] == row.state and row.detail):  # an event may tell more of a state that lasts
-            trail.append(row.state)
+        said = trails[row.subject, row.subject_id]
+        if not (said and said[-1] == row.state and row.detail):  # an event may tell more of a state that lasts
+            said.append(row.state)
     trouble = []
     for name, (states, table) in SUBJECTS.items():
         leading = TRANSITIONS[states]
         for row in connection.execute(sa.select(table.c.id, table.c.state)):
-            trail = [states(each) for each in trails[name, row.id]]
+            trail: list[StrEnum] = [states(each) for each in trails[name, row.id]]
             good = bool(trail) and trail[0] in BEGINNINGS and trail[-1] == row.state
-            good = good and all(before in leading.get(after, ()) for before, after in pairwise(trail))
+            good = good and all(before in leading.get(after, frozenset()) for before, after in pairwise(trail))
             if not good:
                 trouble.append(f"{name} {row.id} is {row.state}, and its events say {[each.value for each in trail]}")
     return trouble

@@ -11,7 +11,7 @@ from typing import Any
 
 from offpeak.clock import to_micros
 from offpeak.ledger import collecting, retrying, submissions
-from offpeak.ledger.states import ChunkState
+from offpeak.ledger.states import ChunkState, SubmissionState
 
 
 def _claim() -> None:
@@ -29,10 +29,10 @@ def _intent() -> None:
     enter = submissions._enter
 
     def late(ledger: Any, chunk: Any, to: Any, **values: Any) -> None:
-        if to is not submissions.SubmissionState.CREATING:
-            if to is submissions.SubmissionState.CREATED:
+        if to is not SubmissionState.CREATING:
+            if to is SubmissionState.CREATED:
                 now = to_micros(ledger.clock.now())
-                enter(ledger, chunk, submissions.SubmissionState.CREATING, create_at=now)
+                enter(ledger, chunk, SubmissionState.CREATING, create_at=now)
             enter(ledger, chunk, to, **values)
 
     submissions._enter = late
