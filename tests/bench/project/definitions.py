@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import BaseModel
 
 from offpeak import (
+    BatchApi,
     BatchAsset,
     Chat,
     FreshnessContract,
@@ -67,7 +68,8 @@ defs = with_offpeak(
         ],
         sensors=[lifecycle_sensor(minimum_interval_seconds=int(Path(__file__).with_name("interval").read_text()))],
         resources={
-            "batch_api": batch_api(),
+            # batches that are through stay, so that it can be asked when they ended
+            "batch_api": BatchApi(**{**batch_api().model_dump(exclude_none=True), "keep_provider_files": True}),
             "offpeak_results": OffpeakResults(spool_dir=os.environ["PARKED_SPOOL"]),
         },
         executor=dg.in_process_executor,

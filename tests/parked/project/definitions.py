@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from ai_assets import classification, embeddings, sources
 from offpeak import (
+    BatchApi,
     BatchAsset,
     Chat,
     FreshnessContract,
@@ -34,6 +35,8 @@ MONTHS = dg.StaticPartitionsDefinition([f"m{month:02}" for month in range(1, 13)
 WORKLOAD = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
 CONTRACT = FreshnessContract(valid_for=timedelta(hours=37))
 TOLERATED = timedelta(hours=38)
+KEPT = BatchApi(**{**batch_api().model_dump(exclude_none=True), "keep_provider_files": True})
+"""The project's accounts, but batches that are through stay, so that they can be looked at."""
 ROWS = 8
 
 
@@ -184,7 +187,7 @@ defs = with_offpeak(
         asset_checks=[every_row_is_there],
         sensors=[lifecycle_sensor(minimum_interval_seconds=3)],
         resources={
-            "batch_api": batch_api(),
+            "batch_api": KEPT,
             "offpeak_results": OffpeakResults(spool_dir=os.environ["PARKED_SPOOL"]),
             "source_tables": SourceTables(),
             "tables": Tables(folder=os.environ["PARKED_TABLES"]),
