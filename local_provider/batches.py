@@ -79,6 +79,8 @@ class Batch:
     finalizing_at: float | None = None
     cancel_requested_at: float | None = None
     ended_at: float | None = None
+    deleted: bool = False
+    """Its caller deleted it: the API shows it no more, and its files are gone. The control API tells of it on."""
 
     @property
     def open(self) -> bool:

@@ -57,6 +57,7 @@ def _shown(batch: Batch) -> dict[str, Any]:
         "input_file_id": batch.input_file_id,
         "first_custom_id": batch.sample_custom_id,
         "faults": batch.faults,
+        "deleted": batch.deleted,
     }
 
 

@@ -148,18 +148,21 @@ class Store:
             db.execute("UPDATE batches SET open = ?, record = ? WHERE id = ?", (batch.open, batch.to_json(), batch.id))
 
     def delete_batch(self, batch: Batch) -> None:
-        with self.transaction() as db:
-            db.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+        """Its files go; what it was stays on record, for the control API alone."""
+        batch.deleted = True
+        self.save_batch(batch)
         Path(batch.input_path).unlink(missing_ok=True)
         self.results_path(batch).unlink(missing_ok=True)
 
     def batch(self, batch_id: str, provider: ProviderName | None = None) -> Batch | None:
+        """One batch; with `provider` as its API shows it, so none that was deleted."""
         with self.lock:
             row = self._db.execute(
                 "SELECT record FROM batches WHERE id = ? AND (? IS NULL OR provider = ?)",
                 (batch_id, provider, provider),
             ).fetchone()
-        return Batch.from_json(row[0]) if row else None
+        batch = Batch.from_json(row[0]) if row else None
+        return None if batch is None or (provider is not None and batch.deleted) else batch
 
     def open_batch_ids(self) -> list[str]:
         """Oldest first."""
@@ -172,7 +175,7 @@ class Store:
     ) -> list[Batch]:  # fmt: skip
         """Newest first, those that are `shown`; with `newer_than`, the `limit` nearest to it.
 
-        An unknown id gives none.
+        An unknown id gives none. With `provider` as its API shows them, so without those that were deleted.
         """
         where = ["(? IS NULL OR provider = ?)"]
         values: list[str | None] = [provider, provider]
@@ -184,7 +187,8 @@ class Store:
         query = f"SELECT record FROM batches WHERE {' AND '.join(where)} ORDER BY seq {direction}"  # noqa: S608
         with self.lock:
             batches = (Batch.from_json(row[0]) for row in self._db.execute(query, values))
-            found = list(itertools.islice((batch for batch in batches if shown is None or shown(batch)), limit))
+            there = (batch for batch in batches if provider is None or not batch.deleted)
+            found = list(itertools.islice((batch for batch in there if shown is None or shown(batch)), limit))
         return found[::-1] if newer_than is not None else found
 
 
