@@ -29,16 +29,17 @@ def test_results_come_in_the_order_that_is_set(server, chats):
 
 
 def test_the_statuses_follow_one_another_as_documented(server, chats):
-    server.post("/local/settings", {"latency_seconds": 0.8})
-    batch = server.submit(chats(10))
-    seen = [batch.status]
-
-    def look():
-        seen.append(server.openai.batches.retrieve(batch.id).status)
-        return seen[-1]
-
-    server.until(look, lambda status: status == "completed")
-    assert list(dict.fromkeys(seen)) == ["validating", "in_progress", "finalizing", "completed"]
+    server.post("/local/settings", {"latency_seconds": 100})
+    server.post("/local/clock", {"now": 1_700_000_000})
+    try:
+        batch = server.submit(chats(10))
+        seen = [batch.status]
+        for seconds in (50, 45, 10):
+            server.post("/local/clock", {"advance": seconds})
+            seen.append(server.openai.batches.retrieve(batch.id).status)
+    finally:
+        server.raw("DELETE", "/local/clock")
+    assert seen == ["validating", "in_progress", "finalizing", "completed"]
 
 
 def test_a_batch_keeps_what_it_was_given_and_when_it_happened(server, chats):
