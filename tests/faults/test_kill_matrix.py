@@ -19,7 +19,7 @@ from ..dagster.code_location import make_home
 from ..dagster.parked_assets import let_end, sold
 from ..promises import rederiving
 from ..promises.conftest import Forge, Program, running
-from ..promises.matrix import kill_and_go_on
+from ..promises.matrix import kill_and_go_on, kill_and_stop
 from ..promises.parked_scene import opened
 from ..promises.parker import ROWS
 
@@ -56,6 +56,18 @@ def test_a_purchase_killed_at_any_point_is_bought_once(
     forge: Forge, any_place: Place, local_provider: LocalProvider, provider_name: str, point: FaultPoint
 ) -> None:
     kill_and_go_on(forge, any_place, local_provider, provider_name, point)
+
+
+# Anthropic tells whose a batch is by its results alone: one whose id was lost may not be cancelled before it has ended.
+STOPPABLE = [("openai", point) for point in (*SUBMITTING, P.CREATE_INTENDED)]
+STOPPABLE += [("anthropic", point) for point in (*SUBMITTING, P.CREATE_INTENDED) if point is not P.CREATED]
+
+
+@pytest.mark.parametrize(("provider", "point"), STOPPABLE)
+def test_a_purchase_killed_at_any_point_and_then_stopped_leaves_nothing_open(
+    forge: Forge, any_place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint
+) -> None:
+    kill_and_stop(forge, any_place, local_provider, provider, point)
 
 
 def dozen() -> list[tuple[FaultPoint, FaultPoint, str, str]]:

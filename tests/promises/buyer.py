@@ -230,7 +230,7 @@ def stop(order: Order, named: dict[str, Any], list_lag: timedelta) -> dict[str, 
     """Submit, and stop it again, as terminating a run does."""
     job_id = begin(order, **named)
     work = Work(job_id, asset=order.asset, model=order.model, output=Verdict, list_lag=list_lag, **named)
-    work.hand_over()
+    work.hand_over(patience=timedelta(seconds=1))
     if not work.wind_down(patience=timedelta(seconds=30)):
         raise TimeoutError("what was cancelled does not end")
     jobs.close(named["ledger"], job_id, JobState.CANCELLED, why="stopped")

@@ -71,6 +71,22 @@ def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, pr
     judge(place, local_provider, provider, batches=1 + scene.wasted)
 
 
+def kill_and_stop(forge: Forge, place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint) -> None:
+    """Kill a purchase at `point`, stop what it had begun, and buy the rest: nothing stays open, or is lost."""
+    local_provider.fault("never_end", share=0.5, times=None)
+    dying = forge.start(place, local_provider, provider, rows=ROWS, die_at=point.value)
+    assert dying.wait() == DIED, f"no process came by {point}"
+    forge.start(place, local_provider, provider, rows=ROWS, stop=True).receipt()
+
+    assert all(batch["outcome"] for batch in local_provider.batches()), "a batch was left open"
+    finished = local_provider.tally(provider)["answers_delivered"]
+    local_provider.call("DELETE", "/local/faults")
+    receipt = forge.start(place, local_provider, provider, rows=ROWS).receipt()
+    assert (receipt["rows"], receipt["reused"]) == (len(ROWS), finished)
+    assert receipt["bought"] + receipt["joined"] == len(ROWS) - finished  # what was queued and not sent is joined
+    assert local_provider.answered(at_least=2) == [], "a usable answer was bought twice"
+
+
 def _lose_and_buy_again(forge: Forge, place: Place, local_provider: LocalProvider, provider: str) -> None:
     """A purchase whose first batch is hidden by the list, is given up, and has ended when the list shows it."""
     forge.start(place, local_provider, provider, rows=ROWS, list_lag=0.05).receipt()
