@@ -43,6 +43,7 @@ def test_workers_and_postgres_may_die_at_any_moment_and_everything_is_bought_onc
         restart_every_s=(2.0, 5.0),
         kill_every_s=(0.3, 1.2),
         calm_after_s=90,
+        lost_replies=40,
     )
     assert storm.restarts >= 10, storm
     assert storm.kills >= 40, storm

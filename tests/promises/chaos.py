@@ -100,12 +100,18 @@ def rage(
     restart_every_s: tuple[float, float],
     kill_every_s: tuple[float, float],
     calm_after_s: float,
+    lost_replies: int,
 ) -> Storm:
-    """Until every worker's asset has landed; after a while they are left in peace. CHAOS_SEED repeats a storm."""
+    """Until every worker's asset has landed; after a while they are left in peace. CHAOS_SEED repeats a storm.
+
+    Of each provider's creates, `lost_replies` are accepted and never answered, after a second for the storm to strike.
+    """
     storm = Storm(int(os.environ.get("CHAOS_SEED") or random.randrange(1 << 32)))
     print(f"seed {storm.seed}")
     chance = random.Random(storm.seed)
     local_provider.settings(latency_seconds=LATENCY_S)
+    for provider in PROVIDERS:
+        local_provider.fault("ghost_hang", match={"provider": provider}, times=lost_replies, seconds=1.0)
     began = time.monotonic()
     next_restart, next_kill = began + chance.uniform(*restart_every_s), began + chance.uniform(*kill_every_s)
     try:

@@ -35,6 +35,7 @@ def test_workers_and_postgres_may_die_at_any_moment_and_everything_is_bought_onc
         restart_every_s=(1.5, 3.0),
         kill_every_s=(0.4, 1.2),
         calm_after_s=10,
+        lost_replies=5,
     )
     assert storm.restarts >= 2, storm
     assert storm.kills >= 3, storm
