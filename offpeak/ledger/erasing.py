@@ -16,6 +16,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -24,11 +25,12 @@ from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, OffpeakError, PlanError
-from offpeak.ledger import cleaning, custom_ids, spool, tables
+from offpeak.ledger import cleaning, custom_ids, pruning, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, slices
 from offpeak.ledger.explaining import refuse_unknown_asset
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sightings import OVERDUE
 from offpeak.ledger.states import LIVE_CHUNKS, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import BatchView, Provider
@@ -264,11 +266,12 @@ def _finish_page(ledger: Ledger, ids: Sequence[int], providers: dict[str, Provid
         wanted = _wanted(connection, ids)  # while it was on its way another row came to ask the same
         letters = _letters(connection, [each for each in ids if each not in wanted])
         chunks = _carrying(connection, list(letters))
+    now = ledger.clock.now()
     live: set[int] = set()
     stuck: dict[int, str] = {}
     for chunk, members in _members(ledger, chunks, list(letters)):
         submissions = _submissions(ledger, chunk.id)
-        if chunk.state in _LIVE or any(row.state == SubmissionState.LATE.value for row in submissions):
+        if chunk.state in _LIVE or any(_may_bring(row, now) for row in submissions):
             live |= set(members)
             continue
         _blank_spool(ledger, chunk, list(members.values()))
@@ -341,6 +344,13 @@ def _submissions(ledger: Ledger, chunk_id: int) -> Sequence[Row[Any]]:
         return connection.execute(sa.select(table).where(table.c.chunk_id == chunk_id).order_by(table.c.id)).all()
 
 
+def _may_bring(submission: Row[Any], now: datetime) -> bool:
+    """Whether a batch of a settled chunk may still bring lines: one that turned up late, or may yet turn up."""
+    if submission.state == SubmissionState.ABSENT.value and submission.create_at is not None:
+        return now - from_micros(submission.create_at) < OVERDUE
+    return bool(submission.state == SubmissionState.LATE.value)
+
+
 def _blank_spool(ledger: Ledger, chunk: Row[Any], ordinals: Sequence[int]) -> None:
     """Overwrite lines of a request file, in a copy that takes its place once the ledger knows its digest."""
     table = tables.chunk_offsets
@@ -351,7 +361,11 @@ def _blank_spool(ledger: Ledger, chunk: Row[Any], ordinals: Sequence[int]) -> No
     old = ledger.spool / chunk.spool
     token = custom_ids.submission_token(chunk.stamp)
     new = ledger.spool / f"{ledger.identity}-{token}-{secrets.token_hex(4)}.spool"
-    fresh = spool.blanked(old, new, spool.read_offsets(stored), ordinals)
+    try:
+        fresh = spool.blanked(old, new, spool.read_offsets(stored), ordinals)
+    except ValueError:  # torn, so that nobody could send it, and nobody knows where the lines are
+        pruning.forget(ledger, [chunk.id])
+        return
     if fresh is None:  # blank already
         return
     with ledger.database.write(durable=True) as connection:

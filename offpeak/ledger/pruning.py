@@ -43,12 +43,17 @@ def prune(ledger: Ledger, *, keep: timedelta) -> Pruned:
     before = to_micros(ledger.clock.now() - keep)
     pruned = Pruned()
     for ids in _prunable(ledger, before):
-        with ledger.database.write() as connection:
-            names = _forget(connection, ids)
-        for name in names:
-            _delete(ledger.spool / name, pruned)
+        forget(ledger, ids, counted=pruned)
     pruned.answers = _prune_answers(ledger, before)
     return pruned
+
+
+def forget(ledger: Ledger, chunk_ids: Sequence[int], *, counted: Pruned | None = None) -> None:
+    """Delete the files of these chunks, whatever they hold: their names first, then the files."""
+    with ledger.database.write() as connection:
+        names = _forget(connection, chunk_ids)
+    for name in names:
+        _delete(ledger.spool / name, counted or Pruned())
 
 
 def _prunable(ledger: Ledger, before: int) -> Iterator[Sequence[int]]:

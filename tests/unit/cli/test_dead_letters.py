@@ -176,6 +176,9 @@ def test_a_discarded_one_is_not_bought_again_and_counts_as_let_go(
     told = any_run("dead-letters", "discard", "labels", "T0000", "--why", "a test ticket")
     assert "Discarded 1 dead letter of labels" in told
     assert [(state, why) for state, _, why in events_of_requests(any_shop)] == [("discarded", "a test ticket")]
+    told = json.loads(any_run("explain", "labels", "T0000", "--json"))
+    assert [event["why"] for event in told["events"] if event["subject"] == "request"] == ["a test ticket"]
+    assert told["dead_letter"]["fate"] == "discarded"
 
     receipt = any_shop.buy({"OK": "fine labels"} | tickets(2))
     assert (receipt.bought, receipt.failed, receipt.dropped) == (0, 1, 1)

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from offpeak.clock import to_micros
 from offpeak.errors import NotFound, PlanError, SurgeHeld
 from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.ledger import erasing, jobs, submissions, tables
 from offpeak.ledger.explaining import explain
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sightings import OVERDUE
 
 from ...conftest import LATENCY, ROOT, LocalProvider, Place, Shop, stop, tickets, until
 
@@ -22,6 +24,10 @@ KEY = "A-canary-key"
 CANARY = "xyzzy-canary-text"
 """Stands in the prompt, and in the answer, which repeats it."""
 MORE = "and more words, so that an answer that is cut holds it too"
+
+
+only_openai = pytest.mark.parametrize("provider_name", ["openai"])
+"""Where the provider makes no difference."""
 
 
 class Stopped(BaseException):
@@ -116,6 +122,7 @@ def test_an_erased_key_is_nowhere_and_everything_else_is_there(
         erase(account)
 
 
+@only_openai
 def test_a_key_that_comes_back_is_bought_anew(account: Shop) -> None:
     account.buy({KEY: CANARY, "other": "text"})
     erase(account)
@@ -144,6 +151,7 @@ def test_what_is_on_its_way_is_erased_when_it_was_collected(
     assert found(CANARY) == set()
 
 
+@only_openai
 def test_what_others_ask_too_stays_theirs(account: Shop, found: Callable[[str], set[str]]) -> None:
     account.buy({KEY: CANARY, "other": "text"})
     account.buy({"theirs": CANARY}, asset="others")
@@ -159,6 +167,7 @@ def test_what_others_ask_too_stays_theirs(account: Shop, found: Callable[[str], 
     assert found(CANARY) == set()
 
 
+@only_openai
 def test_a_row_that_came_to_ask_the_same_while_it_was_on_its_way_is_served(
     account: Shop, own_provider: LocalProvider
 ) -> None:
@@ -188,6 +197,7 @@ def test_the_lines_around_it_still_go_round_again(account: Shop, own_provider: L
     assert own_provider.tally(account.provider.name)["answers_delivered"] == 3
 
 
+@only_openai
 def test_the_same_key_of_every_partition_goes_or_of_one(account: Shop, found: Callable[[str], set[str]]) -> None:
     account.buy(partitions={day: {KEY: f"{CANARY} {day}", "other": day} for day in ("mon", "tue", "wed")})
     assert erasing.erase(account.ledger, "labels", KEY, partition_key="mon", who="a test").rows == 1
@@ -198,6 +208,7 @@ def test_the_same_key_of_every_partition_goes_or_of_one(account: Shop, found: Ca
     assert found(CANARY) == set()
 
 
+@only_openai
 def test_what_no_row_refers_to_any_more_can_be_erased(account: Shop, found: Callable[[str], set[str]]) -> None:
     others = tickets(9)
     for version in ("first", "second", "third"):
@@ -253,6 +264,7 @@ def test_an_erasure_that_was_cut_short_is_finished_by_the_next(
     assert found(CANARY) == set()
 
 
+@only_openai
 def test_nothing_is_erased_while_a_plan_is_being_made(account: Shop) -> None:
     account.buy({KEY: CANARY, "other": "text"})
     with account.ledger.database.write() as connection:
@@ -263,6 +275,7 @@ def test_nothing_is_erased_while_a_plan_is_being_made(account: Shop) -> None:
     assert len(account.frame()) == 2
 
 
+@only_openai
 def test_who_erased_what_is_on_record_without_the_key(account: Shop) -> None:
     account.buy({KEY: CANARY, "other": "text"})
     erase(account)
@@ -272,6 +285,7 @@ def test_who_erased_what_is_on_record_without_the_key(account: Shop) -> None:
     assert [(row.state, row.who, row.why) for row in rows] == [("erased", "a test", "a row of labels was erased")]
 
 
+@only_openai
 def test_an_erasure_is_not_done_before_the_database_was_rewritten(
     account: Shop, found: Callable[[str], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +301,7 @@ def test_an_erasure_is_not_done_before_the_database_was_rewritten(
     assert found(CANARY) == set()
 
 
+@only_openai
 def test_somebody_who_reads_the_database_keeps_it_from_being_rewritten(account: Shop, any_place: Place) -> None:
     if not account.ledger.database.sqlite:
         return
@@ -300,3 +315,32 @@ def test_somebody_who_reads_the_database_keeps_it_from_being_rewritten(account: 
         connection.execute(sa.select(tables.wanted)).all()
         assert not account.ledger.database.rewrite()
     assert account.ledger.database.rewrite()
+
+
+@only_openai
+def test_a_torn_request_file_goes_whole(account: Shop, found: Callable[[str], set[str]]) -> None:
+    account.buy({KEY: CANARY, "other": "text"})
+    (path,) = account.ledger.spool.glob("*.spool")
+    path.write_bytes(path.read_bytes().replace(b"{", b"("))
+    assert erase(account).done == 1
+    assert found(CANARY) == set()
+    assert len(account.frame()) == 1
+    assert "pruned" in str(explain(account.ledger, "labels", "other").body_missing)
+
+
+@only_openai
+def test_a_create_that_came_to_nothing_is_waited_for_since_its_batch_may_turn_up(
+    account: Shop, found: Callable[[str], set[str]]
+) -> None:
+    receipt = account.buy({KEY: CANARY, "other": "text"})
+    (chunk,) = submissions.of_job(account.ledger, receipt.job_id)
+    moment = to_micros(account.clock.now())
+    lost = {"id": 900, "chunk_id": chunk.chunk_id, "state": "absent", "owner": "x#1@1", "intended_at": moment}
+    with account.ledger.database.write() as connection:
+        connection.execute(tables.submission.insert().values(**lost, create_at=moment))
+    assert erase(account).on_their_way == 1
+    with account.ledger.database.write() as connection:
+        long_ago = to_micros(account.clock.now() - 2 * OVERDUE)
+        connection.execute(tables.submission.update().where(tables.submission.c.id == 900).values(create_at=long_ago))
+    assert erasing.finish(account.ledger, [account.provider]).done == 1
+    assert found(CANARY) == set()
