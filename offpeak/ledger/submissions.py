@@ -7,6 +7,7 @@ Whatever is found in INTENDED was never bought. Whatever is found in CREATING ma
 provider before anything is sent again. A claim of a process that died is taken over; one of a living process is left.
 """
 
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.errors import (
     ConfigurationError,
     CouldNotRead,
+    DownloadIncomplete,
     JobFailed,
     LedgerUnavailable,
     OffpeakError,
@@ -436,12 +438,15 @@ def ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: Batc
         return False
     if not batch.state.terminal:
         return None
-    path = ledger.spool / f"{ledger.identity}-{chunk.token}.proof"
+    path = ledger.spool / f"{ledger.identity}-{chunk.token}.{os.getpid()}.proof"  # others may look at it now, too
     prefix, lines = ledger.identity + chunk.token, True
     try:
         for _ in range(PROOFS):
-            provider.download(batch, path)
-            ours = [line.custom_id.startswith(prefix) for line in provider.results(path, kind=chunk.kind)]
+            try:
+                provider.download(batch, path)
+                ours = [line.custom_id.startswith(prefix) for line in provider.results(path, kind=chunk.kind)]
+            except DownloadIncomplete:
+                ours = []
             if any(ours):
                 return True
             lines &= bool(ours)

@@ -270,7 +270,13 @@ def test_another_ledgers_batches_are_never_adopted(
 
 
 @pytest.mark.parametrize(
-    "fault", [{"fault": "foreign_lines"}, {"fault": "truncate", "share": 0.0, "at": "line_end", "framing": "close"}]
+    "fault",
+    [
+        {"fault": "foreign_lines"},
+        {"fault": "truncate", "share": 0.0, "at": "line_end", "framing": "close"},
+        {"fault": "truncate", "share": 0.1, "at": "mid_line", "framing": "close"},
+        {"fault": "truncate", "framing": "length"},
+    ],
 )
 def test_a_torn_look_at_a_batchs_results_does_not_make_it_anothers(
     shop: Shop, clock: HeldClock, local_provider: LocalProvider, open_account: Callable[..., Provider], fault: Any
