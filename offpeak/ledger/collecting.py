@@ -176,10 +176,8 @@ def apply_late(
     applied, _ = _read_lines(ledger, provider, late, validate=validate, price=price, answers_only=True)
     reach(FaultPoint.LINES_STORED)
     now, who = ledger.clock.now(), str(ledger.claimant)
-    answer, dead = tables.answer, tables.dead_letter
-    answered = sa.select(answer.c.request_id).where(answer.c.submission_id == late.stamp)
     with ledger.database.write() as connection:
-        connection.execute(dead.delete().where(dead.c.request_id.in_(answered)))
+        forget_answered_letters(connection)
         why = f"answered {applied.answered:,} after it was given up"
         transition(connection, late.stamp, SubmissionState.APPLIED, at=now, who=who, why=why)
     reach(FaultPoint.APPLIED)
@@ -382,7 +380,17 @@ def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[i
         # False where another process applied the same lines in the same moment: the rows are the same
         if transition(connection, chunk.stamp, SubmissionState.APPLIED, at=now, who=who, why=why):
             must(connection, chunk.chunk_id, ChunkState.APPLIED, at=now, who=who, why=why)
+        forget_answered_letters(connection)
     reach(FaultPoint.APPLIED)
+
+
+def forget_answered_letters(connection: Connection) -> None:
+    """A dead letter that is answered now is none any more.
+
+    Another asset that wants the same request may have sent it round again when this one gave it up.
+    """
+    dead, answer = tables.dead_letter, tables.answer
+    connection.execute(dead.delete().where(sa.exists().where(answer.c.request_id == dead.c.request_id)))
 
 
 def _request_id(row: tuple[object, ...]) -> int:

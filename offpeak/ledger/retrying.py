@@ -15,6 +15,7 @@ from offpeak.errors import CouldNotRead
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter, wait_for
+from offpeak.ledger.collecting import forget_answered_letters
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, FailurePolicy, pause_before
@@ -185,6 +186,7 @@ def _bury(ledger: Ledger, dead: Sequence[_Unanswered], policy: FailurePolicy) ->
                 [(row.request_id, row.reason, row.message, now, policy.fate.value) for row in part],
                 ignore_existing=True,
             )
+            forget_answered_letters(connection)
 
 
 def _respool(ledger: Ledger, provider: Provider, writer: ChunkWriter, kind: Kind, rows: Sequence[_Unanswered]) -> None:

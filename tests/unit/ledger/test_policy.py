@@ -132,6 +132,46 @@ def test_too_few_answers_fail_the_run_and_keep_what_was_paid_for(
     assert (state, answers) == ("failed" if fails else "completed_with_partial_failures", 2)
 
 
+def test_what_one_asset_gives_up_while_another_sends_it_round_again_is_answered_and_not_dead(
+    any_ledger: Ledger, open_account: Callable[..., Provider]
+) -> None:
+    shop = Shop(any_ledger, open_account())
+    job_id = shop.leave(tickets(2))
+    given_up = sa.select(tables.request.c.id, sa.literal("length"), sa.literal(1), sa.literal("dead")).limit(1)
+    with any_ledger.database.write() as connection:
+        columns = ["request_id", "reason", "at", "fate"]
+        connection.execute(tables.dead_letter.insert().from_select(columns, given_up))
+    assert len(dead_letters(any_ledger)) == 1
+
+    receipt = shop.collect(job_id)
+
+    assert (receipt.rows, receipt.failed) == (2, 0)
+    assert dead_letters(any_ledger) == {}
+
+
+def test_what_another_asset_got_answered_in_the_meantime_is_not_given_up(
+    shop: Shop, local_provider: LocalProvider
+) -> None:
+    local_provider.fault("error_lines", share=1.0, code="invalid_request")
+    job_id = shop.begin(tickets(2))
+    shop.work(job_id, asset=shop.asset).carry_out()
+    with shop.ledger.database.write() as connection:
+        connection.execute(tables.dead_letter.delete())
+    unanswered = retrying._unanswered(
+        shop.ledger, sa.select(tables.target.c.id)
+    )  # and then it stands still for a while
+    assert len(unanswered) == 2
+    stamp = submissions.of_job(shop.ledger, job_id)[0].stamp
+    with shop.ledger.database.write() as connection:
+        answer = {"submission_id": stamp, "produced_at": 1, "model": "m", "output": "{}"}
+        none = dict.fromkeys(("input_tokens", "output_tokens", "cached_tokens", "cost_pico", "realtime_pico"), 0)
+        connection.execute(tables.answer.insert().values(request_id=unanswered[0].request_id, **answer, **none))
+
+    retrying._bury(shop.ledger, unanswered, SURFACE)
+
+    assert len(dead_letters(shop.ledger)) == 1
+
+
 def test_rounds_are_spaced_by_the_kind_of_failure(shop: Shop, local_provider: LocalProvider) -> None:
     local_provider.fault("error_lines", share=1.0, code="rate_limit")
     job_id = shop.leave(tickets(2))
