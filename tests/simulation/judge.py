@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from offpeak.ledger import tables
 from offpeak.ledger.custom_ids import base32
 from offpeak.ledger.database import Database
+from offpeak.ledger.policy import PAID_TWICE
 from offpeak.ledger.states import (
     OPEN_JOBS,
     TRANSITIONS,
@@ -40,16 +41,19 @@ def judge(
     batches: list[dict[str, Any]],
     wanted: Mapping[str, Mapping[str, str]],
     plain: bool,
+    late: bool,
 ) -> list[str]:
     """What must never happen, and did.
 
     `bought` is the provider's list of distinct requests that it answered, `batches` its list of batches; `wanted` the
-    rows of each asset's last run, texts by key; `plain`: answers repeat what was asked.
+    rows of each asset's last run, texts by key; `plain`: answers repeat what was asked;
+    `late`: batches turned up after Offpeak had to give them up, and what they bought twice has to be on the bill.
     """
     database = Database(url)
     try:
         with database.read() as connection:
-            trouble = [*_bought_twice(bought), *_lost(connection, bought)]
+            told = _paid_twice(connection) if late else {}
+            trouble = [*_bought_twice(bought, told), *_lost(connection, bought)]
             for asset, rows in wanted.items():
                 trouble += _misplaced(connection, asset, rows)
             trouble += _left_open(connection)
@@ -70,8 +74,24 @@ def _usable(bought: list[dict[str, Any]]) -> dict[str, int]:
     return usable
 
 
-def _bought_twice(bought: list[dict[str, Any]]) -> list[str]:
-    return [f"{found} usable answers were bought of {print_}" for print_, found in _usable(bought).items() if found > 1]
+def _bought_twice(bought: list[dict[str, Any]], told: Mapping[str, int]) -> list[str]:
+    return [
+        f"{found} usable answers were bought of {print_}, and the ledger tells of {told.get(print_, 0)} too many"
+        for print_, found in _usable(bought).items()
+        if found > 1 + told.get(print_, 0)
+    ]
+
+
+def _paid_twice(connection: sa.Connection) -> dict[str, int]:
+    """By fingerprint: how many answers the ledger says were paid for twice."""
+    failure, request = tables.failure, tables.request
+    query = (
+        sa.select(request.c.fingerprint, sa.func.count())
+        .join(failure, failure.c.request_id == request.c.id)
+        .where(failure.c.reason == PAID_TWICE)
+        .group_by(request.c.fingerprint)
+    )
+    return {base32(bytes(print_)): int(count) for print_, count in connection.execute(query)}
 
 
 def _lost(connection: sa.Connection, bought: list[dict[str, Any]]) -> list[str]:

@@ -114,7 +114,12 @@ def one(seed: int, place: Path, template: Path, control: Control, *, verbose: bo
         bought = control.call("GET", "/local/tally/requests")["requests"]
         batches = control.call("GET", "/local/batches")["batches"]
         stage.outcome.trouble += judge(
-            stage.url, bought=bought, batches=batches, wanted=wanted, plain=not stage.schedule.structured
+            stage.url,
+            bought=bought,
+            batches=batches,
+            wanted=wanted,
+            plain=not stage.schedule.structured,
+            late=stage.schedule.late,
         )
     except Violation as violation:
         stage.outcome.trouble.append(str(violation))

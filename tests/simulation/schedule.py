@@ -63,6 +63,11 @@ class Schedule:
     """Between two looks of the sensor."""
     heals: float
     """When the faults end, and batches that never end do."""
+    late: bool
+    """The provider's list may lag for longer than Offpeak waits: then something is bought twice, and it has to say so.
+
+    It looks for such batches for two days, so none of these schedules lasts longer.
+    """
     slow_network: bool
     """Creates may hang, so callers do not wait for long."""
     policies: Mapping[str, FailurePolicy]
@@ -88,6 +93,9 @@ class Schedule:
         rows = {asset: _rows(draw, span) for asset in assets}
         structured = draw.random() < 0.5
         rules = _rules(draw, provider, structured, latency, span)
+        late = draw.random() < 0.1
+        if late:
+            rules += [(0.0, rule) for rule in _hidden_ghost(draw, latency, lag=draw.uniform(100, 1_000))]
         return cls(
             seed=seed,
             provider=provider,
@@ -102,7 +110,10 @@ class Schedule:
             kill=draw.choice([0.0, 0.02, 0.05, 0.1]),
             kills=draw.randint(1, 5),
             tick=max(2 * MINUTE, latency / draw.choice([1, 2, 3])),
-            heals=span + draw.choice([0.5, 1.0, 2.0]) * latency + (50 * HOUR if draw.random() < 0.05 else 0.0),
+            heals=span
+            + draw.choice([0.5, 1.0, 2.0]) * latency
+            + (50 * HOUR if draw.random() < 0.05 and not late else 0.0),
+            late=late,
             slow_network=any(rule["fault"] == "ghost_hang" for _, rule in rules),
             policies={asset: draw.choice(POLICIES) for asset in assets},
             housekeeping=[draw.uniform(0, span) for _ in range(draw.choice([0, 0, 1, 2]))],
@@ -221,12 +232,13 @@ def _download(fault: str, **params: Any) -> Maker:
     return make
 
 
-def _hidden_ghost(draw: random.Random, latency: float) -> list[Rule]:
+def _hidden_ghost(draw: random.Random, latency: float, lag: float | None = None) -> list[Rule]:
     """A create whose answer is lost, of a batch that the list does not show at first; Offpeak waits 90 s for it."""
+    lag = lag or draw.uniform(30, 80)
     match = {"match": {"nth_create": draw.randint(1, 4)}}
     lost = draw.choice(["ghost_500", "ghost_reset"])
     return [
-        {"fault": "list_lag", "times": 1, "seconds": draw.uniform(30, 80), **match},
+        {"fault": "list_lag", "times": 1, "seconds": lag, **match},
         {"fault": lost, "times": 1, **match},
     ]
 
