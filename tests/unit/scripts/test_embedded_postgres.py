@@ -13,7 +13,7 @@ import pytest
 
 from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
 
-from ...conftest import ROOT, free_port, postgres_or_skip, until
+from ...conftest import ROOT, fleeting_postgres, free_port, postgres_or_skip, until
 
 SCRIPT = ROOT / "scripts" / "embedded_postgres.py"
 ENDED_CLEANLY = "database system is shut down"
@@ -22,7 +22,7 @@ ENDED_CLEANLY = "database system is shut down"
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A server that is up, with the database "shop"."""
-    made = EmbeddedPostgres(tmp_path / "postgres", free_port())
+    made = fleeting_postgres(tmp_path / "postgres")
     with postgres_or_skip(made):
         made.provide("shop")
         yield made
@@ -118,6 +118,7 @@ def test_a_port_that_is_taken_is_said_in_the_servers_own_words(server: EmbeddedP
         other.start()
 
 
+@pytest.mark.usefixtures("postgres")  # where it cannot start, these are skipped as the others are
 class TestForOneCommand:
     def start(self, folder: Path, code: str) -> "subprocess.Popen[str]":
         wanted = ["--data", str(folder), "--port", str(free_port()), "--database", "shop"]
@@ -132,18 +133,14 @@ class TestForOneCommand:
         assert running.stdout is not None
         return running.stdout.readline()
 
-    def test_the_commands_exit_code_is_handed_on_and_the_server_is_gone(
-        self, server: EmbeddedPostgres, tmp_path: Path
-    ) -> None:
+    def test_the_commands_exit_code_is_handed_on_and_the_server_is_gone(self, tmp_path: Path) -> None:
         ended = self.start(tmp_path / "own", "raise SystemExit(7)")
         assert ended.wait(60) == 7
         log = (tmp_path / "own" / "log").read_text()
         assert log.rstrip().endswith(ENDED_CLEANLY)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-    def test_a_command_that_is_stopped_has_the_server_to_its_end(
-        self, server: EmbeddedPostgres, tmp_path: Path, number: signal.Signals
-    ) -> None:
+    def test_a_command_that_is_stopped_has_the_server_to_its_end(self, tmp_path: Path, number: signal.Signals) -> None:
         folder = tmp_path / "own"
         code = f"""
 import signal, sys, time
@@ -165,9 +162,7 @@ time.sleep(60)
         assert running.wait(30) == 3
         assert (folder / "log").read_text().rstrip().endswith(ENDED_CLEANLY)
 
-    def test_a_server_that_ends_by_itself_ends_the_command_and_says_so(
-        self, server: EmbeddedPostgres, tmp_path: Path
-    ) -> None:
+    def test_a_server_that_ends_by_itself_ends_the_command_and_says_so(self, tmp_path: Path) -> None:
         running = self.start(tmp_path / "own", "import time; print('up'); time.sleep(60)")
         assert self.said(running) == "up\n"
         (pid, *_) = (tmp_path / "own" / "data" / "postmaster.pid").read_text().split()
