@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,7 @@ def run(seeds: Sequence[int], *, processes: int = 1, verbose: bool = False) -> I
     logger.propagate = False
     warm_up()
     gc.freeze()
+    signal.signal(signal.SIGTERM, _leave)
     context = multiprocessing.get_context("fork")
     pipes: list[Connection] = []
     workers = []
@@ -90,6 +92,7 @@ def run(seeds: Sequence[int], *, processes: int = 1, verbose: bool = False) -> I
 
 
 def _run_some(seeds: list[int], results: Connection, verbose: bool) -> None:
+    signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="simulation_", dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name)
         template = folder / STAMPED
@@ -102,6 +105,10 @@ def _run_some(seeds: list[int], results: Connection, verbose: bool) -> None:
                 place.mkdir()
                 results.send(one(seed, place, template, control, verbose=verbose))
                 shutil.rmtree(place)
+
+
+def _leave(*_: object) -> None:
+    sys.exit(1)  # and end what was started, and delete what was written
 
 
 def one(seed: int, place: Path, template: Path, control: Control, *, verbose: bool) -> Outcome:
