@@ -27,6 +27,11 @@ def keep_house(context: dg.OpExecutionContext) -> None:
     """What cannot be deleted now is told in the run's log, and tried again by the next run."""
     results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
     api: BatchApi = getattr(context.resources, API_KEY)
+    if results.keep_files_days < 0:
+        raise ConfigurationError(
+            f"keep_files_days={results.keep_files_days:g} of the resource {RESULTS_KEY!r} is less than no time. Nothing "
+            "was deleted. Use 0 to keep no file longer than its batch is on its way."
+        )
     ledger = results.ledger
     ledger.require_home()
     with accounts(context, api, cleaning.realms(ledger)) as providers:

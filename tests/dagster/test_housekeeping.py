@@ -10,6 +10,7 @@ import pytest
 
 from offpeak import BatchApi, Chat, OffpeakResults, batch_asset, with_offpeak
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB
+from offpeak.errors import ConfigurationError
 from offpeak.ledger import erasing
 from offpeak.ledger.ledger import Ledger
 
@@ -81,6 +82,13 @@ def test_an_account_that_is_not_configured_is_told_and_the_rest_is_done(
     assert run(defs, HOUSEKEEPING_JOB, instance).success
     assert "is configured to be reached at openai:127.0.0.1:9" in capfd.readouterr().err
     assert list((tmp_path / "house" / "spool").iterdir()) == []
+
+
+def test_days_that_are_none_are_refused(house: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'house' / 'offpeak.db'}"
+    wrong = {**(house.resources or {}), "offpeak_results": OffpeakResults(database_url=url, keep_files_days=-1)}
+    with pytest.raises(ConfigurationError, match="keep_files_days=-1 .* Nothing was deleted"):
+        run(with_offpeak(dg.Definitions(assets=house.assets, resources=wrong)), HOUSEKEEPING_JOB, instance)
 
 
 def test_the_projects_own_schedule_runs_it_every_night() -> None:
