@@ -29,8 +29,8 @@ def keep_house(context: dg.OpExecutionContext) -> None:
     api: BatchApi = getattr(context.resources, API_KEY)
     if results.keep_files_days < 0:
         raise ConfigurationError(
-            f"keep_files_days={results.keep_files_days:g} of the resource {RESULTS_KEY!r} is less than no time. Nothing "
-            "was deleted. Use 0 to keep no file longer than its batch is on its way."
+            f"keep_files_days={results.keep_files_days:g} of the resource {RESULTS_KEY!r} is less than no time. "
+            "Nothing was deleted. Use 0 to keep no file longer than its batch is on its way."
         )
     ledger = results.ledger
     ledger.require_home()

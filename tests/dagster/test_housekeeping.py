@@ -87,7 +87,7 @@ def test_an_account_that_is_not_configured_is_told_and_the_rest_is_done(
 def test_days_that_are_none_are_refused(house: dg.Definitions, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'house' / 'offpeak.db'}"
     wrong = {**(house.resources or {}), "offpeak_results": OffpeakResults(database_url=url, keep_files_days=-1)}
-    with pytest.raises(ConfigurationError, match="keep_files_days=-1 .* Nothing was deleted"):
+    with pytest.raises(ConfigurationError, match=r"keep_files_days=-1 .* Nothing was deleted"):
         run(with_offpeak(dg.Definitions(assets=house.assets, resources=wrong)), HOUSEKEEPING_JOB, instance)
 
 
