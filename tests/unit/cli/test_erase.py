@@ -1,6 +1,9 @@
 """`offpeak erase`, as somebody at a terminal sees it: what went, what is left for later, and what was never reached."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +12,7 @@ from typer.testing import CliRunner
 from offpeak.cli import build_app
 from offpeak.errors import NotFound
 
-from ...conftest import LocalProvider, Place, Shop, tickets
+from ...conftest import ROOT, LocalProvider, Place, Shop, tickets
 
 Run = Callable[..., str]
 
@@ -61,6 +64,24 @@ def test_files_at_an_account_that_is_not_the_projects_are_told(shop: Shop, run: 
     shown = json.loads(run("--unwanted", "--json"))
     assert shown["waiting"] == {shop.provider.realm: 1}
     assert shop.provider.realm in shown["problems"][0]
+
+
+def test_files_at_the_projects_own_account_are_deleted(shop: Shop, place: Place, local_provider: LocalProvider) -> None:
+    shop.provider.keeps_files = True
+    shop.buy(tickets(2))
+    assert list(shop.provider.files(prefix="offpeak-"))
+    ended = subprocess.run(
+        [sys.executable, "-m", "offpeak.cli", "erase", "labels", "T0001", "--json", "--database-url", place.url],
+        cwd=ROOT,
+        env=os.environ | {"OFFPEAK_PROVIDER": "local", "OFFPEAK_LOCAL_URL": local_provider.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    shown = json.loads(ended.stdout)
+    assert (shown["done"], shown["waiting"], shown["problems"]) == (1, {}, [])
+    assert list(shop.provider.files(prefix="offpeak-")) == []
 
 
 def test_what_no_row_refers_to_goes_by_itself(shop: Shop, run: Run) -> None:
