@@ -254,7 +254,8 @@ class Stage:
                 self._reap(process, "died")
                 return
             if "sleep" in said:
-                late = self._draw.choice([0.02, 0.1, 0.2, 0.4]) * self.schedule.latency  # a busy machine
+                usual = max(self.schedule.latency, self.schedule.heals / 50)
+                late = self._draw.choice([0.02, 0.1, 0.2, 0.4]) * usual  # a busy machine
                 process.wakes = self._time.micros + int((max(said["sleep"], 0.01) + late) * 1e6)
                 process.ready = False
                 return
