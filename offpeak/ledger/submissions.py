@@ -7,6 +7,7 @@ Whatever is found in INTENDED was never bought. Whatever is found in CREATING ma
 provider before anything is sent again. A claim of a process that died is taken over; one of a living process is left.
 """
 
+import itertools
 import os
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -49,6 +50,9 @@ have reached the provider a moment ago.
 PROOFS = 2
 """How often the results of a batch are read before it is another ledger's: a download may be torn, or bring foreign
 lines along."""
+
+PROOF_LINES = 1_000
+"""Of each such reading, at most: all lines of a batch are of one submission, but for the foreign ones."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 """By how much the provider's clock may differ from ours when its list is searched."""
@@ -444,7 +448,8 @@ def ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: Batc
         for _ in range(PROOFS):
             try:
                 provider.download(batch, path)
-                ours = [line.custom_id.startswith(prefix) for line in provider.results(path, kind=chunk.kind)]
+                first = itertools.islice(provider.results(path, kind=chunk.kind), PROOF_LINES)
+                ours = [line.custom_id.startswith(prefix) for line in first]
             except DownloadIncomplete:
                 ours = []
             if any(ours):
