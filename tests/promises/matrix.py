@@ -8,7 +8,7 @@ from offpeak.clock import EPOCH
 from offpeak.faultpoints import FaultPoint
 from offpeak.results.store import ResultStore
 
-from ..conftest import LocalProvider, Place, tickets
+from ..conftest import LocalProvider, Place, tickets, until
 from . import rederiving
 from .conftest import DIED, Forge
 
@@ -92,10 +92,12 @@ def _lose_and_buy_again(forge: Forge, place: Place, local_provider: LocalProvide
     forge.start(place, local_provider, provider, rows=ROWS, list_lag=0.05).receipt()
     assert local_provider.tally(provider)["batches_created"] == 2
     account = local_provider.open(provider)
-    kept = {batch["id"] for batch in local_provider.batches()}  # what was collected may be deleted by now
-    shown: set[str] = set()
-    while not kept <= shown:
-        shown = {batch.id for batch in account.batches(since=EPOCH) if batch.state.terminal}
+    # what was collected may be deleted by now
+    kept = {batch["id"] for batch in local_provider.batches() if not batch["deleted"]}
+    until(
+        lambda: kept <= {batch.id for batch in account.batches(since=EPOCH) if batch.state.terminal},
+        what="the end of the hidden batch in the list",
+    )
     account.close()
 
 
