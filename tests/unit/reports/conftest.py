@@ -1,27 +1,31 @@
 """Jobs of several assets, of which a test decides how far they come, and a clock that it moves."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from offpeak.clock import SystemClock
 from offpeak.ledger import parked_runs, sightings
 from offpeak.ledger.jobs import listed
 from offpeak.ledger.ledger import Ledger
 from offpeak.providers.base import Provider
 
-from ...conftest import LocalProvider, Place, QuickClock, Rows, Shop, tickets, until
+from ...conftest import LocalProvider, Place, Rows, Shop, tickets, until
 
 
-class MovedClock(QuickClock):
-    """The machine's clock, ahead by as much as a test says."""
+class MovedClock(SystemClock):
+    """The machine's clock, ahead by as much as a test says; nobody sleeps for long by it."""
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return super().now() + self.ahead
+
+    def sleep(self, duration: timedelta) -> None:
+        super().sleep(min(duration, timedelta(seconds=0.02)))
 
 
 class Office:
