@@ -4,18 +4,21 @@ In a run that does not select a batch asset, Dagster keeps only its spec. The sp
 declared it, and under that name the output model and the promise are registered when definitions load.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel
 
+from offpeak.freshness.cadence import Cron, next_tick
+
 PRODUCER_KEY = "offpeak/declared_in"
 """The metadata key: the module and qualified name of the declaring function, with the asset's key."""
 
 _PRODUCERS: dict[str, "Producer"] = {}
+_SCHEDULES: dict[str, Sequence[Cron]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +35,26 @@ def register(name: str, producer: Producer) -> None:
     _PRODUCERS[name] = producer
 
 
+def schedule(metadata: Mapping[str, Any], crons: Sequence[Cron]) -> None:
+    """Remember when the producer that a spec's metadata names runs by itself."""
+    if (name := _name(metadata)) is not None:
+        _SCHEDULES[name] = crons
+
+
 def producer_in(metadata: Mapping[str, Any] | None) -> Producer | None:
     """The producer that a spec's metadata names; None for an asset that is not a batch asset."""
+    name = _name(metadata)
+    return _PRODUCERS.get(name) if name is not None else None
+
+
+def next_run(metadata: Mapping[str, Any] | None, *, after: datetime) -> datetime | None:
+    """When the producer runs next by its schedules; None where nothing that was loaded says so."""
+    name = _name(metadata)
+    return next_tick(_SCHEDULES.get(name, ()), after=after) if name is not None else None
+
+
+def _name(metadata: Mapping[str, Any] | None) -> str | None:
     name = (metadata or {}).get(PRODUCER_KEY)
     if isinstance(name, dg.TextMetadataValue):
         name = name.value
-    return _PRODUCERS.get(name) if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
