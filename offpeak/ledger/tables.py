@@ -15,6 +15,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     requeued    a dead letter that somebody sent round again
     erasure     a request whose bytes are to go from every file, and whether they have
     parked_run  a queued run of the orchestrator that holds the place of jobs while they wait
+    sla         one occurrence of a deadline by which an asset has to be fresh
     event       what changed state, when, by whom and why
 """
 
@@ -100,6 +101,7 @@ job_target = sa.Table(
     sa.Column("target_id", sa.BigInteger, primary_key=True),
     sa.Column("as_of", sa.BigInteger, nullable=False),
     sa.Column("removed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("landed_as_of", sa.BigInteger, comment="of its oldest row when the job closed"),
 )
 
 chunk = sa.Table(
@@ -244,6 +246,17 @@ erasure = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("done_at", sa.BigInteger, comment="when no file held it any more; NULL while it is on its way"),
+)
+
+sla = sa.Table(
+    "sla",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("due_at", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False, comment="due, endangered, missed or met"),
+    sa.Column("at", sa.BigInteger, nullable=False, comment="when it entered that state"),
+    sa.UniqueConstraint("asset", "due_at"),
 )
 
 event = sa.Table(
