@@ -16,7 +16,6 @@ from pydantic import BaseModel
 
 from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
-from offpeak.freshness.gate import Tolerance
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.providers import NAMES
@@ -103,21 +102,6 @@ def declaration_of(asset: dg.AssetsDefinition) -> Declaration | None:
     compute = asset.node_def.compute_fn
     found = getattr(getattr(compute, "decorated_fn", compute), _ATTRIBUTE, None)
     return found if isinstance(found, Declaration) else None
-
-
-def tolerances(asset: dg.AssetsDefinition) -> dict[dg.AssetKey, Tolerance]:
-    """What an asset or check declares about each of its inputs and dependencies; those without one are left out."""
-    found: dict[dg.AssetKey, Tolerance] = {}
-    if asset.is_executable:
-        for name, key in asset.node_keys_by_input_name.items():
-            tolerance = Tolerance.from_metadata(asset.node_def.input_def_named(name).metadata)
-            if tolerance is not None:
-                found[key] = tolerance
-    for spec in asset.specs:
-        for dep in spec.deps:
-            if (tolerance := Tolerance.from_metadata(dep.metadata)) is not None:
-                found[dep.asset_key] = tolerance
-    return found
 
 
 def check_model(asset: str, model: str) -> None:

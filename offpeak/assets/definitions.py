@@ -4,24 +4,24 @@ Dagster has no hook at definitions load, so this wrapper is where the graph is v
 and the gates of `deps=[tolerates(...)]` are put in front of the bodies that need them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of, tolerances
+from offpeak.assets.declaration import declaration_of
 from offpeak.assets.gated import gated
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
 from offpeak.assets.parking import SENSOR_NAME
+from offpeak.assets.readers import batch_assets, reader_name, refuse_undeclared
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
 from offpeak.money.prices import PriceSheet
-from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults, undeclared
-from offpeak.results.producer import producer_in
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
@@ -39,7 +39,7 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     batch = batch_assets(definitions)
     checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition)]
     for reader in (*definitions, *checks):
-        _refuse_undeclared(reader, batch)
+        refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
     if batch:
@@ -57,7 +57,7 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         resources=resources,
         executor=defs.executor,
         loggers=defs.loggers,
-        asset_checks=defs.asset_checks,
+        asset_checks=[gated(each, batch) for each in checks],
         metadata=defs.metadata,
         component_tree=defs.component_tree,
     )
@@ -65,30 +65,6 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
 
 def _has(definitions: Iterable[object], name: str) -> bool:
     return any(getattr(each, "name", None) == name for each in definitions)
-
-
-def batch_assets(definitions: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey, dg.AssetsDefinition]:
-    """The batch assets among `definitions`, by key."""
-    return {spec.key: asset for asset in definitions for spec in asset.specs if producer_in(spec.metadata) is not None}
-
-
-def _refuse_undeclared(reader: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> None:
-    """Raise DefinitionError when `reader` reads a batch asset and does not say how stale it may be."""
-    read = {dep.asset_key for spec in reader.specs for dep in spec.deps}
-    if reader.is_executable:
-        read |= set(reader.node_keys_by_input_name.values())
-    # a check of the batch asset itself is part of the producer: it has to see rows that no consumer would accept
-    read -= {check.asset_key for check in reader.check_keys} | set(reader.keys)
-    missing = sorted(read & batch.keys() - tolerances(reader).keys())
-    if not missing:
-        return
-    if reader.is_executable and isinstance(reader.node_def, dg.GraphDefinition):
-        raise DefinitionError(
-            f"{_name(reader)} is a graph-backed asset that reads the batch asset {missing[0].to_user_string()}. "
-            "Dagster drops what a graph's input declares, so its tolerance cannot be kept. Read the rows in an "
-            "@asset with ins={...: tolerates(...)}, and let the graph read that."
-        )
-    raise DefinitionError(undeclared(_name(reader), missing[0].to_user_string(), check=not reader.keys))
 
 
 def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
@@ -105,10 +81,4 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
         try:
             sheet.rates(declaration.model, at=SystemClock().now())
         except ConfigurationError as error:
-            raise DefinitionError(f"{_name(asset)}: model={declaration.model!r}: {error}") from error
-
-
-def _name(reader: dg.AssetsDefinition) -> str:
-    if reader.keys:
-        return min(key.to_user_string() for key in reader.keys)
-    return min(check.to_user_string() for check in reader.check_keys)
+            raise DefinitionError(f"{reader_name(asset)}: model={declaration.model!r}: {error}") from error

@@ -11,7 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of, tolerances, without_beta_warnings
+from offpeak.assets.declaration import declaration_of, without_beta_warnings
+from offpeak.assets.readers import tolerated
 from offpeak.clock import SystemClock
 from offpeak.freshness.gate import Tolerance
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults, admit
@@ -54,7 +55,7 @@ def _gates(
     """By op input: what is read, what is tolerated and who produced it."""
     names = {key: name for name, key in asset.node_keys_by_input_name.items()}
     found = {}
-    for key, tolerance in tolerances(asset).items():
+    for key, tolerance in tolerated(asset).items():
         producer = producer_in(batch[key].specs_by_key[key].metadata) if key in batch else None
         if producer is None:
             continue

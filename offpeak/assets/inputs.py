@@ -14,7 +14,8 @@ from typing import Any, get_origin
 import dagster as dg
 import pandas as pd
 
-from offpeak.assets.declaration import Declaration, tolerances
+from offpeak.assets.declaration import Declaration
+from offpeak.assets.readers import tolerated
 from offpeak.clock import Clock
 from offpeak.errors import DefinitionError, PlanError
 from offpeak.results.io_manager import admit, undeclared
@@ -42,7 +43,7 @@ class InputReader:
         self._store = store
         self._clock = clock
         self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
-        self._tolerances = tolerances(asset)
+        self._tolerances = tolerated(asset)
         self._stack = ExitStack()
         self._loader: dg.AssetValueLoader = self._stack.enter_context(
             dg.AssetValueLoader(self._upstream, instance=instance)
