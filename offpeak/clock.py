@@ -45,6 +45,17 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def exactly(duration: timedelta) -> str:
+    """A duration for arithmetic, to the second: "36 h 30 min"."""
+    seconds = int(abs(duration.total_seconds()))
+    parts = []
+    for name, size in (("h", 3_600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {name}")
+    return ("-" if duration < timedelta(0) else "") + (" ".join(parts) or "0 s")
+
+
 def in_words(duration: timedelta) -> str:
     """A duration for people: its two largest units, such as "1 d 13 h"."""
     seconds = int(abs(duration.total_seconds()))

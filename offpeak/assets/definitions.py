@@ -4,7 +4,7 @@ Dagster has no hook at definitions load, so this wrapper is where the graph is v
 and the gates of `deps=[tolerates(...)]` are put in front of the bodies that need them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import dagster as dg
 
 from offpeak.assets.declaration import declaration_of
 from offpeak.assets.gated import gated
+from offpeak.assets.graph import chain_of, crons_of
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
 from offpeak.assets.parking import SENSOR_NAME
@@ -22,6 +23,7 @@ from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
 from offpeak.money.prices import PriceSheet
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+from offpeak.results.producer import schedule
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
@@ -29,8 +31,9 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     `offpeak_housekeeping`, which deletes files that nothing needs any more.
 
     A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
-    `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, and for a model
-    that nobody knows the price of.
+    `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, for a contract
+    or a tolerance that schedules and deadlines along the way cannot keep, and for a model that nobody knows the price
+    of.
     """
     resources = dict(defs.resources or {})
     resources.setdefault(API_KEY, BatchApi())
@@ -49,7 +52,7 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
             jobs.append(housekeeping_job)
         if not _has(sensors, SENSOR_NAME):
             sensors.append(lifecycle_sensor())
-    return dg.Definitions(
+    made = dg.Definitions(
         assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
         schedules=defs.schedules,
         sensors=sensors,
@@ -61,6 +64,18 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         metadata=defs.metadata,
         component_tree=defs.component_tree,
     )
+    if batch:
+        _check_ages(made, batch)
+    return made
+
+
+def _check_ages(defs: dg.Definitions, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> None:
+    """Raise DefinitionError for an age that cannot be kept; remember when each batch asset runs by itself."""
+    chain = chain_of(defs, now=SystemClock().now())
+    chain.check()
+    for key, asset in batch.items():
+        if key.to_user_string() in chain.nodes:
+            schedule(asset.specs_by_key[key].metadata, crons_of(chain, key.to_user_string()))
 
 
 def _has(definitions: Iterable[object], name: str) -> bool:

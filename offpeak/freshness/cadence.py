@@ -66,14 +66,16 @@ def next_tick(crons: Iterable[Cron], *, after: datetime) -> datetime | None:
     return min((tick for each in crons if (tick := each.next_tick(after)) is not None), default=None)
 
 
-def worst_age(producers: Iterable[Cron], readers: Iterable[Cron], *, lag: timedelta, now: datetime) -> timedelta | None:
-    """The longest time that a tick of `readers` comes after the newest tick of `producers` at least `lag` before it.
+def times_since(
+    producers: Iterable[Cron], readers: Iterable[Cron], *, lag: timedelta, now: datetime
+) -> Sequence[timedelta]:
+    """How long each tick of `readers` comes after the newest tick of `producers` that is at least `lag` older, sorted.
 
-    In other words: how long ago the run began whose rows have landed for certain when the reader runs. None where one
+    In other words: how long ago the run began whose rows have landed for certain when the reader runs. Empty where one
     of them has no ticks in the year from `now` on.
     """
     made, read = tuple(sorted(set(producers), key=str)), tuple(sorted(set(readers), key=str))
-    return _worst_age(made, read, lag, _day(now)) if made and read else None
+    return _times_since(made, read, lag, _day(now)) if made and read else ()
 
 
 @lru_cache(maxsize=256)
@@ -88,11 +90,13 @@ def _longest_gap(crons: Sequence[Cron], now: datetime) -> Gap | None:
 
 
 @lru_cache(maxsize=256)
-def _worst_age(producers: Sequence[Cron], readers: Sequence[Cron], lag: timedelta, now: datetime) -> timedelta | None:
+def _times_since(
+    producers: Sequence[Cron], readers: Sequence[Cron], lag: timedelta, now: datetime
+) -> Sequence[timedelta]:
     gap = _longest_gap(producers, now)
     if gap is None:
-        return None
-    worst: timedelta | None = None
+        return ()
+    found: list[timedelta] = []
     for since, until in _stretches((*producers, *readers), now):
         made = sorted({tick for each in producers for tick in each.ticks(since - gap.duration - lag - _WEEK, until)})
         position = 0
@@ -100,8 +104,8 @@ def _worst_age(producers: Sequence[Cron], readers: Sequence[Cron], lag: timedelt
             while position + 1 < len(made) and made[position + 1] + lag <= tick:
                 position += 1
             if made and made[position] + lag <= tick:
-                worst = max(worst or timedelta(0), tick - made[position])
-    return worst
+                found.append(tick - made[position])
+    return tuple(sorted(found))
 
 
 def _day(moment: datetime) -> datetime:

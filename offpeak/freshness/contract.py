@@ -5,6 +5,10 @@ from datetime import datetime, timedelta
 
 from offpeak.errors import DefinitionError
 
+COLLECTING = timedelta(minutes=30)
+"""What is allowed for between a batch's landing and its rows: the sensor's look, a run's start, applying a million
+lines. Seconds is usual."""
+
 SHORTEST = timedelta(minutes=1)
 """Dagster's own freshness policies know nothing shorter, and its daemon looks every 30 s."""
 
@@ -13,7 +17,8 @@ SHORTEST = timedelta(minutes=1)
 class FreshnessContract:
     """Rows are good for `valid_for`, counted from `as_of`: the age of what they were made from, not of their landing.
 
-    It has to cover the time between two runs, the workload's deadline and the collecting. `warn_after` (shorter) is
+    It has to cover the time between two runs, the workload's deadline and the collecting (30 minutes), on top of the
+    age of what the asset reads: all of that is checked when definitions load. `warn_after` (shorter) is
     when the asset begins to be shown as ageing. Raises DefinitionError for a duration that makes no sense.
     """
 

@@ -1,0 +1,126 @@
+"""The project's graph, as far as ages depend on it: who makes what, when it runs, and who reads what.
+
+It is taken from the definitions as Dagster resolves them, so that selections, partitions and copies are as they will
+be when they run.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from offpeak.assets.declaration import declaration_of
+from offpeak.assets.readers import tolerated
+from offpeak.freshness.cadence import Cron
+from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
+
+BATCH = "batch"
+"""The lane that everything is bought in."""
+
+
+def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
+    """The ages in a project. `defs` are its definitions, through `with_offpeak`."""
+    repository = defs.get_repository_def()
+    graph = repository.asset_graph
+    runs: dict[dg.AssetKey, list[Cron]] = {}
+    jobs: dict[dg.AssetKey, set[str]] = {}
+    for each in repository.schedule_defs:
+        crons = _crons(each)
+        for key in repository.get_job(each.job_name).asset_layer.selected_asset_keys:
+            runs.setdefault(key, []).extend(crons)
+            jobs.setdefault(key, set()).add(each.name)
+    nodes = [
+        _node(asset, spec, runs.get(spec.key, ()), jobs.get(spec.key, set()))
+        for asset in graph.assets_defs
+        for spec in asset.specs
+    ]
+    checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition) and not each.keys]
+    nodes += [_check(each, jobs, runs) for each in checks if tolerated(each)]
+    return Chain(nodes, now=now)
+
+
+def crons_of(chain: Chain, name: str) -> Sequence[Cron]:
+    """When an asset runs by the clock: by its schedules, or by that of the input that it follows."""
+    node = chain.nodes[name]
+    if node.crons or not node.follows:
+        return node.crons
+    return [cron for each in node.inputs if each in chain.nodes and each != name for cron in crons_of(chain, each)]
+
+
+def _node(asset: dg.AssetsDefinition, spec: dg.AssetSpec, crons: Sequence[Cron], jobs: set[str]) -> Node:
+    declaration = declaration_of(asset)
+    automation = _automation(spec.automation_condition)
+    tolerances = tolerated(asset)
+    name = spec.key.to_user_string()
+    return Node(
+        name=name,
+        producer=None
+        if declaration is None
+        else Producer(
+            model=declaration.model,
+            lane=BATCH,
+            deadline=declaration.workload.deadline,
+            contract=declaration.contract,
+        ),
+        source=not asset.is_materializable,
+        crons=(*crons, *automation.crons),
+        jobs=frozenset(jobs),
+        follows=automation.follows,
+        inputs={dep.asset_key.to_user_string(): tolerances.get(dep.asset_key) for dep in spec.deps},
+    )
+
+
+def _check(
+    check: dg.AssetsDefinition, jobs: Mapping[dg.AssetKey, set[str]], runs: Mapping[dg.AssetKey, Sequence[Cron]]
+) -> Node:
+    """A check by itself runs wherever the asset that it is of does."""
+    first = min(check.check_keys)
+    return Node(
+        name=first.to_user_string(),
+        crons=runs.get(first.asset_key, ()),
+        jobs=frozenset(jobs.get(first.asset_key, ())),
+        inputs={key.to_user_string(): tolerance for key, tolerance in tolerated(check).items()},
+    )
+
+
+def _crons(schedule: dg.ScheduleDefinition) -> list[Cron]:
+    given = schedule.cron_schedule
+    return [
+        Cron(cron_schedule=each, timezone=schedule.execution_timezone or "UTC", name=schedule.name)
+        for each in ([given] if isinstance(given, str) else given)
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Automation:
+    crons: Sequence[Cron] = ()
+    follows: bool = False
+
+
+def _automation(condition: dg.AutomationCondition[Any] | None) -> _Automation:
+    """What an automation condition says of when: the ticks in it, and whether it waits for inputs to be renewed."""
+    if condition is None:
+        return _Automation()
+    return _Automation(
+        crons=[
+            Cron(cron_schedule=each.cron_schedule, timezone=each.cron_timezone, name=AUTOMATION)
+            for each in _parts(condition)
+            if hasattr(each, "cron_schedule") and hasattr(each, "cron_timezone")
+        ],
+        # eager and on_cron look whether inputs are newly updated; these operands have no public names
+        follows=any(
+            type(part).__name__ == "NewlyUpdatedCondition"
+            for each in _parts(condition)
+            if type(each).__name__ in {"AnyDepsCondition", "AllDepsCondition"}
+            for part in _parts(each)
+        ),
+    )
+
+
+def _parts(condition: Any) -> Iterator[Any]:
+    yield condition
+    children: Iterable[Any] = getattr(condition, "children", ())
+    for each in children:
+        yield from _parts(each)

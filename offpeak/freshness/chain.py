@@ -1,0 +1,306 @@
+"""The worst and the typical age of what each consumer reads, along every path that leads to it.
+
+An age counts from the moment before the first inputs were read. A producer's rows are renewed by its runs; a run's rows
+are there when its batches have landed: at the latest after the workload's deadline, and collected within `COLLECTING`.
+So rows are oldest just before the next run's rows land:
+
+    the age of what the run read + time between two runs + deadline + collecting
+
+A consumer that runs in the producer's own job, or whenever the producer has landed, reads them as they land, without
+the time between two runs. One with a schedule of its own reads what has landed for certain by then.
+
+What nobody can know counts as nothing and is said so: an asset that only people start, or data that change by
+themselves, has no longest time between two runs. Of a partitioned asset, this is about the newest partition.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from statistics import median_low
+
+from offpeak.clock import exactly
+from offpeak.errors import DefinitionError
+from offpeak.freshness.cadence import Cron, longest_gap, times_since
+from offpeak.freshness.contract import COLLECTING, FreshnessContract
+from offpeak.freshness.gate import Tolerance
+
+AUTOMATION = "automation condition"
+"""What ticks of an automation condition go by, beside the names of schedules."""
+
+_NOTHING = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Producer:
+    """What a batch asset promises, and how it is bought."""
+
+    model: str
+    """"provider/model"."""
+    lane: str
+    deadline: timedelta
+    """From the creation of its run to its landing."""
+    contract: FreshnessContract
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One asset, check or model of the graph."""
+
+    name: str
+    producer: Producer | None = None
+    """None for everything that is not bought in batches."""
+    source: bool = False
+    """Read as it is at that moment, such as a table of the application."""
+    crons: Sequence[Cron] = ()
+    """When it runs by the clock."""
+    jobs: frozenset[str] = frozenset()
+    """The scheduled jobs that it runs in."""
+    follows: bool = False
+    """It runs when its inputs have been renewed, by its automation condition."""
+    inputs: Mapping[str, Tolerance | None] = field(default_factory=dict)
+    """What it reads, and how stale that may be; None where nothing is declared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One summand of an age."""
+
+    duration: timedelta
+    what: str
+
+    def __str__(self) -> str:
+        return f"{exactly(self.duration)} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """An age as a sum. `unknown`: what else there is and nobody can put a figure to."""
+
+    terms: Sequence[Term] = ()
+    unknown: Sequence[str] = ()
+
+    @property
+    def total(self) -> timedelta:
+        """The least that it is known to reach."""
+        return sum((each.duration for each in self.terms), _NOTHING)
+
+    def plus(self, *terms: Term, unknown: Sequence[str] = ()) -> "Age":
+        return Age((*self.terms, *terms), (*self.unknown, *unknown))
+
+    def capped(self, most: timedelta, what: str) -> "Age":
+        """The same, or `most` where a gate lets nothing older through."""
+        if self.total <= most and not self.unknown:
+            return self
+        return Age((Term(duration=most, what=what),))
+
+    def __str__(self) -> str:
+        """The arithmetic, such as "24 h between two runs + 12 h deadline = 36 h"."""
+        terms = [str(each) for each in self.terms if each.duration] or ["0 s"]
+        total = f" = {exactly(self.total)}" if len(terms) > 1 else ""
+        return " + ".join(terms) + total + "".join(f"; not counted: {each}" for each in self.unknown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one consumer reads of one producer."""
+
+    consumer: str
+    producer: str
+    tolerance: Tolerance
+    worst: Age
+    typical: Age
+
+
+class Chain:
+    """The graph, and the ages in it. `past` holds the usual time from a run's creation to landing, by asset."""
+
+    def __init__(self, nodes: Iterable[Node], *, now: datetime, past: Mapping[str, timedelta] | None = None) -> None:
+        self.nodes = {each.name: each for each in nodes}
+        self._now = now
+        self._past = past
+        self._planned: dict[str, Age] = {}
+        self._lasting: dict[str, Age] = {}
+        self._levels: dict[tuple[str, str], int] = {}
+
+    def typically(self, past: Mapping[str, timedelta]) -> "Chain":
+        """The same graph with landings that take as long as they usually do, instead of as long as they may."""
+        return Chain(self.nodes.values(), now=self._now, past=past)
+
+    @property
+    def producers(self) -> Mapping[str, Producer]:
+        return {name: each.producer for name, each in sorted(self.nodes.items()) if each.producer is not None}
+
+    def readings(self, past: Mapping[str, timedelta] | None = None) -> list[Reading]:
+        """Every consumer of a batch asset with what it reads there, in order."""
+        typical = self.typically(past or {})
+        return [
+            Reading(
+                consumer=node.name,
+                producer=name,
+                tolerance=tolerance,
+                worst=self.read(node.name, name),
+                typical=typical.read(node.name, name),
+            )
+            for node in sorted(self.nodes.values(), key=lambda each: each.name)
+            for name, tolerance in sorted(node.inputs.items())
+            if tolerance is not None and name in self.nodes and self.nodes[name].producer is not None
+        ]
+
+    def cadence(self, name: str) -> Age:
+        """The longest time between two runs of an asset: unknown where nothing that ticks starts it."""
+        node = self.nodes[name]
+        gap = longest_gap(node.crons, now=self._now)
+        if gap is not None:
+            share = gap.duration if self._past is None else gap.duration / 2
+            names = ", ".join(str(each) for each in node.crons)
+            return Age((Term(duration=share, what=f"between two runs of {name} ({names})"),))
+        return Age((), (f"the time between two runs of {name}, which has no schedule",))
+
+    def landed(self, name: str) -> Age:
+        """The age of an asset's rows as they land."""
+        return self._plan(name).plus(*self._lag(name))
+
+    def lasting(self, name: str) -> Age:
+        """The age that an asset's rows reach before newer ones land."""
+        if name not in self._lasting:
+            node = self.nodes[name]
+            if node.source:
+                self._lasting[name] = Age()
+            elif not node.crons and node.follows:
+                self._lasting[name] = self._oldest(
+                    self.lasting(each).plus(*self._lag(name)) for each in self._known_inputs(node)
+                )
+            else:
+                cadence = self.cadence(name)
+                self._lasting[name] = self._plan(name).plus(*cadence.terms, *self._lag(name), unknown=cadence.unknown)
+        return self._lasting[name]
+
+    def read(self, consumer: str, producer: str) -> Age:
+        """The age that the rows of `producer` may have when `consumer` reads them by any of its triggers."""
+        reader, made = self.nodes[consumer], self.nodes[producer]
+        if made.source:
+            return Age()
+        shared = sorted(reader.jobs & made.jobs)
+        ages = [self._in_job(job, producer) for job in shared]
+        # an automation condition that ticks and follows waits for its inputs to land after the tick
+        own = [each for each in reader.crons if each.name not in {*shared, AUTOMATION if reader.follows else ""}]
+        if own:
+            ages.append(self._by_clock(made, own))
+        if reader.follows:
+            several = sum(not self.nodes[each].source for each in self._known_inputs(reader)) > 1
+            ages.append(self.lasting(producer) if several else self.landed(producer))
+        return self._oldest(ages) if ages else self.lasting(producer)
+
+    def check(self) -> None:
+        """Raise DefinitionError for a contract or a tolerance that cannot be kept, with the arithmetic."""
+        for name, producer in self.producers.items():
+            lasting = self.lasting(name)
+            if lasting.total > producer.contract.valid_for:
+                raise DefinitionError(
+                    f"{name}: contract valid_for={exactly(producer.contract.valid_for)} is shorter than its rows have "
+                    f"to last: {lasting}. Make valid_for at least {_as_code(lasting.total)}, run {name} more often, "
+                    "or shorten the workload's deadline."
+                )
+        for reading in self.readings():
+            if reading.worst.total > reading.tolerance.max_staleness:
+                raise DefinitionError(self._cannot_be_met(reading))
+
+    def _cannot_be_met(self, reading: Reading) -> str:
+        consumer, producer = reading.consumer, reading.producer
+        landed = self.landed(producer)
+        remedies = [f"let {consumer} tolerate {_as_code(reading.worst.total)}", f"run {producer} more often"]
+        if landed.total <= reading.tolerance.max_staleness and landed.total < reading.worst.total:
+            remedies.insert(
+                0, f"run {consumer} in the same job as {producer}, where it reads rows as they land ({landed})"
+            )
+        path = " -> ".join(self._path(producer, consumer))
+        return (
+            f"{consumer}: max_staleness={exactly(reading.tolerance.max_staleness)} for {producer} cannot be met along "
+            f"{path}: {reading.worst}. One of these helps: {'; '.join(remedies)}."
+        )
+
+    def _path(self, *ends: str) -> list[str]:
+        """The batch assets and what lies between, from the oldest contribution to the consumer."""
+        path = list(ends)
+        while True:
+            node = self.nodes[path[0]]
+            known = [each for each in self._known_inputs(node) if not self.nodes[each].source]
+            if not known:
+                return path
+            path.insert(0, max(known, key=lambda each: self.read(node.name, each).total))
+
+    def _plan(self, name: str) -> Age:
+        """The age of what an asset has read when it begins to make its rows."""
+        if name not in self._planned:
+            node = self.nodes[name]
+            self._planned[name] = self._oldest(self._let_through(node, each) for each in self._known_inputs(node))
+        return self._planned[name]
+
+    def _let_through(self, node: Node, name: str) -> Age:
+        age, tolerance = self.read(node.name, name), node.inputs[name]
+        if tolerance is None or tolerance.on_stale != "fail":
+            return age
+        return age.capped(tolerance.max_staleness, f"that {node.name} tolerates of {name}")
+
+    def _lag(self, name: str) -> Sequence[Term]:
+        producer = self.nodes[name].producer
+        if producer is None:
+            return ()
+        usual = None if self._past is None else self._past.get(name)
+        if usual is not None:
+            return (Term(duration=usual, what=f"until {name} usually has landed"),)
+        return (
+            Term(duration=producer.deadline, what=f"deadline of {name}"),
+            Term(duration=COLLECTING, what="for collecting"),
+        )
+
+    def _in_job(self, job: str, name: str) -> Age:
+        """The age of rows read in the run that made them. What lands together is waited for together."""
+        beside = [
+            each
+            for each, node in self.nodes.items()
+            if job in node.jobs and node.producer is not None and self._level(job, each) == self._level(job, name)
+        ]
+        if self.nodes[name].producer is None:
+            return self._plan(name)
+        slowest = max(beside, key=lambda each: (sum((term.duration for term in self._lag(each)), _NOTHING), each))
+        return self._plan(name).plus(*self._lag(slowest))
+
+    def _level(self, job: str, name: str) -> int:
+        """How many batch assets of the job have landed, one after the other, before this one is planned."""
+        if (job, name) not in self._levels:
+            above = [each for each in self._known_inputs(self.nodes[name]) if job in self.nodes[each].jobs]
+            self._levels[job, name] = max(
+                (self._level(job, each) + (self.nodes[each].producer is not None) for each in above), default=0
+            )
+        return self._levels[job, name]
+
+    def _by_clock(self, made: Node, crons: Sequence[Cron]) -> Age:
+        lag = sum((term.duration for term in self._lag(made.name)), _NOTHING)
+        since = times_since(made.crons, crons, lag=lag, now=self._now)
+        if not since:
+            return self.lasting(made.name)
+        chosen = since[-1] if self._past is None else median_low(since)
+        names = ", ".join(str(each) for each in crons)
+        by_the_clock = Term(
+            duration=chosen, what=f"since the run of {made.name} that has landed for certain when {names} reads"
+        )
+        return self._plan(made.name).plus(by_the_clock)
+
+    def _known_inputs(self, node: Node) -> list[str]:
+        return [each for each in node.inputs if each in self.nodes and each != node.name]
+
+    def _oldest(self, ages: Iterable[Age]) -> Age:
+        """The oldest of them, and everything that is unknown of any."""
+        found = list(ages)
+        if not found:
+            return Age()
+        oldest = max(found, key=lambda each: each.total)
+        unknown = dict.fromkeys(each for age in found for each in age.unknown)
+        return replace(oldest, unknown=tuple(unknown))
+
+
+def _as_code(duration: timedelta) -> str:
+    """A timedelta expression of at least that length, in whole hours or minutes."""
+    size, name = (3_600, "hours") if duration >= timedelta(hours=2) else (60, "minutes")
+    return f"timedelta({name}={-(-int(duration.total_seconds()) // size)})"
