@@ -61,6 +61,17 @@ def longest_gap(crons: Iterable[Cron], *, now: datetime) -> Gap | None:
     return _longest_gap(chosen, _day(now)) if chosen else None
 
 
+def shortest_gap(crons: Iterable[Cron], *, now: datetime) -> timedelta | None:
+    """The shortest time between two ticks of any of `crons` in the year from `now` on; None without two ticks."""
+    chosen, day = tuple(sorted(set(crons), key=str)), _day(now)
+    gaps = [
+        later - earlier
+        for since, until in _stretches(chosen, day)
+        for earlier, later in pairwise(sorted({tick for each in chosen for tick in each.ticks(since, until)}))
+    ]
+    return min(gaps, default=None)
+
+
 def next_tick(crons: Iterable[Cron], *, after: datetime) -> datetime | None:
     """The first tick of any of `crons` later than `after`."""
     return min((tick for each in crons if (tick := each.next_tick(after)) is not None), default=None)

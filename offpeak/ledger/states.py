@@ -1,4 +1,4 @@
-"""The states of jobs, chunks, submissions and parked runs, and the only way from one to the next.
+"""The states of jobs, chunks, submissions, parked runs and deadlines, and the only way from one to the next.
 
 Each transition is one UPDATE that names the states it may come from, and writes its event in the same transaction. When
 nothing matched, somebody else was there first: `transition` says so by returning False, and `must` by raising.
@@ -95,6 +95,16 @@ class ParkedState(StrEnum):
     """Its run is over, however it ended."""
 
 
+class SlaState(StrEnum):
+    """What becomes of one occurrence of a deadline by which an asset has to be fresh."""
+
+    DUE = "due"
+    ENDANGERED = "endangered"
+    """What is left to do usually takes longer than what is left of the time."""
+    MET = "met"
+    MISSED = "missed"
+
+
 OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
 LIVE_SUBMISSIONS = frozenset(
     {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
@@ -105,7 +115,7 @@ LIVE_CHUNKS = frozenset({ChunkState.QUEUED, ChunkState.OPEN})
 PARKED = frozenset({ParkedState.INTENDED, ParkedState.WAITING, ParkedState.RELEASED})
 """A job that such a run will collect needs no living process."""
 
-_J, _C, _S, _P = JobState, ChunkState, SubmissionState, ParkedState
+_J, _C, _S, _P, _D = JobState, ChunkState, SubmissionState, ParkedState, SlaState
 
 TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
     JobState: {
@@ -147,6 +157,11 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _P.STOPPED: frozenset({_P.STOPPING}),
         _P.ENDED: frozenset({_P.INTENDED, _P.WAITING, _P.RELEASED}),
     },
+    SlaState: {
+        _D.ENDANGERED: frozenset({_D.DUE}),
+        _D.MET: frozenset({_D.DUE, _D.ENDANGERED}),
+        _D.MISSED: frozenset({_D.DUE, _D.ENDANGERED}),
+    },
 }
 """For each state that can be entered, the states it may be entered from. By kind, since equal words are equal keys."""
 
@@ -155,6 +170,7 @@ _TABLES: Mapping[type[StrEnum], sa.Table] = {
     ChunkState: tables.chunk,
     SubmissionState: tables.submission,
     ParkedState: tables.parked_run,
+    SlaState: tables.sla,
 }
 
 

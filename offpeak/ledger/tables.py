@@ -255,7 +255,7 @@ sla = sa.Table(
     sa.Column("asset", sa.Text, nullable=False),
     sa.Column("due_at", sa.BigInteger, nullable=False),
     sa.Column("state", sa.Text, nullable=False, comment="due, endangered, missed or met"),
-    sa.Column("at", sa.BigInteger, nullable=False, comment="when it entered that state"),
+    sa.Column("entered_at", sa.BigInteger, nullable=False, comment="when it entered that state"),
     sa.UniqueConstraint("asset", "due_at"),
 )
 

@@ -19,6 +19,7 @@ from offpeak.ledger.states import (
     TRANSITIONS,
     ChunkState,
     JobState,
+    SlaState,
     SubmissionState,
     must,
     transition,
@@ -28,6 +29,7 @@ MACHINES: dict[type[StrEnum], StrEnum] = {
     JobState: JobState.PLANNING,
     ChunkState: ChunkState.QUEUED,
     SubmissionState: SubmissionState.INTENDED,
+    SlaState: SlaState.DUE,
 }
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("asset", sa.Text(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False, comment="due, endangered, missed or met"),
-        sa.Column("at", sa.BigInteger(), nullable=False, comment="when it entered that state"),
+        sa.Column("entered_at", sa.BigInteger(), nullable=False, comment="when it entered that state"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("asset", "due_at"),
     )
