@@ -18,6 +18,7 @@ from offpeak.errors import (
     CouldNotRead,
     JobFailed,
     LedgerUnavailable,
+    OffpeakError,
     OutcomeUnknown,
     ProviderUnavailable,
     SubmissionRejected,
@@ -31,6 +32,7 @@ from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars
 from offpeak.providers.base import BatchState, BatchView, Provider
+from offpeak.results import views
 from offpeak.results.store import ResultStore
 
 _LOG = logging.getLogger(__name__)
@@ -95,7 +97,7 @@ class Work:
         self._ledger, self._provider, self._rates = ledger, provider, rates
         self._clock, self._log = clock, log
         self._list_lag, self._report = list_lag, report
-        self._validate = collecting.validator(output)
+        self._output, self._validate = output, collecting.validator(output)
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
@@ -349,6 +351,7 @@ class Work:
         jobs.close(
             self._ledger, self.job_id, state, why=f"{summary.rows:,} rows, {failed:,} without an answer of their own"
         )
+        self._renew_view()
         bill = jobs.bill(self._ledger, self.job_id)
         removed = {target.partition_key: target.removed for target in targets}
         (row,) = jobs.listed(self._ledger, ids=[self.job_id])
@@ -380,6 +383,16 @@ class Work:
                 for part in summary.partitions
             ],
         )
+
+    def _renew_view(self) -> None:
+        """Have the asset's SQL view as it should be. What has landed has landed, whatever becomes of the view."""
+        try:
+            if views.renew(self._ledger.database, self._asset, output=self._output):
+                self._log.info(f"{self._asset}: its rows can be read in SQL as {views.view_name(self._asset)}.")
+        except OffpeakError as error:
+            self._log.warning(str(error))
+        except Exception as error:  # noqa: BLE001 - nothing here may cost a run what it has bought
+            self._log.warning(f"{self._asset}: no SQL view of its rows was made: {type(error).__name__}: {error}")
 
     def _refuse_too_many(self, *, rows: int, failed: int) -> None:
         """Raise JobFailed, and close the job as failed, when more rows have no answer than the asset accepts."""

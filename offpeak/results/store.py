@@ -85,10 +85,7 @@ class ResultStore:
         """How many rows there are and how old they are; `partitions` None means all that were ever planned."""
         current, former = tables.answer.alias("current"), tables.answer.alias("former")
         served = sa.func.coalesce(current.c.request_id, former.c.request_id)
-        as_of = sa.case(
-            (current.c.request_id.is_not(None), tables.target.c.as_of),
-            (former.c.request_id.is_not(None), tables.wanted.c.previous_as_of),
-        )
+        as_of = as_of_served(current, former)
         found: list[PartitionSummary] = []
         with self._database.read() as connection:
             for target in self._targets(connection, asset, partitions):
@@ -101,7 +98,7 @@ class ResultStore:
                         sa.func.min(as_of).label("as_of"),
                         sa.func.min(sa.func.coalesce(current.c.produced_at, former.c.produced_at)).label("produced_at"),
                     )
-                    .select_from(_served(current, former))
+                    .select_from(rows_served(current, former))
                     .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
                     .outerjoin(tables.dead_letter, tables.dead_letter.c.request_id == tables.wanted.c.request_id)
                     .where(tables.wanted.c.target_id == target.id)
@@ -175,9 +172,7 @@ class ResultStore:
         def either(name: str) -> sa.Label[Any]:
             return sa.func.coalesce(current.c[name], former.c[name]).label(name)
 
-        as_of = sa.case(
-            (current.c.request_id.is_not(None), tables.target.c.as_of), else_=tables.wanted.c.previous_as_of
-        )
+        as_of = as_of_served(current, former)
         chosen = [
             *(either(name) for name in ("request_id", "produced_at", "model", "output", "vector", "cost_pico")),
             as_of.label("as_of"),
@@ -212,7 +207,7 @@ class ResultStore:
         for target in targets:
             after: str | None = None
             while True:
-                source = _served(current, former)
+                source = rows_served(current, former)
                 if not plain:
                     source = source.join(tables.target, tables.target.c.id == tables.wanted.c.target_id).outerjoin(
                         tables.job, tables.job.c.id == tables.target.c.job_id
@@ -246,10 +241,19 @@ class ResultStore:
         return connection.execute(query).all()
 
 
-def _served(current: sa.FromClause, former: sa.FromClause) -> sa.Join:
+def rows_served(current: sa.FromClause, former: sa.FromClause) -> sa.Join:
+    """Each wanted row with the answer of the request it wants or, where that has none, the one it served before."""
     wanted = tables.wanted
     return wanted.outerjoin(current, current.c.request_id == wanted.c.request_id).outerjoin(
         former, sa.and_(current.c.request_id.is_(None), former.c.request_id == wanted.c.previous_id)
+    )
+
+
+def as_of_served(current: sa.FromClause, former: sa.FromClause) -> sa.Case[Any]:
+    """The age of what a row serves: NULL where that is nothing."""
+    return sa.case(
+        (current.c.request_id.is_not(None), tables.target.c.as_of),
+        (former.c.request_id.is_not(None), tables.wanted.c.previous_as_of),
     )
 
 
