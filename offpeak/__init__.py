@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from offpeak.assets.resources import BatchApi, offpeak_resources
     from offpeak.components import BatchAssetComponent
     from offpeak.freshness.contract import FreshnessContract
-    from offpeak.freshness.gate import tolerates
+    from offpeak.freshness.gate import tolerances, tolerates
+    from offpeak.freshness.sla import freshness_sla
     from offpeak.lanes.workload import Waiting, Workload
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.reports.operations import operations_report
@@ -39,10 +40,12 @@ _HOMES = {
     "Waiting": "offpeak.lanes.workload",
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
+    "freshness_sla": "offpeak.freshness.sla",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
     "read": "offpeak.results.reader",
+    "tolerances": "offpeak.freshness.gate",
     "tolerates": "offpeak.freshness.gate",
     "with_offpeak": "offpeak.assets.definitions",
 }
@@ -63,10 +66,12 @@ __all__ = [
     "Waiting",
     "Workload",
     "batch_asset",
+    "freshness_sla",
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",
     "read",
+    "tolerances",
     "tolerates",
     "with_offpeak",
 ]

@@ -72,6 +72,10 @@ class StaleInput(OffpeakError):
     """A consumer would have read rows older than it tolerates."""
 
 
+class StaleInputWarning(UserWarning):
+    """A program reads rows that are older or fewer than it tolerates, and only wanted to be warned of that."""
+
+
 class NotFound(OffpeakError):
     """Nothing goes by the name that was asked for: an asset, a partition, a key, a job."""
 

@@ -1,21 +1,24 @@
 """A consumer that Offpeak's IO manager does not see is gated in front of its body.
 
-That is one with `deps=[tolerates(...)]`, which reads the rows itself, and one whose batch input is stored by an IO
-manager of the user's own.
+That is one with `deps=[tolerates(...)]`, which reads the rows itself, a dbt model or test, and one whose batch input is
+stored by an IO manager of the user's own. A step that makes several assets or checks is gated for those that are
+selected.
 """
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from offpeak.assets.declaration import declaration_of, without_beta_warnings
-from offpeak.assets.readers import tolerated
-from offpeak.clock import SystemClock
+from offpeak.assets.readers import loaded_by_offpeak
+from offpeak.freshness.declared import Consumer, readings
 from offpeak.freshness.gate import Tolerance
-from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults, admit
+from offpeak.results.admission import admit
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import Producer, producer_in
 
 
@@ -49,26 +52,42 @@ def gated(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefin
         return type(asset)(**{**asset.get_attributes_dict(), "node_def": guarded})
 
 
-def _gates(
-    asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]
-) -> dict[str, tuple[dg.AssetKey, Tolerance, Producer]]:
-    """By op input: what is read, what is tolerated and who produced it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Gate:
+    """What one consumer of the step reads by itself."""
+
+    consumer: Consumer
+    input_name: str
+    asset: dg.AssetKey
+    tolerance: Tolerance
+    producer: Producer
+    metadata: Mapping[str, Any]
+    """The producer's."""
+
+
+def _gates(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> list[_Gate]:
     names = {key: name for name, key in asset.node_keys_by_input_name.items()}
-    found = {}
-    for key, tolerance in tolerated(asset).items():
-        producer = producer_in(batch[key].specs_by_key[key].metadata) if key in batch else None
-        if producer is None:
+    found = []
+    for each in readings(asset):
+        if each.asset not in batch or each.tolerance is None or loaded_by_offpeak(asset, each.asset, batch[each.asset]):
             continue
-        loaded = not asset.node_def.input_def_named(names[key]).dagster_type.is_nothing
-        if loaded and batch[key].get_io_manager_key_for_asset_key(key) == RESULTS_KEY:
-            continue  # the IO manager is the gate
-        found[names[key]] = (key, tolerance, producer)
+        metadata = batch[each.asset].specs_by_key[each.asset].metadata
+        producer = producer_in(metadata)
+        if producer is not None:
+            found.append(
+                _Gate(
+                    consumer=each.consumer,
+                    input_name=names[each.asset],
+                    asset=each.asset,
+                    tolerance=each.tolerance,
+                    producer=producer,
+                    metadata=metadata,
+                )
+            )
     return found
 
 
-def _behind(
-    function: Callable[..., Any], gates: Mapping[str, tuple[dg.AssetKey, Tolerance, Producer]]
-) -> Callable[..., Any]:
+def _behind(function: Callable[..., Any], gates: Sequence[_Gate]) -> Callable[..., Any]:
     """`function` behind its gates, of the same kind: Dagster tells plain, generator and async functions apart."""
     if inspect.isgeneratorfunction(function):
 
@@ -104,20 +123,23 @@ def _behind(
     return plain
 
 
-def _pass(gates: Mapping[str, tuple[dg.AssetKey, Tolerance, Producer]]) -> None:
-    """Raise StaleInput unless the running step may read everything it declared."""
+def _pass(gates: Sequence[_Gate]) -> None:
+    """Raise StaleInput unless those consumers that the running step makes may read everything they declared."""
     context = dg.OpExecutionContext.get()
     results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
     assets = context.job_def.asset_layer
-    consumer = min(key.to_user_string() for key in context.selected_asset_keys)
-    for name, (key, tolerance, producer) in gates.items():
-        partitioned = assets.get(key).partitions_def is not None
+    step = assets.get_assets_def_for_node(context.op_handle)
+    for gate in gates:
+        if step is not None and gate.consumer not in step.asset_and_check_keys:
+            continue
+        partitioned = assets.get(gate.asset).partitions_def is not None
         admit(
             results.store,
-            consumer=consumer,
-            asset=key.to_user_string(),
-            partitions=list(context.asset_partition_keys_for_input(name)) if partitioned else None,
-            tolerance=tolerance,
-            promise=producer.valid_for,
-            now=SystemClock().now(),
+            consumer=gate.consumer.to_user_string(),
+            asset=gate.asset.to_user_string(),
+            partitions=list(context.asset_partition_keys_for_input(gate.input_name)) if partitioned else None,
+            tolerance=gate.tolerance,
+            promise=gate.producer.valid_for,
+            producer=gate.metadata,
+            warn=context.log.warning,
         )

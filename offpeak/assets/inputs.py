@@ -5,6 +5,7 @@ for them, and its own `as_of`: the oldest of the moment before reading, the `as_
 materialization of materialised ones. Batch inputs pass the gate first.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -15,12 +16,15 @@ import dagster as dg
 import pandas as pd
 
 from offpeak.assets.declaration import Declaration
-from offpeak.assets.readers import tolerated
 from offpeak.clock import Clock
 from offpeak.errors import DefinitionError, PlanError
-from offpeak.results.io_manager import admit, undeclared
+from offpeak.freshness.declared import Reading, tolerated, undeclared
+from offpeak.results.admission import admit
+from offpeak.results.io_manager import leaving_out
 from offpeak.results.producer import Producer, producer_in
 from offpeak.results.store import ResultStore
+
+_LOG = logging.getLogger(__name__)
 
 
 class InputReader:
@@ -35,6 +39,7 @@ class InputReader:
         instance: dg.DagsterInstance,
         store: ResultStore,
         clock: Clock,
+        log: logging.Logger = _LOG,
     ) -> None:
         self._key = asset.key
         self._asset = asset
@@ -42,6 +47,8 @@ class InputReader:
         self._instance = instance
         self._store = store
         self._clock = clock
+        self._log = log
+        self._not_before: dict[dg.AssetKey, datetime | None] = {}
         self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
         self._tolerances = tolerated(asset)
         self._stack = ExitStack()
@@ -56,7 +63,10 @@ class InputReader:
         self._stack.close()
 
     def age(self, partition_key: str | None) -> datetime:
-        """The `as_of` of a plan that is made now. Raises StaleInput when a batch input is older than tolerated."""
+        """The `as_of` of a plan that is made now, from what `read` gives then.
+
+        Raises StaleInput when a batch input is older than tolerated.
+        """
         return min(self._ages(partition_key))
 
     def read(self, partition_key: str | None) -> dict[str, Any]:
@@ -84,18 +94,21 @@ class InputReader:
         consumer, name = self._key.to_user_string(), key.to_user_string()
         tolerance = self._tolerances.get(key)
         if tolerance is None:
-            raise DefinitionError(undeclared(consumer, name))
-        as_of = admit(
+            raise DefinitionError(undeclared(self._asset, Reading(consumer=self._key, asset=key, tolerance=None)))
+        admitted = admit(
             self._store,
             consumer=consumer,
             asset=name,
             partitions=partitions,
             tolerance=tolerance,
             promise=producer.valid_for,
+            producer=self._upstream[key].specs_by_key[key].metadata,
+            warn=self._log.warning,
             now=self._clock.now(),
         )
-        if as_of is not None:
-            yield as_of
+        self._not_before[key] = admitted.not_before
+        if admitted.as_of is not None:
+            yield admitted.as_of
 
     def _materialized(self, key: dg.AssetKey, partitions: Sequence[str] | None) -> Iterator[datetime]:
         for wanted in ([each] for each in partitions) if partitions is not None else (None,):
@@ -114,7 +127,12 @@ class InputReader:
 
     def _load_one(self, key: dg.AssetKey, annotation: Any, partition: str | None) -> Any:
         try:
-            return self._loader.load_asset_value(key, python_type=_as_dagster_type(annotation), partition_key=partition)
+            return self._loader.load_asset_value(
+                key,
+                python_type=_as_dagster_type(annotation),
+                partition_key=partition,
+                input_definition_metadata=leaving_out(self._not_before.get(key)),
+            )
         except FileNotFoundError as error:  # what Dagster's own IO managers say of an asset that never materialised
             name = key.to_user_string() + (f" partition {partition}" if partition is not None else "")
             raise PlanError(

@@ -1,12 +1,16 @@
-"""Who reads a batch asset, and what each reader declares that it tolerates."""
+"""Who reads a batch asset, and whether each reader declares a tolerance that can be kept."""
 
 from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from offpeak.assets.declaration import declaration_of
 from offpeak.errors import DefinitionError
-from offpeak.freshness.gate import Tolerance
-from offpeak.results.io_manager import undeclared
+from offpeak.freshness.dbt import manifest_in
+from offpeak.freshness.declared import Reading, readings, undeclared
+from offpeak.freshness.declared import tolerated as tolerated
+from offpeak.freshness.gate import cannot_drop
+from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import producer_in
 
 
@@ -16,37 +20,21 @@ def batch_assets(definitions: Iterable[dg.AssetsDefinition]) -> dict[dg.AssetKey
 
 
 def refuse_undeclared(reader: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> None:
-    """Raise DefinitionError when `reader` reads a batch asset and does not say how stale it may be."""
-    read = {dep.asset_key for spec in reader.specs for dep in spec.deps}
-    if reader.is_executable:
-        read |= set(reader.node_keys_by_input_name.values())
-    # a check of the batch asset itself is part of the producer: it has to see rows that no consumer would accept
-    read -= {check.asset_key for check in reader.check_keys} | set(reader.keys)
-    missing = sorted(read & batch.keys() - tolerated(reader).keys())
-    if not missing:
-        return
-    if reader.is_executable and isinstance(reader.node_def, dg.GraphDefinition):
-        raise DefinitionError(
-            f"{reader_name(reader)} is a graph-backed asset that reads the batch asset {missing[0].to_user_string()}. "
-            "Dagster drops what a graph's input declares, so its tolerance cannot be kept. Read the rows in an "
-            "@asset with ins={...: tolerates(...)}, and let the graph read that."
-        )
-    raise DefinitionError(undeclared(reader_name(reader), missing[0].to_user_string(), check=not reader.keys))
+    """Raise DefinitionError when `reader` reads a batch asset and does not say how stale it may be.
+
+    Or says so in a way that cannot be kept.
+    """
+    found = [each for each in readings(reader) if each.asset in batch]
+    for each in found:
+        if each.tolerance is None:
+            raise DefinitionError(undeclared(reader, each))
+        _refuse_ungated(reader, each, batch[each.asset])
+    _refuse_two_frames(found)
 
 
-def tolerated(asset: dg.AssetsDefinition) -> dict[dg.AssetKey, Tolerance]:
-    """What an asset or check declares about each of its inputs and dependencies; those without one are left out."""
-    found: dict[dg.AssetKey, Tolerance] = {}
-    if asset.is_executable:
-        for name, key in asset.node_keys_by_input_name.items():
-            tolerance = Tolerance.from_metadata(asset.node_def.input_def_named(name).metadata)
-            if tolerance is not None:
-                found[key] = tolerance
-    for spec in asset.specs:
-        for dep in spec.deps:
-            if (tolerance := Tolerance.from_metadata(dep.metadata)) is not None:
-                found[dep.asset_key] = tolerance
-    return found
+def loaded_by_offpeak(reader: dg.AssetsDefinition, key: dg.AssetKey, producer: dg.AssetsDefinition) -> bool:
+    """Whether Offpeak's IO manager loads the rows of `key` for `reader`, and so is the gate."""
+    return key in _loaded(reader) and producer.get_io_manager_key_for_asset_key(key) == RESULTS_KEY
 
 
 def reader_name(reader: dg.AssetsDefinition) -> str:
@@ -54,3 +42,50 @@ def reader_name(reader: dg.AssetsDefinition) -> str:
     if reader.keys:
         return min(key.to_user_string() for key in reader.keys)
     return min(check.to_user_string() for check in reader.check_keys)
+
+
+def _loaded(reader: dg.AssetsDefinition) -> set[dg.AssetKey]:
+    """What is loaded for the body: by an IO manager, or by a batch asset while it plans."""
+    if not reader.is_executable:
+        return set()
+    if (declaration := declaration_of(reader)) is not None:
+        return {reader.node_keys_by_input_name[each.op_input] for each in declaration.inputs}
+    return {
+        key
+        for name, key in reader.node_keys_by_input_name.items()
+        if not reader.node_def.input_def_named(name).dagster_type.is_nothing
+    }
+
+
+def _refuse_ungated(reader: dg.AssetsDefinition, reading: Reading, producer: dg.AssetsDefinition) -> None:
+    """Raise DefinitionError for rows that nobody gates, or that are to be left out by somebody who cannot."""
+    key = reading.asset
+    if loaded_by_offpeak(reader, key, producer):
+        return
+    asset = key.to_user_string()
+    elsewhere = producer.get_io_manager_key_for_asset_key(key)
+    if reader.is_executable and isinstance(reader.node_def, dg.GraphDefinition):
+        how = f"its IO manager is {elsewhere!r}" if key in _loaded(reader) else "it is not loaded by an op of the graph"
+        raise DefinitionError(
+            f"{reading.name} is a graph-backed asset that reads the batch asset {asset}, and {how}: nobody would check "
+            "its age. Read it in an @asset with deps=[tolerates(...)], and let the graph read that."
+        )
+    if reading.tolerance is not None and reading.tolerance.drops_stale:
+        by_dbt = any(manifest_in(spec.metadata) is not None for spec in reader.specs)
+        loader = "dbt" if by_dbt else f"the IO manager {elsewhere!r}" if key in _loaded(reader) else reading.name
+        raise DefinitionError(cannot_drop(f"{reading.name} reads {asset} with rows='drop_stale'", loader))
+
+
+def _refuse_two_frames(found: Iterable[Reading]) -> None:
+    """Raise DefinitionError where several consumers of one step want different rows of one frame."""
+    by_asset: dict[dg.AssetKey, Reading] = {}
+    for each in found:
+        other = by_asset.setdefault(each.asset, each)
+        if each.tolerance != other.tolerance and any(
+            tolerance is not None and tolerance.drops_stale for tolerance in (each.tolerance, other.tolerance)
+        ):
+            raise DefinitionError(
+                f"{other.name} and {each.name} are made by one step and read one frame of "
+                f"{each.asset.to_user_string()}, but tolerate different things, with rows='drop_stale'. Give both the "
+                "same tolerance."
+            )

@@ -183,7 +183,7 @@ def explain(ledger: Ledger, asset: str, key: str, *, partition_key: str | None =
             as_of=None if as_of is None else from_micros(as_of),
             effective_until=None if as_of is None else from_micros(as_of) + target.valid_for * _MICROSECOND,
             planned_by_job=target.job_id,
-            state=_state(current, answer, dead),
+            state=row_state(current.state, answered=answer is not None, dead=dead is not None),
             request_id=request_id,
             fingerprint=letters,
             realm=current.realm,
@@ -275,12 +275,13 @@ def _ordinal(connection: Connection, chunk: ChunkRecord, request_id: int) -> int
     return int(connection.execute(query).scalar_one())
 
 
-def _state(chunk: ChunkRecord, answer: Answer | None, dead: DeadLetter | None) -> RowState:
-    if answer is not None:
+def row_state(chunk: ChunkState, *, answered: bool, dead: bool) -> RowState:
+    """Where a request has got to whose chunk is in that state."""
+    if answered:
         return RowState.ANSWERED
-    if dead is not None:
+    if dead:
         return RowState.DEAD
-    match chunk.state:
+    match chunk:
         case ChunkState.QUEUED:
             return RowState.QUEUED
         case ChunkState.OPEN:

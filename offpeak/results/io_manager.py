@@ -5,24 +5,29 @@ one or many partitions, after the gate. A program that loads an asset by itself,
 has declared nothing and reads the rows as they are, with their age in the columns.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
 from pydantic import PrivateAttr
 
-from offpeak.clock import SystemClock
 from offpeak.errors import DefinitionError
-from offpeak.freshness.gate import InputState, Tolerance, judge
+from offpeak.freshness.declared import readings, undeclared
+from offpeak.freshness.gate import Tolerance
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.location import default_database_url, offpeak_folder
+from offpeak.results.admission import admit
 from offpeak.results.producer import producer_in
 from offpeak.results.store import ResultStore
 
 RESULTS_KEY = "offpeak_results"
 """The resource key of the IO manager."""
+
+NOT_BEFORE_KEY = "offpeak/not_before"
+"""The metadata key by which Offpeak's own loads leave out rows that are too old."""
 
 
 class OffpeakResults(dg.ConfigurableIOManager):
@@ -76,80 +81,68 @@ class OffpeakResults(dg.ConfigurableIOManager):
         if producer is None:
             raise DefinitionError(f"{asset} is not a batch asset, so {RESULTS_KEY} holds no rows of it.")
         partitions = list(context.asset_partition_keys) if context.has_asset_partitions else None
-        consumer = _consumer(context)
-        if consumer is not None:
-            tolerance = Tolerance.from_metadata(context.definition_metadata)
-            if tolerance is None:
-                raise DefinitionError(undeclared(consumer, asset))
-            admit(
+        metadata = upstream.definition_metadata if upstream is not None else None
+        not_before = _planned(context.definition_metadata)
+        for consumer, tolerance in _consumers(context):
+
+            def warn(warning: str) -> None:
+                context.log.warning(warning)
+                # Dagster has no place for it on an input of several partitions
+                if partitions is None or len(partitions) == 1:
+                    context.add_input_metadata({"stale": warning})
+
+            admitted = admit(
                 self.store,
                 consumer=consumer,
                 asset=asset,
                 partitions=partitions,
                 tolerance=tolerance,
                 promise=producer.valid_for,
-                now=SystemClock().now(),
+                producer=metadata,
+                warn=warn,
             )
-        return self.store.frame(asset, partitions=partitions, output=producer.output)
+            not_before = admitted.not_before
+        return self.store.frame(asset, partitions=partitions, output=producer.output, not_before=not_before)
 
 
-def admit(
-    store: ResultStore,
-    *,
-    consumer: str,
-    asset: str,
-    partitions: Sequence[str] | None,
-    tolerance: Tolerance,
-    promise: timedelta | None,
-    now: datetime,
-) -> datetime | None:
-    """Judge what `consumer` is about to read; return its `as_of` (None when no partition is read).
+def leaving_out(not_before: datetime | None) -> dict[str, Any]:
+    """Input metadata for a load outside any step that leaves out rows older than `not_before`."""
+    return {} if not_before is None else {NOT_BEFORE_KEY: not_before.isoformat()}
 
-    Raises StaleInput when it may not be read.
+
+def _planned(metadata: Mapping[str, Any] | None) -> datetime | None:
+    found = (metadata or {}).get(NOT_BEFORE_KEY)
+    return datetime.fromisoformat(found) if isinstance(found, str) else None
+
+
+def _consumers(context: dg.InputContext) -> Iterator[tuple[str, Tolerance]]:
+    """Who reads in this step, and what each tolerates; nobody outside a step, and for a check of the batch asset
+    itself. Raises DefinitionError for somebody who has not declared it.
     """
-    if partitions is not None and not partitions:
-        return None
-    summary = store.summary(asset, partitions)
-    landed = {each.partition_key for each in summary.partitions}
-    judge(
-        InputState(
-            asset=asset,
-            as_of=summary.as_of,
-            rows=summary.rows,
-            missing=summary.missing,
-            promise=promise,
-            not_landed=[each for each in partitions or () if each not in landed],
-        ),
-        tolerance,
-        consumer=consumer,
-        now=now,
-    )
-    return summary.as_of
-
-
-def undeclared(consumer: str, producer: str, *, check: bool = False) -> str:
-    """What a reader without a tolerance is told, with the line to add. `check`: the reader is an asset check."""
-    argument = producer.rpartition("/")[2]
-    line = f'{"additional_" if check else ""}ins={{"{argument}": tolerates(timedelta(hours=...))}}'
-    other = f"; or, where {consumer} reads the rows itself, deps=[tolerates({argument}, timedelta(hours=...))]"
-    return (
-        f"{consumer} reads the batch asset {producer} without saying how stale its rows may be. Nothing was read. "
-        f"Declare it: {line}{'' if check else other}."
-    )
-
-
-def _consumer(context: dg.InputContext) -> str | None:
-    """The asset or check whose step reads; None outside a step, and for a check of the batch asset itself."""
     try:
         step = context.step_context
     except dg.DagsterInvariantViolationError:
-        return None
+        return
     reader = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
     if reader is None:
-        return step.op_def.name
-    if reader.keys:
-        return min(key.to_user_string() for key in reader.keys)
-    checks = sorted(reader.check_keys)
-    if checks and all(check.asset_key == context.asset_key for check in checks):
-        return None
-    return checks[0].to_user_string() if checks else step.op_def.name
+        tolerance = Tolerance.from_metadata(context.definition_metadata)
+        if tolerance is None:
+            asset = context.asset_key.to_user_string()
+            raise DefinitionError(
+                f"The op {step.op_def.name} reads the batch asset {asset} without saying how stale its rows may be. "
+                "Nothing was read. Read them in an asset, or declare it on the op's input: "
+                "dg.In(metadata=tolerates(timedelta(hours=...)).metadata)."
+            )
+        yield step.op_def.name, tolerance
+        return
+    found = [each for each in readings(reader) if each.asset == context.asset_key]
+    if not found and context.asset_key not in {check.asset_key for check in reader.check_keys}:
+        # Dagster loads every input of a step, whichever of its assets are selected
+        context.log.info(
+            f"{context.asset_key.to_user_string()} is loaded without looking at its age: none of the selected assets "
+            "reads it."
+        )
+    for each in found:
+        if each.tolerance is None:
+            raise DefinitionError(undeclared(reader, each))
+        yield each.name, each.tolerance

@@ -6,6 +6,7 @@ and a row that was found unchanged is as fresh as the plan that looked at it.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.engine import Connection, Row
 
-from offpeak.clock import from_micros
+from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.ledger.ledger import Ledger
@@ -46,6 +47,10 @@ class PartitionSummary:
     """Wanted rows whose own request has no answer: the missing ones, and those that serve a former answer."""
     dropped: int
     """Those of them that were let go on record: nobody waits for an answer to them."""
+    fresh: int
+    """Rows that are at least as young as was asked for; all of them where nothing was."""
+    fresh_as_of: datetime | None
+    """The oldest of these; None without any."""
     as_of: datetime
     """The oldest row's; of an empty partition, the plan's."""
     produced_at: datetime | None
@@ -59,6 +64,8 @@ class StoreSummary:
 
     rows: int
     missing: int
+    fresh: int
+    fresh_as_of: datetime | None
     as_of: datetime | None
     produced_at: datetime | None
     effective_until: datetime | None
@@ -72,22 +79,33 @@ class ResultStore:
     """
 
     def __init__(self, ledger: Ledger | Database) -> None:
-        self._database = ledger.database if isinstance(ledger, Ledger) else ledger
+        self.database = ledger.database if isinstance(ledger, Ledger) else ledger
 
     def assets(self) -> list[str]:
         """The assets that have ever landed a plan, in order."""
         table = tables.target
         query = sa.select(table.c.asset).where(table.c.job_id.is_not(None)).distinct().order_by(table.c.asset)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return list(connection.execute(query).scalars())
 
-    def summary(self, asset: str, partitions: Sequence[str] | None) -> StoreSummary:
-        """How many rows there are and how old they are; `partitions` None means all that were ever planned."""
+    def partitions(self, asset: str) -> list[str]:
+        """The partitions of an asset that were ever planned to the end, in order; [""] for one without any."""
+        with self.database.read() as connection:
+            return [row.partition_key for row in self._targets(connection, asset, None)]
+
+    def summary(
+        self, asset: str, partitions: Sequence[str] | None, *, not_before: datetime | None = None
+    ) -> StoreSummary:
+        """How many rows there are and how old they are; `partitions` None means all that were ever planned.
+
+        Rows that are `not_before` or younger count as fresh.
+        """
         current, former = tables.answer.alias("current"), tables.answer.alias("former")
         served = sa.func.coalesce(current.c.request_id, former.c.request_id)
         as_of = as_of_served(current, former)
+        fresh = as_of >= (-sys.maxsize if not_before is None else to_micros(not_before))
         found: list[PartitionSummary] = []
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             for target in self._targets(connection, asset, partitions):
                 row = connection.execute(
                     sa.select(
@@ -95,6 +113,8 @@ class ResultStore:
                         sa.func.count(served).label("rows"),
                         sa.func.count(current.c.request_id).label("answered"),
                         sa.func.count().filter(current.c.request_id.is_(None), _LET_GO).label("dropped"),
+                        sa.func.count().filter(fresh).label("fresh"),
+                        sa.func.min(as_of).filter(fresh).label("fresh_as_of"),
                         sa.func.min(as_of).label("as_of"),
                         sa.func.min(sa.func.coalesce(current.c.produced_at, former.c.produced_at)).label("produced_at"),
                     )
@@ -111,6 +131,8 @@ class ResultStore:
                         missing=row.wanted - row.rows,
                         unanswered=row.wanted - row.answered,
                         dropped=row.dropped,
+                        fresh=row.fresh,
+                        fresh_as_of=None if row.fresh_as_of is None else from_micros(row.fresh_as_of),
                         as_of=oldest,
                         produced_at=None if row.produced_at is None else from_micros(row.produced_at),
                         effective_until=oldest + target.valid_for * _MICROSECOND,
@@ -119,6 +141,8 @@ class ResultStore:
         return StoreSummary(
             rows=sum(each.rows for each in found),
             missing=sum(each.missing for each in found),
+            fresh=sum(each.fresh for each in found),
+            fresh_as_of=min((each.fresh_as_of for each in found if each.fresh_as_of), default=None),
             as_of=min((each.as_of for each in found), default=None),
             produced_at=min((each.produced_at for each in found if each.produced_at), default=None),
             effective_until=min((each.effective_until for each in found), default=None),
@@ -141,6 +165,7 @@ class ResultStore:
         partitions: Sequence[str] | None,
         output: type[BaseModel] | None,
         limit: int | None = None,
+        not_before: datetime | None = None,
     ) -> pd.DataFrame:
         """The rows that serve an answer, ordered by partition and key, as a consumer sees them.
 
@@ -148,15 +173,16 @@ class ResultStore:
         Columns: key; the output's fields, or text, or embedding (float32 arrays), or a moderation's flagged, categories
         and category_scores; partition_key where the asset is partitioned; as_of, produced_at, effective_until (UTC);
         model; cost_usd (dollars, float; what this answer cost at its lane's price). `limit` stops after about so many.
+        Rows that are older than `not_before` are left out.
         """
         declared = list(output.model_fields) if output is not None else None
         parts: list[pd.DataFrame] = []
-        for kind, rows in self._served_rows(asset, partitions, page=min(limit or _PAGE, _PAGE)):
+        for kind, rows in self._served_rows(asset, partitions, not_before, page=min(limit or _PAGE, _PAGE)):
             parts.append(_frame(rows, kind, declared or _fields(rows[0].fields)))
             if limit is not None and sum(map(len, parts)) >= limit:
                 break
         if not parts:
-            with self._database.read() as connection:
+            with self.database.read() as connection:
                 planned = self._targets(connection, asset, partitions)
             parts = [_frame([], None, declared or _fields(planned[0].fields if planned else None))]
         frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -165,7 +191,7 @@ class ResultStore:
         return frame
 
     def _served_rows(
-        self, asset: str, partitions: Sequence[str] | None, *, page: int
+        self, asset: str, partitions: Sequence[str] | None, not_before: datetime | None, *, page: int
     ) -> Iterator[tuple[Kind | None, Sequence[Row[Any]]]]:
         current, former = tables.answer.alias("current"), tables.answer.alias("former")
 
@@ -173,6 +199,7 @@ class ResultStore:
             return sa.func.coalesce(current.c[name], former.c[name]).label(name)
 
         as_of = as_of_served(current, former)
+        young = [] if not_before is None else [as_of >= to_micros(not_before)]
         chosen = [
             *(either(name) for name in ("request_id", "produced_at", "model", "output", "vector", "cost_pico")),
             as_of.label("as_of"),
@@ -181,7 +208,7 @@ class ResultStore:
             tables.target.c.fields,
             tables.job.c.kind,
         ]
-        for rows in self._pages(asset, partitions, chosen, current, former, page):
+        for rows in self._pages(asset, partitions, chosen, current, former, page, where=young):
             served = [row for row in rows if row.request_id is not None]
             if served:
                 kind = served[0].kind
@@ -197,12 +224,13 @@ class ResultStore:
         page: int = _PAGE,
         *,
         plain: bool = False,
+        where: Sequence[sa.ColumnElement[bool]] = (),
     ) -> Iterator[Sequence[Any]]:
         """Rows of each target in key order, page by page; no transaction stays open between two pages.
 
         The key comes first. With `plain`, rows are the driver's tuples, of `wanted` and its answers alone.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             targets = self._targets(connection, asset, partitions)
         for target in targets:
             after: str | None = None
@@ -215,15 +243,15 @@ class ResultStore:
                 query = (
                     sa.select(tables.wanted.c.key, *columns)
                     .select_from(source)
-                    .where(tables.wanted.c.target_id == target.id)
+                    .where(tables.wanted.c.target_id == target.id, *where)
                     .order_by(tables.wanted.c.key)
                     .limit(page)
                 )
                 if after is not None:
                     query = query.where(tables.wanted.c.key > after)
-                with self._database.read() as connection:
+                with self.database.read() as connection:
                     rows: Sequence[Any] = (
-                        self._database.tuples(connection, query) if plain else connection.execute(query).all()
+                        self.database.tuples(connection, query) if plain else connection.execute(query).all()
                     )
                 if rows:
                     yield rows

@@ -7,14 +7,17 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 
 from offpeak import BatchApi, OffpeakResults, offpeak_resources, with_offpeak
+from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
 
 from ..conftest import LocalProvider, Place
@@ -77,6 +80,25 @@ def provider(_provider_process: str) -> OfflineProvider:
 def resources(provider: OfflineProvider, tmp_path: Path) -> dict[str, Any]:
     """Offpeak's resources, with a ledger in the test's own folder."""
     return offpeak_resources(database_url=f"sqlite:///{tmp_path / 'offpeak.db'}", batch_api=provider.api())
+
+
+def age(resources_or_ledger: Any, asset: str, by: timedelta, *, partition: str | None = None) -> None:
+    """Make the rows of an asset, or of one partition of it, older than they are."""
+    if not isinstance(resources_or_ledger, Ledger):
+        with Ledger.open(resources_or_ledger["offpeak_results"].database_url) as ledger:
+            return age(ledger, asset, by, partition=partition)
+    target, wanted = tables.target, tables.wanted
+    which = [target.c.asset == asset, *([target.c.partition_key == partition] if partition is not None else [])]
+    micros = by // timedelta(microseconds=1)
+    with resources_or_ledger.database.write() as connection:
+        moved = connection.execute(sa.update(target).where(*which).values(as_of=target.c.as_of - micros))
+        assert moved.rowcount, f"{asset} has not landed"
+        connection.execute(
+            sa.update(wanted)
+            .where(wanted.c.target_id.in_(sa.select(target.c.id).where(*which)))
+            .values(previous_as_of=wanted.c.previous_as_of - micros)
+        )
+    return None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from upath import UPath
 from offpeak import BatchAsset, Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import StaleInput
 
+from .conftest import age
+
 DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 
 
@@ -98,9 +100,14 @@ def test_a_range_is_handed_over_partition_by_partition(project: Any, own: dict[s
     assert [list(pd.read_parquet(path)["key"]) for path in written] == [["a", "b"], ["a", "b"]]
 
 
-def test_its_consumers_are_gated_all_the_same(project: Any, own: dict[str, Any]) -> None:
-    @dg.asset(ins={"answers": tolerates(timedelta(microseconds=1))})
+def test_its_consumers_are_gated_all_the_same(
+    project: Any, own: dict[str, Any], resources: dict[str, Any]
+) -> None:
+    @dg.asset(ins={"answers": tolerates(timedelta(hours=38))})
     def impatient(answers: pd.DataFrame) -> None: ...
 
+    made = project(rows, answers_of(), impatient, resources=own)
+    made.run("answers", "impatient")
+    age(resources, "answers", timedelta(hours=39))
     with pytest.raises(StaleInput, match="^impatient tolerates rows of answers up to"):  # noqa: RUF043
-        project(rows, answers_of(), impatient, resources=own).run("answers", "impatient")
+        made.run("impatient")
