@@ -24,9 +24,20 @@ from offpeak.requests.fingerprint import canonical_json
 from offpeak.requests.schema import canonical_schema
 
 RESERVED_COLUMNS = frozenset(
-    {"key", "text", "embedding", "partition_key", "as_of", "produced_at", "effective_until", "model", "cost_usd"}
+    {
+        "key",
+        "text",
+        "embedding",
+        "partition_key",
+        "as_of",
+        "produced_at",
+        "effective_until",
+        "is_fresh",
+        "model",
+        "cost_usd",
+    }
 )
-"""The columns of a consumer's frame that Offpeak writes itself."""
+"""The columns of a consumer's frame, and of the SQL view, that Offpeak writes itself."""
 
 _SCHEMA_OF = {"openai": openai_schema, "anthropic": anthropic_schema}
 """How each provider would be sent an output model; refuses what it cannot take."""

@@ -24,11 +24,12 @@ from offpeak.assets.declaration import (
     declaration_of,
     without_beta_warnings,
 )
+from offpeak.assets.fresh import fresh_check_spec
 from offpeak.assets.materialize import materialize_batch
 from offpeak.assets.plan import PlanContext, plan
 from offpeak.assets.resources import API_KEY
 from offpeak.errors import DefinitionError, did_you_mean
-from offpeak.freshness.contract import FreshnessContract
+from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.requests import Request
@@ -157,12 +158,10 @@ def _build(
         "description": inspect.getdoc(function),
         **arguments,
         "metadata": {**(arguments.get("metadata") or {}), **_metadata(declaration), PRODUCER_KEY: declared_in},
-        "check_specs": [*(arguments.get("check_specs") or ()), _answers_check(name, arguments)],
+        "check_specs": [*(arguments.get("check_specs") or ()), *_own_checks(name, arguments)],
         "deps": [*(arguments.get("deps") or ()), *dependencies.values()],
         "code_version": declaration.effective_code_version,
-        "freshness_policy": dg.FreshnessPolicy.time_window(
-            fail_window=declaration.contract.valid_for, warn_window=declaration.contract.warn_after
-        ),
+        "freshness_policy": native_policy(declaration.contract, deadline=declaration.workload.deadline),
         "io_manager_key": declaration.io_manager_key or RESULTS_KEY,
         "output_required": False,  # a run that is parked makes nothing yet
         "required_resource_keys": {
@@ -202,16 +201,24 @@ def _metadata(declaration: Declaration) -> dict[str, str]:
     }
 
 
-def _answers_check(name: str, arguments: Mapping[str, Any]) -> dg.AssetCheckSpec:
-    if any(check.name == ANSWERS_CHECK for check in arguments.get("check_specs") or ()):
-        raise DefinitionError(
-            f"{name}: check_specs= names a check {ANSWERS_CHECK!r}, which every batch asset has already. Rename yours."
-        )
-    return dg.AssetCheckSpec(
-        ANSWERS_CHECK,
-        asset=dg.AssetKey.from_user_string(name),
-        description="Every row has a usable answer of its own; warns while some failed for good.",
-    )
+def _own_checks(name: str, arguments: Mapping[str, Any]) -> list[dg.AssetCheckSpec]:
+    """The checks that every batch asset has. Raises DefinitionError where the user's have one of their names."""
+    key = dg.AssetKey.from_user_string(name)
+    own = [
+        dg.AssetCheckSpec(
+            ANSWERS_CHECK,
+            asset=key,
+            description="Every row has a usable answer of its own; warns while some failed for good.",
+        ),
+        fresh_check_spec(key),
+    ]
+    taken = {check.name for check in arguments.get("check_specs") or ()}
+    for check in own:
+        if check.name in taken:
+            raise DefinitionError(
+                f"{name}: check_specs= names a check {check.name!r}, which every batch asset has already. Rename yours."
+            )
+    return own
 
 
 def _asset_name(function: Callable[..., Any], arguments: Mapping[str, Any]) -> str:

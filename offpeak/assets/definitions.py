@@ -11,19 +11,23 @@ from typing import Any
 import dagster as dg
 
 from offpeak.assets.declaration import declaration_of
+from offpeak.assets.freshness_sensor import FRESHNESS_SENSOR, freshness_sensor
 from offpeak.assets.gated import gated
-from offpeak.assets.graph import chain_of, crons_of
+from offpeak.assets.graph import chain_of
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
+from offpeak.assets.on_time import Watch, on_time_check
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.readers import batch_assets, reader_name, refuse_undeclared
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
+from offpeak.freshness.chain import Chain
+from offpeak.freshness.sla import sla_of
 from offpeak.money.prices import PriceSheet
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
-from offpeak.results.producer import schedule
+from offpeak.results.producer import Rhythm, keep_time
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
@@ -45,7 +49,11 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
+    watch = Watch()
+    watched = [on_time_check(watch, spec) for spec in _deadlines(definitions, batch)]
     if batch:
+        if not _has(sensors, FRESHNESS_SENSOR):
+            sensors.append(freshness_sensor(watch))
         if not _has(jobs, STOP_JOB):
             jobs.append(stop_job)
         if not _has(jobs, HOUSEKEEPING_JOB):
@@ -60,22 +68,41 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         resources=resources,
         executor=defs.executor,
         loggers=defs.loggers,
-        asset_checks=[gated(each, batch) for each in checks],
+        asset_checks=[*(gated(each, batch) for each in checks), *watched],
         metadata=defs.metadata,
         component_tree=defs.component_tree,
     )
     if batch:
-        _check_ages(made, batch)
+        watch.chain = _check_ages(made, batch)
     return made
 
 
-def _check_ages(defs: dg.Definitions, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> None:
-    """Raise DefinitionError for an age that cannot be kept; remember when each batch asset runs by itself."""
+def _deadlines(
+    definitions: Iterable[dg.AssetsDefinition], batch: Mapping[dg.AssetKey, dg.AssetsDefinition]
+) -> list[dg.AssetSpec]:
+    """The assets that have to be fresh by a time of day and are, or depend on, batch assets."""
+    above = {spec.key: {dep.asset_key for dep in spec.deps} for asset in definitions for spec in asset.specs}
+    reached = set(batch)
+    while more := {key for key, deps in above.items() if deps & reached} - reached:
+        reached |= more
+    return [
+        spec
+        for asset in definitions
+        for spec in asset.specs
+        if spec.key in reached and sla_of(spec.key.to_user_string(), spec.freshness_policy) is not None
+    ]
+
+
+def _check_ages(defs: dg.Definitions, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> Chain:
+    """Raise DefinitionError for an age that cannot be kept; remember each batch asset's rhythm."""
     chain = chain_of(defs, now=SystemClock().now())
     chain.check()
+    handed = chain.handed_up()
     for key, asset in batch.items():
-        if key.to_user_string() in chain.nodes:
-            schedule(asset.specs_by_key[key].metadata, crons_of(chain, key.to_user_string()))
+        if (name := key.to_user_string()) in chain.nodes:
+            rhythm = Rhythm(crons=chain.triggers(name), handed=handed.get(name, ()))
+            keep_time(asset.specs_by_key[key].metadata, rhythm)
+    return chain
 
 
 def _has(definitions: Iterable[object], name: str) -> bool:

@@ -15,6 +15,7 @@ from offpeak.assets.declaration import declaration_of
 from offpeak.assets.readers import tolerated
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
+from offpeak.freshness.sla import sla_of
 
 BATCH = "batch"
 """The lane that everything is bought in."""
@@ -41,14 +42,6 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
     return Chain(nodes, now=now)
 
 
-def crons_of(chain: Chain, name: str) -> Sequence[Cron]:
-    """When an asset runs by the clock: by its schedules, or by that of the input that it follows."""
-    node = chain.nodes[name]
-    if node.crons or not node.follows:
-        return node.crons
-    return [cron for each in node.inputs if each in chain.nodes and each != name for cron in crons_of(chain, each)]
-
-
 def _node(asset: dg.AssetsDefinition, spec: dg.AssetSpec, crons: Sequence[Cron], jobs: set[str]) -> Node:
     declaration = declaration_of(asset)
     automation = _automation(spec.automation_condition)
@@ -69,6 +62,7 @@ def _node(asset: dg.AssetsDefinition, spec: dg.AssetSpec, crons: Sequence[Cron],
         jobs=frozenset(jobs),
         follows=automation.follows,
         inputs={dep.asset_key.to_user_string(): tolerances.get(dep.asset_key) for dep in spec.deps},
+        sla=sla_of(name, spec.freshness_policy),
     )
 
 

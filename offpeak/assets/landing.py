@@ -6,14 +6,17 @@ Also the way of the frames to an IO manager of the user's own, where the asset h
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from offpeak.assets.declaration import ANSWERS_CHECK, Declaration
+from offpeak.assets.fresh import fresh_result
 from offpeak.assets.order import UNPARTITIONED, PartitionReceipt, Receipt
 from offpeak.assets.preview import ROWS, preview
+from offpeak.freshness.standing import Freshness
 from offpeak.results.store import ResultStore
 
 
@@ -23,6 +26,7 @@ def land(
     receipt: Receipt,
     store: ResultStore,
     checks: Sequence[dg.AssetCheckResult],
+    freshness: Freshness,
 ) -> dg.MaterializeResult[Any]:
     """The materialization, and the frames for an IO manager of the user's own."""
     asset = context.asset_key.to_user_string()
@@ -34,21 +38,22 @@ def land(
         else:
             _hand_over(declaration, context, receipt, store)
     if len(receipt.partitions) == 1:
-        metadata = figures(receipt) | _of_partition(receipt.partitions[0])
+        metadata = figures(receipt) | _of_partition(receipt.partitions[0], landed_at=receipt.landed_at)
         metadata["preview"] = shown
     else:
         metadata = {"batch_ids": ", ".join(receipt.batch_ids), "partitions_of_job": len(receipt.partitions)}
         nothing = _nothing(figures(receipt))
         for number, each in enumerate(receipt.partitions):
             # a job's figures stand on its first partition, so that sums and plots over partitions stay true
-            own = (figures(receipt) if number == 0 else nothing) | _of_partition(each)
+            of_job = figures(receipt) if number == 0 else nothing
+            own = of_job | _of_partition(each, landed_at=receipt.landed_at)
             if number == 0:
                 own["preview"] = shown
             context.add_asset_metadata(own, partition_key=each.partition_key)
     return dg.MaterializeResult(
         metadata=metadata,
         data_version=dg.DataVersion(data_version(receipt.partitions)),
-        check_results=[*worst(checks), usable_answers(receipt)],
+        check_results=[*worst(checks), usable_answers(receipt), fresh_result(freshness)],
         **value,
     )
 
@@ -107,11 +112,12 @@ def worst(checks: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
     return list(found.values())
 
 
-def _of_partition(receipt: PartitionReceipt) -> dict[str, Any]:
+def _of_partition(receipt: PartitionReceipt, *, landed_at: datetime) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "rows": receipt.rows,
         "missing": receipt.missing,
         "removed": receipt.removed,
+        "age_hours": round((landed_at - receipt.as_of) / timedelta(hours=1), 4),
         "as_of": dg.MetadataValue.timestamp(receipt.as_of),
         "effective_until": dg.MetadataValue.timestamp(receipt.effective_until),
     }

@@ -13,9 +13,10 @@ import dagster as dg
 
 from offpeak.assets import parking
 from offpeak.assets.declaration import WAYS_TO_WAIT, Declaration
+from offpeak.assets.fresh import expected_of, freshness_of
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.landing import land, worst
-from offpeak.assets.orders import order_of, partition_plans
+from offpeak.assets.orders import needed_in, order_of, partition_plans
 from offpeak.assets.plan import PlanContext
 from offpeak.assets.progress import progress_of
 from offpeak.assets.purchase import begin
@@ -76,7 +77,11 @@ def materialize_batch(
         if in_place is not None:
             work.carry_out()
         receipt = work.close()
-    yield land(declaration, context, receipt, results.store, checks)
+    spec = context.assets_def.specs_by_key[context.asset_key]
+    now = clock.now()
+    expected = expected_of(spec, declaration, results.store, now=now, instance=context.instance)
+    freshness = freshness_of(spec, declaration, results.store, now=now, expected=expected)
+    yield land(declaration, context, receipt, results.store, checks, freshness)
 
 
 def _park(context: dg.AssetExecutionContext, results: OffpeakResults, work: Work) -> None:
@@ -123,6 +128,7 @@ def _plan(
         instance=context.instance,
         store=results.store,
         clock=clock,
+        log=context.log,
     ) as reader:
         plan_context = PlanContext(partition_keys=keys, run_tags=context.run.tags, log=context.log)
         order = order_of(
@@ -132,6 +138,7 @@ def _plan(
             run_id=context.run.run_id,
             run_tags=context.run.tags,
             elapsed=clock.now() - _created(context, clock),
+            needed_in=needed_in(context.assets_def, context.asset_key, clock, context.log),
         )
         return begin(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
 

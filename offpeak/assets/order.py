@@ -114,6 +114,8 @@ class Receipt:
     cost: Decimal
     realtime_cost: Decimal
     batch_ids: Sequence[str]
+    landed_at: datetime
+    """When the job was closed."""
     partitions: Sequence[PartitionReceipt]
 
     @property

@@ -1,5 +1,6 @@
 """Orders: what one materialization asks to buy, made inside a Dagster run or, to look at it, outside one."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from offpeak.assets.plan import PlanContext, stream
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import Clock
 from offpeak.errors import ConfigurationError
+from offpeak.freshness.standing import moment
 from offpeak.ledger.ledger import Ledger
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+from offpeak.results.producer import rhythm_of
 
 APPROVE_TAG = "offpeak/approve"
 """A run tag: this run may go on although the surge guard would hold its plan."""
@@ -91,6 +94,7 @@ def prepared_order(
             partitions=partition_plans(declaration, name, reader, partition_keys, context, []),
             run_id="",
             run_tags={},
+            needed_in=needed_in(found, asset, clock),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -103,20 +107,44 @@ def order_of(
     run_id: str,
     run_tags: Mapping[str, str],
     elapsed: timedelta = timedelta(0),
+    needed_in: timedelta | None = None,
 ) -> Order:
-    """The order of one run that was created `elapsed` ago: the workload's deadline counts from there."""
+    """The order of one run that was created `elapsed` ago: the workload's deadline counts from there.
+
+    `needed_in` is a deadline that it inherits from downstream, counted from now.
+    """
+    deadline = declaration.workload.deadline - elapsed
+    if needed_in is not None:
+        deadline = min(deadline, needed_in)
     return Order(
         asset=asset,
         model=declaration.model,
         output=declaration.output,
         code_version=declaration.code_version,
         valid_for=declaration.contract.valid_for,
-        deadline=max(declaration.workload.deadline - elapsed, timedelta(0)),
+        deadline=max(deadline, timedelta(0)),
         partitions=partitions,
         policy=declaration.on_failure,
         run_id=run_id,
         approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
     )
+
+
+def needed_in(
+    asset: dg.AssetsDefinition, key: dg.AssetKey, clock: Clock, log: logging.Logger | None = None
+) -> timedelta | None:
+    """How soon somebody downstream needs what is asked now, where an SLA says so; told in `log`."""
+    now = clock.now()
+    found = rhythm_of(asset.specs_by_key[key].metadata).due(now)
+    if found is None:
+        return None
+    due_at, handed = found
+    if log is not None:
+        log.info(
+            f"{key.to_user_string()}: its batches have to have ended by {moment(due_at)}, because {handed.sla.asset} "
+            f"has to be {handed.sla}."
+        )
+    return due_at - now
 
 
 def partition_plans(

@@ -6,7 +6,7 @@ and leaves the waiting to whoever collects it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -332,9 +332,10 @@ class Work:
         asset, store = self._asset, ResultStore(self._ledger)
         targets = jobs.targets(self._ledger, self.job_id)
         summary = store.summary(asset, [target.partition_key for target in targets])
+        ages = {part.partition_key: part.as_of for part in summary.partitions if part.rows}
         rejection = submissions.refusal(self._ledger, self.job_id)
         if rejection is not None:
-            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection)
+            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection, ages=ages)
             raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
         if not summary.rows:
             why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self.job_id)}"
@@ -346,11 +347,10 @@ class Work:
             )
         dropped = sum(part.dropped for part in summary.partitions)
         failed = sum(part.unanswered for part in summary.partitions) - dropped
-        self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed)
+        self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed, ages=ages)
         state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
-        jobs.close(
-            self._ledger, self.job_id, state, why=f"{summary.rows:,} rows, {failed:,} without an answer of their own"
-        )
+        why = f"{summary.rows:,} rows, {failed:,} without an answer of their own"
+        jobs.close(self._ledger, self.job_id, state, why=why, ages=ages)
         self._renew_view()
         bill = jobs.bill(self._ledger, self.job_id)
         removed = {target.partition_key: target.removed for target in targets}
@@ -369,6 +369,7 @@ class Work:
             cost=dollars(bill.cost_pico),
             realtime_cost=dollars(bill.realtime_pico),
             batch_ids=row.batch_ids,
+            landed_at=row.closed_at or self._clock.now(),
             partitions=[
                 PartitionReceipt(
                     partition_key=part.partition_key,
@@ -394,7 +395,7 @@ class Work:
         except Exception as error:  # noqa: BLE001 - nothing here may cost a run what it has bought
             self._log.warning(f"{self._asset}: no SQL view of its rows was made: {type(error).__name__}: {error}")
 
-    def _refuse_too_many(self, *, rows: int, failed: int) -> None:
+    def _refuse_too_many(self, *, rows: int, failed: int, ages: Mapping[str, datetime]) -> None:
         """Raise JobFailed, and close the job as failed, when more rows have no answer than the asset accepts."""
         if self._policy.tolerates(rows, failed):
             return
@@ -402,7 +403,7 @@ class Work:
             f"{rows - failed:,} of {rows:,} rows have an answer of their own, fewer than on_failure= accepts: "
             f"{jobs.reasons(self._ledger, self.job_id)}"
         )
-        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why)
+        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why, ages=ages)
         raise JobFailed(
             f"{self._asset}: {why}. Nothing was materialised; what was paid for is kept. `offpeak dead-letters list "
             f"{self._asset}` shows the rows. Mend the prompt or schema, or requeue them, and materialise again."

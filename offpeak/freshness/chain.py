@@ -23,6 +23,7 @@ from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron, longest_gap, times_since
 from offpeak.freshness.contract import COLLECTING, FreshnessContract
 from offpeak.freshness.gate import Tolerance
+from offpeak.freshness.sla import MARGIN, Sla
 
 AUTOMATION = "automation condition"
 """What ticks of an automation condition go by, beside the names of schedules."""
@@ -59,6 +60,8 @@ class Node:
     """It runs when its inputs have been renewed, by its automation condition."""
     inputs: Mapping[str, Tolerance | None] = field(default_factory=dict)
     """What it reads, and how stale that may be; None where nothing is declared."""
+    sla: Sla | None = None
+    """By when it has to be fresh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,20 @@ class Age:
         terms = [str(each) for each in self.terms if each.duration] or ["0 s"]
         total = f" = {exactly(self.total)}" if len(terms) > 1 else ""
         return " + ".join(terms) + total + "".join(f"; not counted: {each}" for each in self.unknown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handed:
+    """A deadline that a batch asset inherits from what lies downstream."""
+
+    sla: Sla
+    ahead: timedelta
+    """How long before that deadline its own rows have to have landed."""
+
+    def due(self, now: datetime) -> datetime | None:
+        """The next moment by which its batches have to have ended so that the deadline can be met."""
+        tick = self.sla.upcoming(now + self.ahead)
+        return None if tick is None else tick - self.ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +208,41 @@ class Chain:
             ages.append(self.lasting(producer) if several else self.landed(producer))
         return self._oldest(ages) if ages else self.lasting(producer)
 
+    @property
+    def slas(self) -> Sequence[Sla]:
+        """The deadlines of assets that are batch assets, or depend on one."""
+        return [node.sla for node in self.nodes.values() if node.sla is not None and self._ahead(node.name, _NOTHING)]
+
+    def handed_up(self) -> dict[str, list[Handed]]:
+        """The deadlines that each batch asset inherits: from every SLA that it is on the way to, its own included."""
+        found: dict[str, list[Handed]] = {}
+        for sla in self.slas:
+            for name, ahead in self._ahead(sla.asset, MARGIN).items():
+                found.setdefault(name, []).append(Handed(sla=sla, ahead=ahead))
+        return found
+
+    def _ahead(self, name: str, after: timedelta) -> dict[str, timedelta]:
+        """By batch asset on the way to `name`: how long before its deadline batches have to have ended, where what
+        follows `name` takes `after`."""
+        node = self.nodes[name]
+        found: dict[str, timedelta] = {}
+        if node.producer is not None:
+            found[name] = after + COLLECTING
+            after = found[name] + node.producer.deadline
+        for each in self._known_inputs(node):
+            for key, ahead in self._ahead(each, after).items():
+                found[key] = max(ahead, found.get(key, _NOTHING))
+        return found
+
+    def triggers(self, name: str) -> Sequence[Cron]:
+        """When an asset runs by the clock: by its schedules, or by those of the inputs that it follows."""
+        node = self.nodes[name]
+        if node.crons or not node.follows:
+            return node.crons
+        return [cron for each in self._known_inputs(node) for cron in self.triggers(each)]
+
     def check(self) -> None:
-        """Raise DefinitionError for a contract or a tolerance that cannot be kept, with the arithmetic."""
+        """Raise DefinitionError for a contract, a tolerance or an SLA that cannot be kept, with the arithmetic."""
         for name, producer in self.producers.items():
             lasting = self.lasting(name)
             if lasting.total > producer.contract.valid_for:
@@ -204,6 +254,27 @@ class Chain:
         for reading in self.readings():
             if reading.worst.total > reading.tolerance.max_staleness:
                 raise DefinitionError(self._cannot_be_met(reading))
+        for sla in self.slas:
+            self._check_sla(self.nodes[sla.asset], sla)
+
+    def _check_sla(self, node: Node, sla: Sla) -> None:
+        """Raise DefinitionError where no run can make the asset within the window before some deadline."""
+        crons = self.triggers(node.name)
+        since = times_since(crons, [sla.deadline], lag=_NOTHING, now=self._now)
+        # what runs at the window's beginning makes the asset later, when what it waits for has landed
+        allowed = sla.window + max((self._longest_way(each) for each in self._known_inputs(node)), default=_NOTHING)
+        if since and since[-1] > allowed:
+            names = ", ".join(map(str, crons))
+            raise DefinitionError(
+                f"{node.name}: freshness_sla({sla.deadline.cron_schedule!r}, lower_bound_delta={exactly(sla.window)}) "
+                f"cannot be met: before some deadline the last run ({names}) begins {exactly(since[-1])} earlier. Run "
+                "it nearer to the deadline, or make lower_bound_delta longer."
+            )
+
+    def _longest_way(self, name: str) -> timedelta:
+        """The deadlines along the longest way to an asset, itself included."""
+        own = sum((term.duration for term in self._lag(name)), _NOTHING)
+        return own + max((self._longest_way(each) for each in self._known_inputs(self.nodes[name])), default=_NOTHING)
 
     def _cannot_be_met(self, reading: Reading) -> str:
         consumer, producer = reading.consumer, reading.producer

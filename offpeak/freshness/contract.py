@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import dagster as dg
+
 from offpeak.errors import DefinitionError
 
 COLLECTING = timedelta(minutes=30)
@@ -44,3 +46,14 @@ class FreshnessContract:
     def effective_until(self, as_of: datetime) -> datetime:
         """The last moment at which rows of age `as_of` keep the promise."""
         return as_of + self.valid_for
+
+
+def native_policy(contract: FreshnessContract, *, deadline: timedelta) -> dg.FreshnessPolicy:
+    """The contract as Dagster's own policy, which counts from the materialization.
+
+    Rows are older than that by as long as their batch took, so it warns from the first moment on at which they may be
+    past their promise, and fails when they are for certain.
+    """
+    earliest = max(contract.valid_for - deadline - COLLECTING, SHORTEST)
+    warned = min(earliest, contract.warn_after) if contract.warn_after is not None else earliest
+    return dg.FreshnessPolicy.time_window(fail_window=contract.valid_for, warn_window=warned)

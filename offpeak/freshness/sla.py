@@ -142,9 +142,10 @@ def judge_upcoming(sla: Sla, due_at: datetime, made_at: Sequence[datetime], left
         why = f"{sla.asset} may not be fresh by {when}: {left.why}"
         return Occurrence(due_at=due_at, state=SlaState.ENDANGERED, why=why)
     if now + left.takes + MARGIN > due_at:
-        why = f"{sla.asset} may not be fresh by {when}, in {in_words(due_at - now)}: {left.why}"
+        because = left.why or "it has not been made, and nothing that it waits for is on its way"
+        why = f"{sla.asset} may not be fresh by {when}, in {in_words(due_at - now)}: {because}"
         return Occurrence(due_at=due_at, state=SlaState.ENDANGERED, why=why)
-    return Occurrence(due_at=due_at, state=SlaState.DUE, why=f"due by {when}: {left.why}")
+    return Occurrence(due_at=due_at, state=SlaState.DUE, why=f"due by {when}" + (f": {left.why}" if left.why else ""))
 
 
 def _when(sla: Sla, due_at: datetime) -> str:

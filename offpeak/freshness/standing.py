@@ -62,9 +62,10 @@ class Freshness:
     behind: Sequence[str]
     """Those that are stale or missing, in order."""
 
-    @property
-    def changes_at(self) -> datetime | None:
-        """The end of the promise, after which it is stale by the passing of time alone."""
+    def changes_at(self, contract: FreshnessContract) -> datetime | None:
+        """When the passing of time alone makes it worse; None where it does not, or nothing has landed."""
+        if self.standing is Standing.FRESH and contract.warn_after is not None and self.as_of is not None:
+            return self.as_of + contract.warn_after
         return self.effective_until if self.standing in {Standing.FRESH, Standing.AGEING} else None
 
 

@@ -1,6 +1,6 @@
 """Jobs as the ledger holds them: to work on, to close, and to show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,13 +61,17 @@ def start(ledger: Ledger, job_id: int) -> None:
         transition(connection, job_id, JobState.IN_PROGRESS, at=ledger.clock.now(), who=str(ledger.claimant))
 
 
-def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
+def close(
+    ledger: Ledger, job_id: int, state: JobState, *, why: str, ages: Mapping[str, datetime] | None = None
+) -> None:
     """End a job and what it took over: the cost of their chunks counts for it, where no other job has it already.
 
-    A cancelled job takes nothing over, and what others still wait for is theirs to pay.
+    A cancelled job takes nothing over, and what others still wait for is theirs to pay. `ages` is the `as_of` of the
+    oldest row that each of its partitions serves now.
     """
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write() as connection:
+        _write_ages(connection, job_id, ages or {})
         orphans = _orphans(connection, job_id, now) if state is not JobState.CANCELLED else []
         theirs = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id.in_([job_id, *orphans]))
         billed = connection.execute(
@@ -86,6 +90,18 @@ def close(ledger: Ledger, job_id: int, state: JobState, *, why: str) -> None:
             why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
     reach(FaultPoint.JOB_CLOSED)
+
+
+def _write_ages(connection: Connection, job_id: int, ages: Mapping[str, datetime]) -> None:
+    mine, target = tables.job_target, tables.target
+    chosen = sa.select(target.c.id, target.c.partition_key).join(mine, mine.c.target_id == target.c.id)
+    found = connection.execute(chosen.where(mine.c.job_id == job_id)).all()
+    values = [
+        {"of": row.id, "micros": to_micros(ages[row.partition_key])} for row in found if row.partition_key in ages
+    ]
+    if values:
+        of_target = sa.and_(mine.c.job_id == job_id, mine.c.target_id == sa.bindparam("of"))
+        connection.execute(mine.update().where(of_target).values(landed_as_of=sa.bindparam("micros")), values)
 
 
 def _orphans(connection: Connection, job_id: int, now: datetime) -> list[int]:
@@ -122,6 +138,26 @@ def attendance(connection: Connection, which: sa.ColumnElement[bool], *, now: da
         works = owner is not None and owner.alive(claimed_at=from_micros(row.created_at), now=now)
         found[int(row.id)] = row.state in PARKED or (row.state is None and works)
     return found
+
+
+def movements(ledger: Ledger, assets: Sequence[str]) -> dict[str, str]:
+    """By asset, a text that is another whenever one of its jobs was planned or closed."""
+    job = tables.job
+    query = (
+        sa.select(job.c.asset, sa.func.max(job.c.id), sa.func.count(job.c.closed_at), sa.func.max(job.c.closed_at))
+        .where(job.c.asset.in_(assets))
+        .group_by(job.c.asset)
+    )
+    planned = (
+        sa.select(tables.target.c.asset, sa.func.max(tables.target.c.job_id))
+        .where(tables.target.c.asset.in_(assets))
+        .group_by(tables.target.c.asset)
+    )
+    with ledger.database.read() as connection:
+        found = {row[0]: list(row[1:]) for row in connection.execute(query)}
+        for asset, newest in connection.execute(planned):
+            found.setdefault(asset, []).append(newest)
+    return {asset: "/".join(map(str, figures)) for asset, figures in found.items()}
 
 
 def abandoned(ledger: Ledger) -> dict[str, list[int]]:

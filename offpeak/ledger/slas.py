@@ -24,16 +24,18 @@ class SlaRow:
 def enter(ledger: Ledger, asset: str, due_at: datetime, state: SlaState, *, why: str) -> bool:
     """Write down that an occurrence is in `state` now, as an event too; False when it was already, or is over."""
     table, now = tables.sla, ledger.clock.now()
+    this = sa.and_(table.c.asset == asset, table.c.due_at == to_micros(due_at))
+    with ledger.database.read() as connection:
+        found = connection.execute(sa.select(table.c.state).where(this)).scalar()
+    if state is SlaState.DUE or found in {state.value, SlaState.MET.value, SlaState.MISSED.value}:
+        return False
     columns = ["asset", "due_at", "state", "entered_at"]
     row = (asset, to_micros(due_at), SlaState.DUE.value, to_micros(now))
-    this = sa.select(table.c.id).where(table.c.asset == asset, table.c.due_at == to_micros(due_at))
     with ledger.database.write() as connection:
         ledger.database.bulk_insert(connection, table, columns, [row], ignore_existing=True)
-        if state is SlaState.DUE:
-            return False
         return transition(
             connection,
-            connection.execute(this).scalar_one(),
+            connection.execute(sa.select(table.c.id).where(this)).scalar_one(),
             state,
             at=now,
             who=str(ledger.claimant),

@@ -13,12 +13,13 @@ import dagster as dg
 from pydantic import BaseModel
 
 from offpeak.freshness.cadence import Cron, next_tick
+from offpeak.freshness.chain import Handed
 
 PRODUCER_KEY = "offpeak/declared_in"
 """The metadata key: the module and qualified name of the declaring function, with the asset's key."""
 
 _PRODUCERS: dict[str, "Producer"] = {}
-_SCHEDULES: dict[str, Sequence[Cron]] = {}
+_RHYTHMS: dict[str, "Rhythm"] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +36,29 @@ def register(name: str, producer: Producer) -> None:
     _PRODUCERS[name] = producer
 
 
-def schedule(metadata: Mapping[str, Any], crons: Sequence[Cron]) -> None:
-    """Remember when the producer that a spec's metadata names runs by itself."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """When a batch asset runs by itself, and by when others downstream need its rows."""
+
+    crons: Sequence[Cron] = ()
+    handed: Sequence[Handed] = ()
+
+    def due(self, now: datetime) -> tuple[datetime, Handed] | None:
+        """The nearest moment by which somebody downstream needs its batches to have ended."""
+        found = [(due, each) for each in self.handed if (due := each.due(now)) is not None]
+        return min(found, key=lambda each: each[0], default=None)
+
+
+def keep_time(metadata: Mapping[str, Any], rhythm: Rhythm) -> None:
+    """Remember the rhythm of the producer that a spec's metadata names, as loaded definitions have it."""
     if (name := _name(metadata)) is not None:
-        _SCHEDULES[name] = crons
+        _RHYTHMS[name] = rhythm
+
+
+def rhythm_of(metadata: Mapping[str, Any] | None) -> Rhythm:
+    """The rhythm of the producer that a spec's metadata names; an empty one where nothing that was loaded has any."""
+    name = _name(metadata)
+    return _RHYTHMS.get(name, _NONE) if name is not None else _NONE
 
 
 def producer_in(metadata: Mapping[str, Any] | None) -> Producer | None:
@@ -49,8 +69,7 @@ def producer_in(metadata: Mapping[str, Any] | None) -> Producer | None:
 
 def next_run(metadata: Mapping[str, Any] | None, *, after: datetime) -> datetime | None:
     """When the producer runs next by its schedules; None where nothing that was loaded says so."""
-    name = _name(metadata)
-    return next_tick(_SCHEDULES.get(name, ()), after=after) if name is not None else None
+    return next_tick(rhythm_of(metadata).crons, after=after)
 
 
 def _name(metadata: Mapping[str, Any] | None) -> str | None:
@@ -58,3 +77,6 @@ def _name(metadata: Mapping[str, Any] | None) -> str | None:
     if isinstance(name, dg.TextMetadataValue):
         name = name.value
     return name if isinstance(name, str) else None
+
+
+_NONE = Rhythm()

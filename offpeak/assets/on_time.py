@@ -1,0 +1,125 @@
+"""The check `on_time` of every asset with a `freshness_sla` that lies downstream of a batch asset, or is one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from offpeak.assets.outlook import Outlook
+from offpeak.clock import SystemClock
+from offpeak.freshness.chain import Chain
+from offpeak.freshness.sla import Occurrence, Sla, judge_past, judge_upcoming
+from offpeak.ledger import slas
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import SlaState
+from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+
+ON_TIME_CHECK = "on_time"
+
+_EVENTS = 100
+"""Materializations of one window that are looked at, at most: the last ones count."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """The ages of the loaded definitions, for what looks after them later. The definitions hold what looks, so the
+    chain is known only once they are made."""
+
+    chain: Chain | None = None
+
+    def loaded(self) -> Chain:
+        assert self.chain is not None  # noqa: S101 - with_offpeak fills it before it returns
+        return self.chain
+
+
+def on_time_check(watch: Watch, spec: dg.AssetSpec) -> dg.AssetChecksDefinition:
+    """The check of one asset, as a run tells it: how its next deadline is getting on."""
+    key = spec.key
+
+    @dg.asset_check(
+        asset=key,
+        name=ON_TIME_CHECK,
+        required_resource_keys={RESULTS_KEY},
+        description="Made in time for its freshness_sla: warns while the next deadline is endangered, fails when it "
+        "was missed.",
+    )
+    def on_time(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
+        chain, now = watch.loaded(), SystemClock().now()
+        sla = chain.nodes[key.to_user_string()].sla
+        assert sla is not None  # noqa: S101 - with_offpeak makes this check for assets that have one
+        outlook = Outlook.read(chain, results.ledger, now=now)
+        found = upcoming(sla, outlook, instance=context.instance, partitions_def=spec.partitions_def)
+        if found is None:
+            return dg.AssetCheckResult(check_name=ON_TIME_CHECK, passed=True, description="No deadline is coming.")
+        return dg.AssetCheckResult(
+            check_name=ON_TIME_CHECK,
+            passed=passed(found),
+            severity=severity(found),
+            description=found.why,
+            metadata={"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value},
+        )
+
+    return on_time
+
+
+def past(
+    sla: Sla,
+    *,
+    now: datetime,
+    instance: dg.DagsterInstance,
+    partitions_def: dg.PartitionsDefinition | None,
+) -> Occurrence | None:
+    """What became of the last deadline; None where none is over yet."""
+    due_at = sla.latest(now)
+    if due_at is None:
+        return None
+    return judge_past(sla, due_at, made_at(sla, due_at, instance=instance, partitions_def=partitions_def))
+
+
+def upcoming(
+    sla: Sla, outlook: Outlook, *, instance: dg.DagsterInstance, partitions_def: dg.PartitionsDefinition | None
+) -> Occurrence | None:
+    """How the next deadline is getting on; None where none is coming."""
+    due_at = sla.upcoming(outlook.now)
+    if due_at is None:
+        return None
+    made = made_at(sla, due_at, instance=instance, partitions_def=partitions_def)
+    return judge_upcoming(sla, due_at, made, outlook.left(sla, due_at), now=outlook.now)
+
+
+def enter(ledger: Ledger, sla: Sla, found: Occurrence) -> bool:
+    """Write an occurrence down; whether that is news."""
+    return slas.enter(ledger, sla.asset, found.due_at, found.state, why=found.why)
+
+
+def passed(found: Occurrence) -> bool:
+    return found.state in {SlaState.DUE, SlaState.MET}
+
+
+def severity(found: Occurrence) -> dg.AssetCheckSeverity:
+    """A deadline that can still be met warns."""
+    return dg.AssetCheckSeverity.WARN if found.state is SlaState.ENDANGERED else dg.AssetCheckSeverity.ERROR
+
+
+def made_at(
+    sla: Sla, due_at: datetime, *, instance: dg.DagsterInstance, partitions_def: dg.PartitionsDefinition | None
+) -> Sequence[datetime]:
+    """When the asset was made for that deadline: its newest partition, where it is partitioned by time."""
+    wanted: list[str] | None = None
+    if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
+        with dg.partition_loading_context(effective_dt=due_at):
+            window = partitions_def.get_last_partition_window()
+        if window is None:
+            return []
+        wanted = [partitions_def.get_partition_key_for_timestamp(window.start.timestamp())]
+    found = instance.fetch_materializations(
+        dg.AssetRecordsFilter(
+            asset_key=dg.AssetKey.from_user_string(sla.asset),
+            asset_partitions=wanted,
+            after_timestamp=(due_at - sla.window - timedelta(seconds=1)).timestamp(),
+        ),
+        limit=_EVENTS,
+    )
+    return [datetime.fromtimestamp(record.timestamp, UTC) for record in found.records]
