@@ -270,7 +270,7 @@ class _Sqlite:
             case "text":
                 return f"CASE {kind} WHEN 'text' THEN {value} END"
             case "integer":
-                return f"CASE {kind} WHEN 'integer' THEN {value} END"
+                return f"CASE WHEN {kind} = 'integer' AND typeof({value}) = 'integer' THEN {value} END"
             case "number":
                 return f"CASE WHEN {kind} IN ('integer', 'real') THEN CAST({value} AS REAL) END"
             case "boolean":

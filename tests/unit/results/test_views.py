@@ -235,6 +235,7 @@ def test_values_have_the_types_of_the_database(any_shop: Shop, any_place: Place)
         "17",
         '{"whole": "words", "number": "1", "yes": 1, "maybe": 3, "one_of": ["a"], "grade": true}',
         '{"whole": 1e30, "perhaps_whole": 2.5, "either": 1e300}',
+        '{"whole": 9223372036854775808, "perhaps_whole": -100000000000000000000000}',
         '{"maybe": "a \\u0000 NUL", "mixed": "a \\\\u0000 backslash"}',
     ],
 )
