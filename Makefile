@@ -63,12 +63,13 @@ test-faults: venv ## Run the slow tests: Dagster on Postgres, processes killed a
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 	@$(BIN)/python -m tests.simulation
 
-lint: venv ## Check style, types and the direction of imports
+lint: venv ## Check style, types, the direction of imports, and that contracts.lock agrees
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy --strict scripts
 	@$(BIN)/lint-imports
+	@$(BIN)/offpeak contracts check
 
 bench: venv ## Measure 50,000 requests beside a plain script
 	@$(BIN)/python tests/bench/bench_requests.py
