@@ -16,7 +16,7 @@ from offpeak.assets.gated import gated
 from offpeak.assets.graph import chain_of
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
-from offpeak.assets.on_time import Watch, on_time_check
+from offpeak.assets.on_time import ON_TIME_CHECK, Watch, on_time_check
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.readers import batch_assets, reader_name, refuse_undeclared
 from offpeak.assets.resources import API_KEY, BatchApi
@@ -50,7 +50,12 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     _check_prices(batch.values(), resources[API_KEY])
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
     watch = Watch()
-    watched = [on_time_check(watch, spec) for spec in _deadlines(definitions, batch)]
+    had = {key for each in checks for key in each.check_keys}
+    watched = [
+        on_time_check(watch, spec)
+        for spec in _deadlines(definitions, batch)
+        if dg.AssetCheckKey(spec.key, ON_TIME_CHECK) not in had
+    ]
     if batch:
         if not _has(sensors, FRESHNESS_SENSOR):
             sensors.append(freshness_sensor(watch))

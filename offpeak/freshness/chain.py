@@ -92,7 +92,7 @@ class Age:
 
     def capped(self, most: timedelta, what: str) -> "Age":
         """The same, or `most` where a gate lets nothing older through."""
-        if self.total <= most and not self.unknown:
+        if self.total <= most:
             return self
         return Age((Term(duration=most, what=what),))
 
