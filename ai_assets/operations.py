@@ -27,9 +27,11 @@ def batch_operations(
         "timings": report.timings,
         "queue_depth": report.queue_depth,
         "age_of_results": report.age_of_results,
+        "age_over_time": report.age_over_time,
     }
     markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
-    yield dg.MaterializeResult(metadata={**report.counts, **markdown})
+    ages = {f"age_hours/{asset}": hours for asset, hours in report.age_hours.items()}
+    yield dg.MaterializeResult(metadata={**report.counts, **ages, **markdown})
     yield dg.AssetCheckResult(
         check_name="nothing_stuck",
         passed=not report.problems,

@@ -1,14 +1,17 @@
-"""How old the results of each batch asset are, against what its contract promises."""
+"""How old the results of each batch asset are, and were, against what its contract promises."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Row
 
-from offpeak.clock import to_micros
+from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import JobState
 from offpeak.results.store import ResultStore
 
 
@@ -44,6 +47,34 @@ class AssetAges:
     """How many of them are older than promised by their plan alone; single rows may be older than the plan."""
     newest: Sequence[Age]
     """Newest plan first, and never empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """What could be read of an asset from one moment on."""
+
+    at: datetime
+    as_of: datetime
+    """Of the oldest row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgeHistory:
+    """How old an asset's results were over time; of a partitioned one, the partition that was planned last by then."""
+
+    asset: str
+    valid_for: timedelta
+    """What its contract promised when it was planned last."""
+    landings: Sequence[Landing]
+    """In order, and never empty. The first one may be earlier than what was asked for."""
+
+    def age(self, now: datetime) -> timedelta:
+        """Of what landed last."""
+        return max(now - self.landings[-1].as_of, timedelta(0))
+
+    def share(self, now: datetime) -> float:
+        """The part of the promised age that it has reached; 1 is the end of the promise."""
+        return self.age(now) / self.valid_for
 
 
 def ages(ledger: Ledger, *, now: datetime, limit: int) -> list[AssetAges]:
@@ -90,3 +121,49 @@ def _newest(store: ResultStore, asset: str, keys: Sequence[str]) -> list[Age]:
         for each in store.summary(asset, keys).partitions
     }
     return [found[key] for key in keys if key in found]
+
+
+def past_ages(ledger: Ledger, *, since: datetime, until: datetime) -> list[AgeHistory]:
+    """What landed of each asset from `since` to `until`, and what stood there at `since`; assets in order.
+
+    Reads jobs and their partitions, and no rows: how old the oldest row was is written down when a job closes.
+    """
+    job, mine, target = tables.job, tables.job_target, tables.target
+    # of a job that closed before that was written down, the plan's own age
+    landed = sa.func.coalesce(mine.c.landed_as_of, sa.case((job.c.state.in_(_LANDED), mine.c.as_of)))
+    newest = sa.func.row_number().over(
+        partition_by=[mine.c.job_id], order_by=[mine.c.as_of.desc(), mine.c.target_id.desc()]
+    )
+    candidates = (
+        sa.select(job.c.id, job.c.asset, job.c.closed_at, landed.label("as_of"), target.c.valid_for)
+        .add_columns(newest.label("place"))
+        .join(mine, mine.c.job_id == job.c.id)
+        .join(target, target.c.id == mine.c.target_id)
+        .where(landed.is_not(None), job.c.closed_at <= to_micros(until))
+    )
+    last_before = (
+        sa.select(sa.func.max(job.c.id))
+        .join(mine, mine.c.job_id == job.c.id)
+        .where(landed.is_not(None), job.c.closed_at < to_micros(since))
+        .group_by(job.c.asset)
+    )
+    chosen = sa.or_(job.c.closed_at >= to_micros(since), job.c.id.in_(last_before))
+    of_jobs = candidates.where(chosen).subquery()
+    query = sa.select(of_jobs).where(of_jobs.c.place == 1).order_by(of_jobs.c.asset, of_jobs.c.closed_at, of_jobs.c.id)
+    found: dict[str, list[Row[Any]]] = {}
+    with ledger.database.read() as connection:
+        for row in connection.execute(query):
+            before = found.setdefault(row.asset, [])
+            if not before or before[-1].id < row.id:  # else a later plan had replaced it before it landed
+                before.append(row)
+    return [
+        AgeHistory(
+            asset=asset,
+            valid_for=timedelta(microseconds=rows[-1].valid_for),
+            landings=[Landing(at=from_micros(row.closed_at), as_of=from_micros(row.as_of)) for row in rows],
+        )
+        for asset, rows in found.items()
+    ]
+
+
+_LANDED = [JobState.COMPLETED.value, JobState.COMPLETED_WITH_PARTIAL_FAILURES.value]

@@ -14,7 +14,7 @@ from offpeak.ledger.jobs import JobRow, listed
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState, ParkedState
 from offpeak.ledger.watching import Watched, queue_depth, timings, watched
-from offpeak.reports.ages import AssetAges, ages
+from offpeak.reports.ages import AgeHistory, AssetAges, ages, past_ages
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,10 @@ PARTITIONS_SHOWN = 30
 
 NAMED = 5
 """Partitions without an answer that are named at most."""
+
+AGES_FOR = timedelta(days=14)
+HISTORIES_SHOWN = 8
+"""Panels in the picture of ages over time at most, those nearest to the end of their promise."""
 
 DEPTH_FOR = timedelta(days=2)
 DEPTH_STEPS = 17_281
@@ -78,6 +82,11 @@ class OperationsReport:
     """Requests on their way over the last two days, by provider account."""
     age_of_results: str
     """The age of each batch asset's results against what its contract promises."""
+    age_over_time: str
+    """The same over the last two weeks: it grows with time, and drops whenever something lands."""
+    age_hours: Mapping[str, float]
+    """The age of each batch asset's oldest row, in hours; of a partitioned one's newest partition. Assets without any
+    answer are left out."""
 
 
 def operations_report(ledger: Ledger) -> OperationsReport:
@@ -92,6 +101,7 @@ def operations_report(ledger: Ledger) -> OperationsReport:
     landed = {each.job.id for each in found if each.condition is Condition.LANDED}
     wrong = {each.job.id for each in found if _needs_somebody(each, landed, now)}
     found.sort(key=lambda each: each.job.id not in wrong)
+    current = ages(ledger, now=now, limit=PARTITIONS_SHOWN)
     return OperationsReport(
         counts={"open_jobs": len(found), **{condition.value: counts[condition] for condition in Condition}},
         problems=[
@@ -101,7 +111,13 @@ def operations_report(ledger: Ledger) -> OperationsReport:
         jobs=_jobs(found, counts, now),
         timings=_timings(newest, ledger, now),
         queue_depth=_queue_depth(newest, ledger, now),
-        age_of_results=_ages(ages(ledger, now=now, limit=PARTITIONS_SHOWN), now),
+        age_of_results=_ages(current, now),
+        age_over_time=_past_ages(past_ages(ledger, since=now - AGES_FOR, until=now), now),
+        age_hours={
+            each.asset: round((now - each.newest[0].as_of) / timedelta(hours=1), 4)
+            for each in current
+            if each.newest and each.newest[0].as_of is not None
+        },
     )
 
 
@@ -208,6 +224,24 @@ def _ages(assets: Sequence[AssetAges], now: datetime) -> str:
     if waiting := [f"`{age.name}`" for each in assets for age in each.newest if age.as_of is None]:
         more = f" and {len(waiting) - NAMED:,} more" if len(waiting) > NAMED else ""
         parts.append(f"Without any answer yet: {', '.join(waiting[:NAMED])}{more}.")
+    return "\n\n".join(parts)
+
+
+def _past_ages(histories: Sequence[AgeHistory], now: datetime) -> str:
+    if not histories:
+        return "No batch asset has results yet."
+    nearest = sorted(histories, key=lambda each: each.share(now), reverse=True)
+    shown, left_out = nearest[:HISTORIES_SHOWN], nearest[HISTORIES_SHOWN:]
+    since = max(now - AGES_FOR, min(each.landings[0].at for each in shown))
+    parts = [
+        _picture(
+            lambda plots: plots.past_ages_figure(shown, since=since, now=now),
+            "Lines: the age of each batch asset's oldest row over time, and what its contract promises",
+        )
+    ]
+    if left_out:
+        named = ", ".join(f"`{each.asset}`" for each in left_out)
+        parts.append(f"Not shown, as none of them is nearer to the end of its promise: {named}.")
     return "\n\n".join(parts)
 
 

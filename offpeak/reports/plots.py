@@ -8,13 +8,14 @@ UTC.
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
@@ -22,7 +23,7 @@ from PIL import Image
 from offpeak.clock import in_words
 from offpeak.ledger.states import OPEN_JOBS, JobState
 from offpeak.ledger.watching import QueueDepth, Timing
-from offpeak.reports.ages import AssetAges
+from offpeak.reports.ages import AgeHistory, AssetAges
 
 ORANGE, BLUE, GREEN, VERMILLION, PURPLE, SKY, GREY = (
     "#E69F00",
@@ -152,13 +153,7 @@ def queue_figure(depth: QueueDepth) -> Figure:
         axes.step(moments, values, where="post", color=colour, linestyle=dashes, linewidth=1.8, label=realm)
         if len(depth.requests) == 1:
             axes.fill_between(moments, values, step="post", color=colour, alpha=0.12, linewidth=0)
-    locator = AutoDateLocator(tz=UTC, maxticks=9)
-    axes.xaxis.set_major_locator(locator)
-    formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
-    nights = ["%Y", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
-    axes.xaxis.set_major_formatter(
-        ConciseDateFormatter(locator, tz=UTC, formats=formats, zero_formats=nights, show_offset=False)
-    )
+    _mark_times(axes, most=9)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.set_xlim(at[0], at[-1])
@@ -169,6 +164,17 @@ def queue_figure(depth: QueueDepth) -> Figure:
     handles, _ = axes.get_legend_handles_labels()
     _finish(figure, axes, "Queue depth of each provider account", handles)
     return figure
+
+
+def _mark_times(axes: Axes, *, most: int) -> None:
+    """At most so many moments on the horizontal axis."""
+    locator = AutoDateLocator(tz=UTC, maxticks=most)
+    axes.xaxis.set_major_locator(locator)
+    formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S"]
+    nights = ["%Y", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(locator, tz=UTC, formats=formats, zero_formats=nights, show_offset=False)
+    )
 
 
 def _corners(values: Sequence[int]) -> list[int]:
@@ -202,6 +208,86 @@ def ages_figure(assets: Sequence[AssetAges], *, now: datetime) -> Figure:
     ]
     _finish(figure, axes, f"Age of results on {now.astimezone(UTC):%d %b %Y %H:%M} UTC", handles)
     return figure
+
+
+def past_ages_figure(histories: Sequence[AgeHistory], *, since: datetime, now: datetime) -> Figure:
+    """The age of each asset's oldest row over time, a panel each: it grows, and drops whenever something lands."""
+    columns = min(len(histories), 2)
+    rows = -(-len(histories) // columns)
+    figure = Figure(figsize=(WIDTH, 1.3 + PANEL * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for number, panel in enumerate(panels.flat):
+        if number < len(histories):
+            _draw_history(panel, histories[number], HUES[number % len(HUES)], since=since, now=now)
+        else:
+            panel.set_visible(False)
+    for number in range(len(histories) - columns, len(histories)):
+        lowest = panels[number // columns, number % columns]
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("time (UTC)", fontsize=9)
+    title = f"Age of results over time, until {now.astimezone(UTC):%d %b %Y %H:%M} UTC"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    handles = [
+        Line2D([], [], color="black", linewidth=1.6, label="age of the oldest row"),
+        Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="promised"),
+        Patch(facecolor=_tint(VERMILLION), edgecolor="white", hatch=EXPIRED, label="older than promised"),
+    ]
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+PANEL = 1.75
+"""Inches of one panel's height."""
+
+HUES = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
+"""Of the panels' lines; what is older than promised has a colour of its own."""
+
+
+def _draw_history(axes: Axes, history: AgeHistory, colour: str, *, since: datetime, now: datetime) -> None:
+    saw = _sawtooth(history, since=since, now=now)
+    size, unit = _unit(max(history.valid_for, *(age for _, age in saw)))
+    moments, heights = [date2num(at) for at, _ in saw], [age / size for _, age in saw]
+    promised = history.valid_for / size
+    over = [height > promised for height in heights]
+    axes.plot(moments, heights, color=colour, linewidth=1.6)
+    axes.axhline(promised, color=colour, linewidth=1.2, linestyle="--")
+    if any(over):
+        axes.fill_between(
+            moments,
+            heights,
+            promised,
+            where=over,
+            interpolate=True,
+            facecolor=_tint(VERMILLION),
+            edgecolor="white",
+            hatch=EXPIRED,
+            linewidth=0,
+        )
+    _mark_times(axes, most=6)
+    axes.set_xlim(date2num(since), date2num(max(now, since + timedelta(seconds=1))))
+    axes.set_ylim(0, 1.12 * max(promised, *heights))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+    axes.set_ylabel(unit, fontsize=9)
+    axes.tick_params(labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E5E5E5")
+    axes.set_axisbelow(True)
+    axes.set_title(_short(history.asset), loc="left", fontsize=9.5)
+    axes.set_title(f"{_words(history.age(now))} of {in_words(history.valid_for)}", loc="right", fontsize=8.5)
+
+
+def _sawtooth(history: AgeHistory, *, since: datetime, now: datetime) -> list[tuple[datetime, timedelta]]:
+    """Moments and ages: before and after each landing, and at both ends."""
+    found: list[tuple[datetime, timedelta]] = []
+    for landing, after in zip_longest(history.landings, history.landings[1:]):
+        moments = max(landing.at, since), now if after is None else after.at
+        found += [(at, max(at - landing.as_of, timedelta(0))) for at in moments]
+    return found
+
+
+def _tint(colour: str) -> tuple[float, float, float]:
+    red, green, blue = _shade(colour, TINTS[2])
+    return red / 255, green / 255, blue / 255
 
 
 LONGEST_SHARE = 3.0

@@ -12,7 +12,7 @@ from offpeak.providers.base import Provider
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 
-PICTURES = ("timings", "queue_depth", "age_of_results")
+PICTURES = ("timings", "queue_depth", "age_of_results", "age_over_time")
 
 
 def materialise(place: Place) -> tuple[dict[str, object], dg.AssetCheckEvaluation]:
@@ -43,6 +43,10 @@ def test_it_shows_what_is_on_its_way_and_how_the_past_went(
     assert "`summaries` | **running**. | 0 of 4 requests; " in str(shown["jobs"])
     for name in PICTURES:
         assert "](data:image/png;base64," in str(shown[name])
+    age = shown["age_hours/labels"]
+    assert isinstance(age, float)
+    assert 0 <= age < 1
+    assert "age_hours/summaries" not in shown
     assert check.passed
     assert check.description == "Nothing is stuck, late, unattended, or landed and left."
 

@@ -64,6 +64,8 @@ def test_an_empty_ledger_is_told_in_words_and_draws_nothing(ledger: Ledger) -> N
     assert report.timings == "No job has had anything to buy yet."
     assert re.fullmatch(r"Since 20.{17} UTC no request was on its way for \d+ s or longer\.", report.queue_depth)
     assert report.age_of_results == "No batch asset has results yet."
+    assert report.age_over_time == "No batch asset has results yet."
+    assert report.age_hours == {}
     assert report.problems == []
     assert set(report.counts) == {"open_jobs", *(condition.value for condition in Condition)}
     assert set(report.counts.values()) == {0}
@@ -200,7 +202,7 @@ def test_the_pictures_are_small_and_have_words(office: Office) -> None:
     office.leave("summaries")
     office.clock.ahead = timedelta(minutes=20)
     report = operations_report(office.ledger)
-    for text in (report.timings, report.queue_depth, report.age_of_results):
+    for text in (report.timings, report.queue_depth, report.age_of_results, report.age_over_time):
         assert picture(text).width == 900
 
 
@@ -235,6 +237,30 @@ def test_of_many_assets_those_nearest_to_the_end_of_their_promise_are_shown(
     text = operations_report(office.ledger).age_of_results
     picture(text)
     assert text.endswith(")\n\nNot shown: 1 asset, none of them nearer to the end of its promise.")
+
+
+def test_the_ages_over_time_are_of_those_nearest_to_the_end_of_their_promise_and_the_rest_is_named(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "HISTORIES_SHOWN", 1)
+    an_hour_ago = office.clock.now() - timedelta(hours=1)
+    office.buy("labels", as_of=an_hour_ago, valid_for=timedelta(hours=20))
+    office.buy("summaries", as_of=an_hour_ago, valid_for=timedelta(hours=13))
+    text = operations_report(office.ledger).age_over_time
+    picture(text)
+    assert text.endswith(")\n\nNot shown, as none of them is nearer to the end of its promise: `labels`.")
+
+
+def test_the_age_of_each_assets_oldest_row_is_a_number_in_hours(office: Office) -> None:
+    now = office.clock.now()
+    office.buy("labels", as_of=now - timedelta(hours=3))
+    days = {key: {f"T{key}": f"Ticket of {key}"} for key in ("mon", "tue")}
+    for hours, key in ((30, "mon"), (5, "tue")):
+        office.buy("summaries", partitions={key: days[key]}, as_of=now - timedelta(hours=hours))
+    office.leave("digests")
+    office.clock.ahead = timedelta(hours=1)
+    found = operations_report(office.ledger).age_hours
+    assert {asset: round(hours) for asset, hours in found.items()} == {"labels": 4, "summaries": 6}
 
 
 def test_partitions_that_are_not_drawn_are_counted_in_words(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.dates import date2num
 from matplotlib.figure import Figure
 from PIL import Image
 
 from offpeak.ledger.states import JobState
 from offpeak.ledger.watching import QueueDepth, Timing
-from offpeak.reports.ages import Age, AssetAges
+from offpeak.reports.ages import Age, AgeHistory, AssetAges, Landing
 from offpeak.reports.plots import (
     BLUE,
     EXPIRED,
@@ -23,6 +24,7 @@ from offpeak.reports.plots import (
     SO_FAR,
     VERMILLION,
     ages_figure,
+    past_ages_figure,
     png,
     queue_figure,
     timings_figure,
@@ -161,6 +163,51 @@ def test_what_is_far_too_old_does_not_make_the_others_too_short_to_see() -> None
     assert beside(figure)[1] == "416 d 16 h of 10 h"
 
 
+def history(name: str, *hours: float, as_of: float = 6, valid_for: float = 37) -> AgeHistory:
+    """Landings so many hours ago, each of them with rows of a certain age (hours)."""
+    landings = [Landing(at=NOW - each * HOUR, as_of=NOW - (each + as_of) * HOUR) for each in hours]
+    return AgeHistory(asset=name, valid_for=valid_for * HOUR, landings=landings)
+
+
+def line(axes: Axes) -> list[tuple[float, float]]:
+    """The points of a panel's saw: hours ago, and height."""
+    xs, ys = axes.lines[0].get_data()
+    return [
+        (round((date2num(NOW) - float(x)) * 24, 3), round(float(y), 3))  # type: ignore[arg-type]
+        for x, y in zip(xs, ys, strict=True)
+    ]
+
+
+def test_an_age_grows_with_time_and_drops_when_something_lands() -> None:
+    figure = past_ages_figure([history("labels", 30, 10)], since=NOW - 20 * HOUR, now=NOW)
+    axes = main(figure)
+    assert line(axes) == [(20, 16), (10, 26), (10, 6), (0, 16)]
+    age, promised = axes.lines
+    assert (promised.get_color(), promised.get_linestyle()) == (age.get_color(), "--")
+    assert list(promised.get_ydata()) == [37, 37]  # type: ignore[arg-type]
+    assert axes.get_ylabel() == "hours"
+    assert (axes.get_title(loc="left"), axes.get_title(loc="right")) == ("labels", "16 h of 1 d 13 h")
+    assert not axes.collections
+    assert legend(figure) == ["age of the oldest row", "promised", "older than promised"]
+
+
+def test_what_is_older_than_promised_is_hatched_in_a_colour_of_its_own() -> None:
+    axes = main(past_ages_figure([history("labels", 300, valid_for=96)], since=NOW - 336 * HOUR, now=NOW))
+    (over,) = axes.collections
+    assert over.get_hatch() == EXPIRED
+    assert axes.get_ylabel() == "days"
+    assert line(axes) == [(300, 0.25), (0, 12.75)]
+
+
+def test_each_asset_has_a_panel_over_the_same_time() -> None:
+    histories = [history(f"asset_{number}", 30, 10 + number) for number in range(5)]
+    figure = past_ages_figure(histories, since=NOW - 20 * HOUR, now=NOW)
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == [each.asset for each in histories]
+    assert len({axes.get_xlim() for axes in panels}) == 1
+    assert [axes.get_xlabel() for axes in panels] == ["", "", "", "time (UTC)", "time (UTC)"]
+
+
 @pytest.mark.parametrize("rows", [1, 40])
 def test_pictures_are_small_whatever_they_show(rows: int) -> None:
     name = "an_asset_with_a_name/that_is_longer_than_anybody_should_give_one"
@@ -173,6 +220,8 @@ def test_pictures_are_small_whatever_they_show(rows: int) -> None:
         timings_figure([timing(number) for number in range(rows)], now=NOW),
         ages_figure([asset(name, partitions)], now=NOW),
         *([queue_figure(depth)] if depth.requests else []),
+        past_ages_figure([history(name, *range(336))] * min(rows, 8), since=NOW - 336 * HOUR, now=NOW),
+        past_ages_figure([history(name, 0, as_of=0)], since=NOW, now=NOW),
     ]
     for figure in figures:
         data = png(figure)
