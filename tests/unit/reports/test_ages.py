@@ -116,7 +116,7 @@ def test_a_job_that_fails_or_is_cancelled_makes_nothing_younger(shop: Shop, loca
     jobs.close(shop.ledger, job_id, JobState.CANCELLED, why="a test")
     local_provider.fault("error_lines", share=1.0, code="invalid_request", times=None)
     with pytest.raises(JobFailed):
-        shop.buy(tickets(1), asset="never", as_of=NOW)
+        shop.buy(tickets(1, start=50), asset="never", as_of=NOW)
     (history,) = past(shop)
     assert [each.as_of for each in history.landings] == [NOW - 9 * HOUR]
 
