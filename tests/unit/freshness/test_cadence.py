@@ -1,0 +1,99 @@
+"""How often schedules tick, and how long ago they did: with time zones, clock changes and odd calendars."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from offpeak.freshness.cadence import Cron, longest_gap, next_tick, shortest_gap, times_since
+
+NOW = datetime(2026, 11, 21, 18, 5, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def cron(cron_schedule: str, timezone: str = "UTC") -> Cron:
+    return Cron(cron_schedule=cron_schedule, timezone=timezone, name="schedule")
+
+
+@pytest.mark.parametrize(
+    ("cron_schedule", "timezone", "hours"),
+    [
+        ("30 1 * * *", "UTC", 24),
+        ("30 1 * * *", "Europe/Berlin", 25),  # the night of the clock change in October is an hour longer
+        ("30 1 * * *", "Asia/Tokyo", 24),  # no clock changes there
+        ("0 9 * * 1", "Europe/Berlin", 7 * 24 + 1),
+        ("0 6 * * 1-5", "UTC", 72),  # from Friday to Monday
+        ("0 8-18 * * 1-5", "Europe/Berlin", 63),  # the weekend of the clock change
+        ("0 0 1 * *", "UTC", 31 * 24),
+        ("0 9 1 */3 *", "America/New_York", 92 * 24 + 1),
+        ("*/15 * * * *", "UTC", 0.25),
+        ("0 * * * *", "Europe/Berlin", 1),
+    ],
+)
+def test_the_longest_time_between_two_ticks(cron_schedule: str, timezone: str, hours: float) -> None:
+    gap = longest_gap([cron(cron_schedule, timezone)], now=NOW)
+    assert gap is not None
+    assert gap.duration == hours * HOUR
+
+
+def test_the_gap_says_where_it_begins() -> None:
+    gap = longest_gap([cron("30 1 * * *", "Europe/Berlin")], now=NOW)
+    assert gap is not None
+    assert gap.begins == datetime(2027, 10, 30, 23, 30, tzinfo=UTC)
+
+
+def test_several_schedules_tick_together() -> None:
+    gap = longest_gap([cron("0 1 * * *"), cron("0 13 * * *")], now=NOW)
+    assert gap is not None
+    assert gap.duration == 12 * HOUR
+
+
+def test_without_a_schedule_nothing_is_known() -> None:
+    assert longest_gap([], now=NOW) is None
+    assert next_tick([], after=NOW) is None
+    assert times_since([], [cron("0 9 * * *")], lag=HOUR, now=NOW) == ()
+
+
+def test_the_shortest_time_between_two_ticks() -> None:
+    assert shortest_gap([cron("0 9 * * 1-5")], now=NOW) == 24 * HOUR
+    assert shortest_gap([cron("30 1 * * *", "Europe/Berlin")], now=NOW) == 23 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("cron_schedule", "timezone", "after", "expected"),
+    [
+        ("30 1 * * *", "UTC", NOW, datetime(2026, 11, 22, 1, 30, tzinfo=UTC)),
+        ("30 1 * * *", "UTC", datetime(2026, 11, 22, 1, 30, tzinfo=UTC), datetime(2026, 11, 23, 1, 30, tzinfo=UTC)),
+        ("0 9 * * 1-5", "Europe/Berlin", NOW, datetime(2026, 11, 23, 8, 0, tzinfo=UTC)),
+        ("0 9 * * 1-5", "Europe/Berlin", datetime(2027, 6, 4, 12, tzinfo=UTC), datetime(2027, 6, 7, 7, tzinfo=UTC)),
+        ("0 0 29 2 *", "UTC", NOW, datetime(2028, 2, 29, tzinfo=UTC)),
+    ],
+)
+def test_the_next_tick(cron_schedule: str, timezone: str, after: datetime, expected: datetime) -> None:
+    assert cron(cron_schedule, timezone).next_tick(after) == expected
+
+
+def test_a_tick_at_a_time_that_comes_twice_is_one() -> None:
+    night = datetime(2026, 10, 24, 12, tzinfo=UTC)
+    assert cron("30 2 * * *", "Europe/Berlin").ticks(night, night + 24 * HOUR) == [
+        datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    ]
+
+
+def test_a_tick_at_a_time_that_does_not_come_is_not_left_out() -> None:
+    night = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    assert len(cron("30 2 * * *", "Europe/Berlin").ticks(night, night + 24 * HOUR)) == 1
+
+
+@pytest.mark.parametrize(
+    ("lag", "oldest", "youngest"),
+    [
+        # landed by 07:30 UTC: in time for 9:00 in winter (08:00 UTC), a day late in summer (07:00 UTC)
+        (6 * HOUR, 29.5, 6.5),
+        (2 * HOUR, 6.5, 5.5),
+        (12.5 * HOUR, 30.5, 29.5),
+        (48 * HOUR, 54.5, 53.5),
+    ],
+)
+def test_how_long_ago_the_run_began_whose_rows_are_there(lag: timedelta, oldest: float, youngest: float) -> None:
+    since = times_since([cron("30 1 * * *")], [cron("0 9 * * 1-5", "Europe/Berlin")], lag=lag, now=NOW)
+    assert (since[-1], since[0]) == (oldest * HOUR, youngest * HOUR)
