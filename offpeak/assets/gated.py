@@ -57,7 +57,9 @@ class _Gate:
     """What one consumer of the step reads by itself."""
 
     consumer: Consumer
-    input_name: str
+    mapped: str | None
+    """The input whose partition mapping says which partitions are read; None for an asset without partitions, and for
+    what a check depends on that is made together with its asset: Dagster makes no input of it, so all are read."""
     asset: dg.AssetKey
     tolerance: Tolerance
     producer: Producer
@@ -71,17 +73,17 @@ def _gates(asset: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, dg.AssetsDefi
     for each in readings(asset):
         if each.asset not in batch or each.tolerance is None or loaded_by_offpeak(asset, each.asset, batch[each.asset]):
             continue
-        metadata = batch[each.asset].specs_by_key[each.asset].metadata
-        producer = producer_in(metadata)
+        spec = batch[each.asset].specs_by_key[each.asset]
+        producer = producer_in(spec.metadata)
         if producer is not None:
             found.append(
                 _Gate(
                     consumer=each.consumer,
-                    input_name=names[each.asset],
+                    mapped=names.get(each.asset) if spec.partitions_def is not None else None,
                     asset=each.asset,
                     tolerance=each.tolerance,
                     producer=producer,
-                    metadata=metadata,
+                    metadata=spec.metadata,
                 )
             )
     return found
@@ -132,12 +134,11 @@ def _pass(gates: Sequence[_Gate]) -> None:
     for gate in gates:
         if step is not None and gate.consumer not in step.asset_and_check_keys:
             continue
-        partitioned = assets.get(gate.asset).partitions_def is not None
         admit(
             results.store,
             consumer=gate.consumer.to_user_string(),
             asset=gate.asset.to_user_string(),
-            partitions=list(context.asset_partition_keys_for_input(gate.input_name)) if partitioned else None,
+            partitions=list(context.asset_partition_keys_for_input(gate.mapped)) if gate.mapped is not None else None,
             tolerance=gate.tolerance,
             promise=gate.producer.valid_for,
             producer=gate.metadata,

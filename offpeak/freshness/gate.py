@@ -216,11 +216,12 @@ def complaint(
             )
         case _:
             assert_never(verdict)
-    read = tolerance.on_stale == "warn" and verdict is not Verdict.NEVER_LANDED
+    landed = verdict is not Verdict.NEVER_LANDED
+    read = tolerance.on_stale == "warn" and landed
     sentences = [
         wrong,
         _lagging(details),
-        f"{state.asset} promises at most {in_words(state.promise)}." if state.promise is not None else "",
+        f"{state.asset} promises at most {in_words(state.promise)}." if state.promise is not None and landed else "",
         f"Its next run is due at {details.next_run:%Y-%m-%d %H:%M} UTC." if details.next_run is not None else "",
         "Rows were read all the same, because on_stale='warn'." if read else "Nothing was read.",
         remedy,

@@ -12,18 +12,7 @@ from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tol
 from offpeak.errors import DefinitionError, StaleInput
 
 from .conftest import age
-
-STALENESS = timedelta(hours=38)
-OLDER = timedelta(hours=39)
-
-
-@batch_asset(
-    model="openai/gpt-5-mini",
-    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
-    contract=FreshnessContract(valid_for=timedelta(hours=37)),
-)
-def labels() -> Iterator[Chat]:
-    yield Chat(key="a", prompt="?")
+from .labels import OLDER, STALENESS, labels
 
 
 def reading(kind: str, ran: list[str]) -> dg.AssetsDefinition:

@@ -100,9 +100,7 @@ def test_a_range_is_handed_over_partition_by_partition(project: Any, own: dict[s
     assert [list(pd.read_parquet(path)["key"]) for path in written] == [["a", "b"], ["a", "b"]]
 
 
-def test_its_consumers_are_gated_all_the_same(
-    project: Any, own: dict[str, Any], resources: dict[str, Any]
-) -> None:
+def test_its_consumers_are_gated_all_the_same(project: Any, own: dict[str, Any], resources: dict[str, Any]) -> None:
     @dg.asset(ins={"answers": tolerates(timedelta(hours=38))})
     def impatient(answers: pd.DataFrame) -> None: ...
 
