@@ -4,12 +4,16 @@ Python blocks of one page share a namespace, in a throwaway project whose provid
 page declares is bought there, as its reader would buy it.
 """
 
+import re
+import sqlite3
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 import yaml
 
@@ -21,7 +25,7 @@ from offpeak.money.sheet import read_sheet
 from resources.sources import SourceTables
 
 from ..conftest import LocalProvider
-from .pages import PAGES, ROOT, blocks, first_column, name, section
+from .pages import PAGES, ROOT, blocks, first_column, name, prose, section
 
 HOW_TO = ROOT / "docs" / "how-to"
 YAML_PAGE = HOW_TO / "write-assets-in-yaml.md"
@@ -126,6 +130,30 @@ def test_its_python_runs_as_written(page: Path, reader: Reader, local_provider: 
         local_provider.reset()
     reader.follow(page)
     assert bool(local_provider.answered()) == (name(page) in BUYING)
+
+
+@pytest.mark.parametrize("database", ["SQLite", "Postgres"])
+def test_the_sql_of_the_page_runs_on_each_database(
+    database: str, request: pytest.FixtureRequest, reader: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = HOW_TO / "read-from-outside.md"
+    select, grant = (block.text for block in blocks(page, "sql"))
+    (recent,) = re.findall(rf"^\| {database} \| `(WHERE .+)` \|$", prose(page), re.M)
+    statements = [select, f"SELECT key FROM results_ticket_labels {recent}"]
+    connection: Any
+    if database == "SQLite":
+        reader.follow(ROOT / "README.md")
+        connection = sqlite3.connect(tmp_path / ".offpeak" / "offpeak.db")
+    else:
+        place = request.getfixturevalue("postgres_place")
+        monkeypatch.setenv("OFFPEAK_DATABASE_URL", place.url)
+        reader.follow(ROOT / "README.md")
+        connection = psycopg.connect(place.url.replace("+psycopg", ""))
+        connection.execute("CREATE ROLE dashboard")
+        statements += [grant, "SET ROLE dashboard", select]
+    with closing(connection):
+        found = [connection.execute(each) for each in statements]
+        assert sum(tickets for _, tickets, _ in found[0].fetchall()) == len(found[1].fetchall()) == 2
 
 
 def test_what_stands_on_a_materialization_is_what_the_reference_lists(reader: Reader) -> None:
