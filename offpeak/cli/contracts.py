@@ -1,16 +1,14 @@
-"""`offpeak contracts`: what producers promise, how old rows get on their way to each consumer, and who has agreed.
+"""`offpeak contracts`: what producers promise, and how old rows get on their way to each consumer."""
 
-`check` compares `contracts.lock` with the definitions and `accept` writes it. Neither looks into the ledger.
-"""
-
-import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from offpeak.cli.acknowledge import accept, check
+from offpeak.cli.chains import age_as_json, arithmetic, load, promise_as_json, read_as_json
 from offpeak.cli.formats import AsJson, columns, console, pairs, print_json
 from offpeak.cli.ledgers import DatabaseUrl, open_ledger
 from offpeak.clock import exactly
@@ -18,15 +16,11 @@ from offpeak.clock import exactly
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from offpeak.cli.project import Project
     from offpeak.freshness.chain import Age, Chain, Reading
-    from offpeak.freshness.gate import Tolerance
-    from offpeak.freshness.lock import Comparison, Lock, Pending, Promise
+    from offpeak.freshness.lock import Lock, Promise
 
 WIDE = 110
 """Columns from which on a terminal has room for one line per producer."""
-
-ACCEPT = "offpeak contracts accept"
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +41,7 @@ def register(app: typer.Typer) -> None:
 def contracts(context: typer.Context, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Show what is promised and how old rows get; compare it with contracts.lock; acknowledge changes."""
     if context.invoked_subcommand is None:
-        _, chain = _load()
+        _, chain = load()
         _show_all(chain, _usual(chain, database_url), as_json=as_json)
 
 
@@ -60,12 +54,12 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """How old the rows of every producer get, at each consumer; of one of them, with the arithmetic."""
-    project, chain = _load()
+    project, chain = load()
     if name is None:
         _show_all(chain, _usual(chain, database_url), as_json=as_json)
         return
     from offpeak.errors import NotFound, did_you_mean
-    from offpeak.freshness import lock
+    from offpeak.freshness import lock, lock_file
 
     usual = _usual(chain, database_url)
     mine = [each for each in chain.readings(usual.past) if each.consumer == name]
@@ -73,10 +67,12 @@ def show(
         known = {*chain.producers, *(each.consumer for each in chain.readings())}
         nearest = did_you_mean(name, known, nothing="The project has no batch assets.")
         raise NotFound(f"{name} is neither a batch asset nor a consumer of one. {nearest}")
-    recorded = lock.read(project.root / lock.NAME) or lock.Lock()
+    recorded = lock_file.read(project.root / lock.NAME) or lock.Lock()
     if as_json:
         producer = [_producer_as_json(chain, name)] if name in chain.producers else []
-        print_json({"producers": producer, "readings": [_reading_as_json(each) for each in mine], **usual.as_json()})
+        print_json(
+            {"producers": producer, "readings": [_reading_as_json(chain, each) for each in mine], **usual.as_json()}
+        )
         return
     out = console()
     if name in chain.producers:
@@ -85,83 +81,6 @@ def show(
         _print_reading(out, chain, reading, recorded)
     if mine:
         out.print(f"\n{usual.note}", soft_wrap=True)
-
-
-def check(as_json: AsJson = False) -> None:
-    """Compare contracts.lock with the definitions: exit code 1 when it does not say the same."""
-    from offpeak.freshness import lock
-
-    project, chain = _load()
-    path = project.root / lock.NAME
-    found = lock.compare(lock.read(path), chain)
-    if as_json:
-        print_json({"lock": str(path), **_comparison_as_json(found)})
-    elif found.agrees:
-        typer.echo(_agreement(chain))
-    else:
-        _print_comparison(console(), found)
-    if not found.agrees:
-        raise typer.Exit(1)
-
-
-def accept(
-    consumers: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="CONSUMER", help="Acknowledge for these; without any, record what needs nobody's word."),
-    ] = None,
-    everyone: Annotated[bool, typer.Option("--all", help="Acknowledge for every consumer.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write contracts.lock: record what makes nothing worse, and what the named consumers acknowledge."""
-    if consumers and everyone:
-        raise typer.BadParameter("Give either consumers or --all.")
-    from offpeak.errors import DefinitionError, NotFound, did_you_mean
-    from offpeak.freshness import lock
-
-    project, chain = _load()
-    known = {each.consumer for each in chain.readings()}
-    chosen = known if everyone else set(consumers or ())
-    if unknown := sorted(chosen - known):
-        nearest = did_you_mean(unknown[0], known, nothing="Nothing in the project reads a batch asset.")
-        raise NotFound(f"{unknown[0]} reads no batch asset, so nothing was recorded. {nearest}")
-    try:
-        chain.check()
-    except DefinitionError as error:
-        raise DefinitionError(f"{error} Nothing was recorded.") from error
-    path = project.root / lock.NAME
-    before = lock.read(path)
-    asked = lock.compare(before, chain)
-    after = lock.accepted(before, chain, chosen)
-    recorded = lock.differences(before or lock.Lock(), after, asked.renamed)
-    wrote = lock.write(path, after)
-    left = [each for each in asked.pending if each.reading.consumer not in chosen]
-    if as_json:
-        waiting = [_pending_as_json(each) for each in left]
-        print_json({"lock": str(path), "written": wrote, "recorded": recorded, "pending": waiting})
-    else:
-        _print_accepted(path.name, recorded, left, wrote=wrote)
-
-
-def _load() -> "tuple[Project, Chain]":
-    """The project, and the ages in it as of now. Raises ConfigurationError for batch assets that nothing wraps."""
-    import dagster as dg
-
-    from offpeak.assets.graph import chain_of
-    from offpeak.assets.readers import batch_assets
-    from offpeak.assets.resources import API_KEY
-    from offpeak.cli.project import find_project, load_definitions
-    from offpeak.clock import SystemClock
-    from offpeak.errors import ConfigurationError
-
-    project = find_project()
-    defs = load_definitions(project)
-    batch = batch_assets(each for each in defs.assets or () if isinstance(each, dg.AssetsDefinition))
-    if batch and API_KEY not in (defs.resources or {}):
-        raise ConfigurationError(
-            f"The project's definitions have batch assets and no resource {API_KEY!r}, so nothing keeps their "
-            "contracts. Wrap them: defs = offpeak.with_offpeak(dg.Definitions(...))."
-        )
-    return project, chain_of(defs, now=SystemClock().now())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +127,7 @@ def _show_all(chain: "Chain", usual: _Usual, *, as_json: bool) -> None:
     if as_json:
         producers = [_producer_as_json(chain, name) for name in chain.producers]
         print_json(
-            {"producers": producers, "readings": [_reading_as_json(each) for each in readings]} | usual.as_json()
+            {"producers": producers, "readings": [_reading_as_json(chain, each) for each in readings]} | usual.as_json()
         )
         return
     out = console()
@@ -289,8 +208,8 @@ def _print_producer(out: "Console", chain: "Chain", name: str, recorded: "Lock")
         pairs(
             ("  promises", str(promise)),
             ("  recorded", _recorded(promise, recorded.producers.get(name))),
-            ("  as rows land", _arithmetic(chain.landed(name))),
-            ("  at their oldest", _arithmetic(chain.lasting(name))),
+            ("  as rows land", arithmetic(chain.landed(name))),
+            ("  at their oldest", arithmetic(chain.lasting(name))),
             ("  read by", ", ".join(readers) or "nothing in the project"),
         )
     )
@@ -307,20 +226,11 @@ def _print_reading(out: "Console", chain: "Chain", reading: "Reading", recorded:
             ("  tolerates", in_words(reading.tolerance)),
             ("  promise", str(promise)),
             ("  acknowledged", _recorded(promise, None if said is None else said.promise)),
-            ("  worst age", _arithmetic(reading.worst)),
-            ("  typical age", _arithmetic(reading.typical)),
-            ("  verdict", verdict(reading)),
+            ("  worst age", arithmetic(reading.worst)),
+            ("  typical age", arithmetic(reading.typical)),
+            ("  verdict", verdict(reading, promise)),
         )
     )
-
-
-def _arithmetic(age: "Age") -> str:
-    """A sum, each summand on a line of its own."""
-    terms = [str(each) for each in age.terms if each.duration] or ["0 s"]
-    lines = [terms[0], *(f"+ {each}" for each in terms[1:])]
-    if len(terms) > 1:
-        lines.append(f"= {exactly(age.total)}")
-    return "\n".join([*lines, *(f"not counted: {each}" for each in age.unknown)])
 
 
 def _recorded(promise: "Promise", recorded: "Promise | None") -> str:
@@ -329,133 +239,23 @@ def _recorded(promise: "Promise", recorded: "Promise | None") -> str:
     return "the same" if recorded == promise else str(recorded)
 
 
-def _agreement(chain: "Chain") -> str:
-    producers, readings = len(chain.producers), len(chain.readings())
-    if not producers:
-        return "The project has no batch assets, so there is nothing to acknowledge."
-    return f"contracts.lock agrees with the definitions. Batch assets: {producers}; readings of them: {readings}."
-
-
-def _print_comparison(out: "Console", found: "Comparison") -> None:
-    out.print("contracts.lock does not agree with the definitions.")
-    for each in found.pending:
-        _print_pending(out, each)
-    if found.outdated:
-        out.print("\nTo be recorded, which needs nobody's word:")
-        for sentence in found.outdated:
-            out.print(f"  {sentence}", soft_wrap=True)
-        out.print(f"Run: {ACCEPT}")
-
-
-def _print_pending(out: "Console", each: "Pending") -> None:
-    from offpeak.freshness.lock import in_words, verdict
-
-    reading = each.reading
-    what = "; ".join(each.changes) if each.changes else "not acknowledged before"
-    out.print(f"\n{reading.consumer} reads {reading.producer}: {what}.", soft_wrap=True)
-    out.print(
-        pairs(
-            ("  old promise", each.before),
-            ("  new promise", str(each.new)),
-            ("  tolerance", in_words(reading.tolerance)),
-            ("  worst age", _arithmetic(reading.worst)),
-            ("  verdict", verdict(reading)),
-            ("  to accept", _command(reading.consumer)),
-        )
-    )
-
-
-def _command(*consumers: str) -> str:
-    return shlex.join([*ACCEPT.split(), *consumers])
-
-
-def _print_accepted(name: str, recorded: Sequence[str], left: "Sequence[Pending]", *, wrote: bool) -> None:
-    if recorded:
-        typer.echo(f"Recorded in {name}:")
-        for sentence in recorded:
-            typer.echo(f"  {sentence}")
-    else:
-        typer.echo(f"{name} was written: nothing is promised yet." if wrote else f"{name} says all of it already.")
-    if left:
-        typer.echo("Left to be acknowledged, and not recorded:")
-        for each in left:
-            what = "; ".join(each.changes) or "for the first time"
-            typer.echo(f"  {each.reading.consumer} reads {each.reading.producer}: {what}")
-        typer.echo(f"`offpeak contracts check` has the particulars. Run: {_command(*_names(left))}")
-
-
-def _names(pending: "Collection[Pending]") -> list[str]:
-    return list(dict.fromkeys(each.reading.consumer for each in pending))
-
-
-def _comparison_as_json(found: "Comparison") -> dict[str, Any]:
-    return {
-        "agrees": found.agrees,
-        "pending": [_pending_as_json(each) for each in found.pending],
-        "outdated": list(found.outdated),
-        "run": _command(*_names(found.pending)) if found.pending else ACCEPT if found.outdated else None,
-    }
-
-
-def _pending_as_json(each: "Pending") -> dict[str, Any]:
-    return {
-        **_reading_as_json(each.reading, typical=False),
-        "changes": list(each.changes),
-        "old_promise": None if each.old is None else _promise_as_json(each.old),
-        "before": each.before,
-        "new_promise": _promise_as_json(each.new),
-        "run": _command(each.reading.consumer),
-    }
-
-
 def _producer_as_json(chain: "Chain", name: str) -> dict[str, Any]:
     from offpeak.freshness.lock import promises
 
     return {
         "producer": name,
-        **_promise_as_json(promises(chain)[name]),
+        **promise_as_json(promises(chain)[name]),
         "schedules": [
             {"name": each.name, "cron_schedule": each.cron_schedule, "timezone": each.timezone}
             for each in chain.nodes[name].crons
         ],
-        "rows_land": _age_as_json(chain.landed(name)),
-        "rows_get": _age_as_json(chain.lasting(name)),
+        "rows_land": age_as_json(chain.landed(name)),
+        "rows_get": age_as_json(chain.lasting(name)),
     }
 
 
-def _reading_as_json(reading: "Reading", *, typical: bool = True) -> dict[str, Any]:
-    from offpeak.freshness.lock import verdict
+def _reading_as_json(chain: "Chain", reading: "Reading") -> dict[str, Any]:
+    from offpeak.freshness.lock import promises
 
-    spare = reading.tolerance.max_staleness - reading.worst.total
-    return {
-        "consumer": reading.consumer,
-        "producer": reading.producer,
-        "tolerance": _tolerance_as_json(reading.tolerance),
-        "worst": _age_as_json(reading.worst),
-        **({"typical": _age_as_json(reading.typical)} if typical else {}),
-        "spare_seconds": spare.total_seconds(),
-        "verdict": verdict(reading),
-    }
-
-
-def _promise_as_json(promise: "Promise") -> dict[str, Any]:
-    return {
-        "lane": promise.lane,
-        "model": promise.model,
-        "valid_for_seconds": promise.valid_for.total_seconds(),
-        "cadence_seconds": None if promise.cadence is None else promise.cadence.total_seconds(),
-        "deadline_seconds": promise.deadline.total_seconds(),
-    }
-
-
-def _tolerance_as_json(tolerance: "Tolerance") -> dict[str, Any]:
-    return {
-        "max_staleness_seconds": tolerance.max_staleness.total_seconds(),
-        "min_coverage": tolerance.min_coverage,
-        "on_stale": tolerance.on_stale,
-        "rows": tolerance.rows,
-    }
-
-
-def _age_as_json(age: "Age") -> dict[str, Any]:
-    return {"seconds": age.total.total_seconds(), "arithmetic": str(age), "not_counted": list(age.unknown)}
+    found = read_as_json(reading, promises(chain)[reading.producer])
+    return {**found, "typical": age_as_json(reading.typical)}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offpeak.errors import ConfigurationError, CouldNotRead
-from offpeak.freshness import lock
+from offpeak.freshness import lock, lock_file
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import Chain, Node, Producer
 from offpeak.freshness.contract import FreshnessContract
@@ -30,6 +30,7 @@ LABELS = Producer(
     model="openai/gpt-5-mini", lane="batch", deadline=12 * HOUR, contract=FreshnessContract(valid_for=37 * HOUR)
 )
 PROMISE = Promise(lane="batch", model="openai/gpt-5-mini", valid_for=37 * HOUR, cadence=24 * HOUR, deadline=12 * HOUR)
+IN_THE_RUN = "no batch asset before: made in the run itself, at realtime"
 TOLERANCE = Tolerance(max_staleness=38 * HOUR, min_coverage=0.99)
 
 
@@ -79,17 +80,17 @@ locks = st.builds(
 
 @given(locks)
 def test_what_is_written_is_read_back_exactly(given_lock: Lock) -> None:
-    assert lock.parsed(lock.written(given_lock)) == given_lock
+    assert lock_file.parsed(lock_file.written(given_lock)) == given_lock
 
 
 @given(locks)
 def test_the_order_in_which_it_was_made_does_not_show(given_lock: Lock) -> None:
     turned = Lock(dict(reversed(given_lock.producers.items())), dict(reversed(given_lock.readings.items())))
-    assert lock.written(turned) == lock.written(given_lock)
+    assert lock_file.written(turned) == lock_file.written(given_lock)
 
 
 def test_a_person_can_read_it() -> None:
-    text = lock.written(acknowledged_by_all(chain(name="support/labels")))
+    text = lock_file.written(acknowledged_by_all(chain(name="support/labels")))
     assert text.startswith("# What producers promise")
     assert tomllib.loads(text) == {
         "version": 1,
@@ -123,8 +124,8 @@ def test_a_person_can_read_it() -> None:
 
 
 def test_a_change_of_one_figure_is_a_diff_of_one_line() -> None:
-    before = lock.written(acknowledged_by_all(chain(readers={})))
-    after = lock.written(acknowledged_by_all(chain(changed(valid_for=40 * HOUR), readers={})))
+    before = lock_file.written(acknowledged_by_all(chain(readers={})))
+    after = lock_file.written(acknowledged_by_all(chain(changed(valid_for=40 * HOUR), readers={})))
     different = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
     assert different == [('valid_for = "37 h"', 'valid_for = "40 h"')]
 
@@ -211,10 +212,10 @@ def test_what_moves_to_batch_was_made_in_the_run_itself_before() -> None:
     empty = lock.accepted(None, chain(None, readers={}))
     assert empty == Lock()
     (pending,) = lock.compare(empty, chain()).pending
-    assert (pending.old, pending.before) == (None, "made in the run itself, at realtime")
+    assert (pending.old, pending.before) == (None, IN_THE_RUN)
     again = lock.accepted(empty, chain())
     assert again == Lock()
-    assert lock.compare(again, chain()).pending[0].before == "made in the run itself, at realtime"
+    assert lock.compare(again, chain()).pending[0].before == IN_THE_RUN
     assert lock.compare(lock.accepted(again, chain(), {"dashboard"}), chain()).agrees
 
 
@@ -317,21 +318,27 @@ def test_a_new_name_with_a_worse_promise_has_to_be_acknowledged() -> None:
 )
 def test_the_verdict_says_by_how_much(hours: float, crons: tuple[Cron, ...], expected: str) -> None:
     (reading,) = chain(crons=crons, readers={"dashboard": Tolerance(max_staleness=hours * HOUR)}).readings()
-    assert lock.verdict(reading) == expected
+    assert lock.verdict(reading, replace(PROMISE, valid_for=36 * HOUR)) == expected
+
+
+def test_the_verdict_says_what_of_the_promise_is_not_tolerated() -> None:
+    (reading,) = chain().readings()
+    expected = "holds, with 1 h 30 min to spare; of the promised 40 h, 2 h are not tolerated"
+    assert lock.verdict(reading, replace(PROMISE, valid_for=40 * HOUR)) == expected
 
 
 def test_no_file_is_no_lock(tmp_path: Path) -> None:
-    assert lock.read(tmp_path / "contracts.lock") is None
+    assert lock_file.read(tmp_path / "contracts.lock") is None
 
 
 def test_a_file_is_written_whole_and_only_when_it_changes(tmp_path: Path) -> None:
     path, whole = tmp_path / "contracts.lock", acknowledged_by_all(chain())
-    assert lock.write(path, whole)
-    assert lock.read(path) == whole
+    assert lock_file.write(path, whole)
+    assert lock_file.read(path) == whole
     before = path.stat()
-    assert not lock.write(path, whole)
+    assert not lock_file.write(path, whole)
     assert path.stat().st_ino == before.st_ino
-    assert lock.write(path, Lock())
+    assert lock_file.write(path, Lock())
     assert path.stat().st_ino != before.st_ino
     assert [each.name for each in tmp_path.iterdir()] == ["contracts.lock"]
 
@@ -340,11 +347,11 @@ def test_what_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> No
     path = tmp_path / "contracts.lock"
     path.mkdir()
     with pytest.raises(ConfigurationError, match=r"contracts\.lock cannot be written .*It is as it was"):
-        lock.write(path, Lock())
+        lock_file.write(path, Lock())
     assert list(tmp_path.iterdir()) == [path]
 
 
-WHOLE = lock.written(acknowledged_by_all(chain()))
+WHOLE = lock_file.written(acknowledged_by_all(chain()))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +383,7 @@ def test_a_lock_that_is_not_whole_is_refused_with_what_to_do(text: str, problem:
     path = tmp_path / "contracts.lock"
     path.write_text(text)
     with pytest.raises(CouldNotRead, match=rf"(?s)contracts\.lock .*{problem}") as refused:
-        lock.read(path)
+        lock_file.read(path)
     assert "Nothing was compared or written." in str(refused.value)
 
 
@@ -384,4 +391,4 @@ def test_a_lock_that_is_no_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "contracts.lock"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(CouldNotRead, match="cannot be read"):
-        lock.read(path)
+        lock_file.read(path)
