@@ -14,16 +14,16 @@ from typing import Any, NoReturn
 import dagster as dg
 
 from offpeak.errors import DefinitionError, did_you_mean
-from offpeak.freshness.gate import Tolerance, cannot_drop
+from offpeak.freshness.gate import LONGEST, Tolerance, cannot_drop
 
 _MANIFEST = "dagster_dbt/manifest"
 _UNIQUE_ID = "dagster_dbt/unique_id"
 _FIELDS = ("max_staleness_hours", "min_coverage", "on_stale", "rows")
 
 
-def manifest_in(specs: "Mapping[str, Any] | None") -> Mapping[str, Any] | None:
+def manifest_in(metadata: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """The manifest that a spec's metadata carries; None for what dagster-dbt did not make."""
-    manifest = getattr((specs or {}).get(_MANIFEST), "manifest", None)
+    manifest = getattr((metadata or {}).get(_MANIFEST), "manifest", None)
     return manifest if isinstance(manifest, Mapping) else None
 
 
@@ -49,7 +49,7 @@ def tolerances_of(metadata: Mapping[str, Any] | None, manifest: Mapping[str, Any
 def _tolerance(name: str, place: str, given: object) -> Tolerance:
     fields = _mapping(name, place, given, _FIELDS)
     hours = fields.get("max_staleness_hours")
-    if isinstance(hours, bool) or not isinstance(hours, int | float):
+    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LONGEST / timedelta(hours=1):
         _refuse(name, f"{place}: max_staleness_hours", f"{hours!r} is not a number of hours, such as 38")
     if fields.get("rows") == "drop_stale":
         raise DefinitionError(cannot_drop(f"{name}, {place}: rows", "dbt"))
@@ -60,7 +60,7 @@ def _tolerance(name: str, place: str, given: object) -> Tolerance:
             on_stale=fields.get("on_stale", "fail"),
             rows=fields.get("rows", "all"),
         )
-    except (DefinitionError, OverflowError) as error:
+    except DefinitionError as error:
         _refuse(name, place, str(error).rstrip("."))
 
 
