@@ -242,6 +242,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class HeldClock:
+    """A clock that stands at one moment."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def now(self) -> datetime:
+        return self._at
+
+    def sleep(self, duration: timedelta) -> None:
+        self._at += duration
+
+
 class QuickClock(SystemClock):
     """The machine's clock for somebody who looks again at once: what is slept away is over after a moment."""
 

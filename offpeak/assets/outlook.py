@@ -70,8 +70,9 @@ class Outlook:
         return Left(takes=above.takes + own.takes, why=longer.why)
 
     def _waits_for(self, node: Node, above: Node) -> bool:
-        """Whether `node` is only made when `above` has been made in the same run, or for its sake."""
-        return not above.source and (node.follows or not node.jobs.isdisjoint(above.jobs))
+        """Whether `node` is only made when `above` has been: in the same run, after it, or by whoever starts both."""
+        alone = not node.crons
+        return not above.source and (alone or node.follows or not node.jobs.isdisjoint(above.jobs))
 
     def _own(self, node: Node, start: datetime | None, since: datetime, *, begun: bool) -> Left:
         """What a node itself takes. `begun`: nothing above it is waited for any more."""

@@ -15,7 +15,6 @@ import dagster as dg
 from offpeak.clock import exactly, in_words
 from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron, shortest_gap
-from offpeak.freshness.standing import moment
 from offpeak.ledger.states import SlaState
 
 MARGIN = timedelta(minutes=10)
@@ -123,11 +122,10 @@ def judge_past(sla: Sla, due_at: datetime, made_at: Sequence[datetime]) -> Occur
     if sla.in_time(due_at, made_at):
         return Occurrence(due_at=due_at, state=SlaState.MET, why=f"made in time for {_when(sla, due_at)}")
     late = min((each for each in made_at if each > due_at), default=None)
-    last = max((each for each in made_at if each < due_at), default=None)
     if late is not None:
         how = f"it was made {in_words(late - due_at)} late"
     else:
-        how = f"it was last made at {moment(last)}" if last is not None else "it has never been made"
+        how = f"it was not made in the {exactly(sla.window)} before"
     return Occurrence(
         due_at=due_at, state=SlaState.MISSED, why=f"{sla.asset} was not fresh by {_when(sla, due_at)}: {how}"
     )

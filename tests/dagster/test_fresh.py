@@ -1,0 +1,266 @@
+"""The check `fresh` and the deadlines downstream, through Dagster: what is told when, and by what it goes."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, freshness_sla, read, tolerates
+from offpeak.assets import freshness_sensor
+from offpeak.errors import StaleInput
+from offpeak.ledger import jobs, slas
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import SlaState
+
+from ..conftest import HeldClock
+from .conftest import Project, age
+
+HOUR = timedelta(hours=1)
+WORKLOAD = Workload(waiting=Waiting.NOBODY, deadline=12 * HOUR)
+CONTRACT = FreshnessContract(valid_for=37 * HOUR, warn_after=25 * HOUR)
+
+
+@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, contract=CONTRACT)
+def labels() -> Iterator[Chat]:
+    yield Chat(key="a", prompt="?")
+
+
+def dashboard_due(deadline_cron: str, timezone: str = "UTC") -> dg.AssetsDefinition:
+    @dg.asset(
+        name="dashboard",
+        ins={"labels": tolerates(38 * HOUR)},
+        freshness_policy=freshness_sla(deadline_cron, timezone=timezone),
+    )
+    def dashboard(labels: pd.DataFrame) -> None: ...
+
+    return dashboard
+
+
+def in_(duration: timedelta) -> tuple[str, datetime]:
+    """A daily cron expression that ticks so long from now, and that moment."""
+    at = (datetime.now(UTC) + duration).replace(second=0, microsecond=0)
+    return f"{at.minute} {at.hour} * * *", at
+
+
+@dataclass
+class Sensor:
+    """The sensor's ticks, at moments of one's choice."""
+
+    project: Project
+    monkeypatch: pytest.MonkeyPatch
+    cursor: str | None = None
+
+    def tick(self, at: datetime) -> list[tuple[str, bool, str]]:
+        """What is told: each check by name, whether it passed, and its description."""
+        self.monkeypatch.setattr(freshness_sensor, "SystemClock", lambda: HeldClock(at))
+        repository = self.project.defs.get_repository_def()
+        sensor = repository.get_sensor_def(freshness_sensor.FRESHNESS_SENSOR)
+        with dg.build_sensor_context(
+            instance=self.project.instance,
+            cursor=self.cursor,
+            repository_def=repository,
+            resources={"offpeak_results": (self.project.defs.resources or {})["offpeak_results"]},
+        ) as context:
+            ticked = sensor.evaluate_tick(context)
+        self.cursor = ticked.cursor
+        for each in ticked.asset_events:
+            self.project.instance.report_runless_asset_event(each)
+        told = [each for each in ticked.asset_events if isinstance(each, dg.AssetCheckEvaluation)]
+        return [(each.check_name, each.passed, each.description or "") for each in told]
+
+
+@pytest.fixture
+def sensor_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Project], Sensor]:
+    return lambda made: Sensor(made, monkeypatch)
+
+
+@pytest.fixture
+def ledger(resources: dict[str, Any]) -> Iterator[Ledger]:
+    with Ledger.open(resources["offpeak_results"].database_url) as opened:
+        yield opened
+
+
+def check_of(result: dg.ExecuteInProcessResult, name: str) -> Any:
+    (found,) = [each for each in result.get_asset_check_evaluations() if each.check_name == name]
+    return found
+
+
+def test_a_run_says_until_when_what_it_landed_is_fresh(project: Any) -> None:
+    check = check_of(project(labels).run("labels"), "fresh")
+    assert check.passed
+    assert check.description.startswith("Fresh until ")
+    assert {"as_of", "effective_until", "standing"} <= set(check.metadata)
+
+
+def test_the_sensor_tells_each_change_once_and_nothing_while_nothing_changes(project: Any, sensor_of: Any) -> None:
+    made = project(labels)
+    sensor, now = sensor_of(made), datetime.now(UTC)
+    assert sensor.tick(now) == []  # what nobody has made yet is no news
+    made.run("labels")
+    landed = datetime.now(UTC)
+    assert [(check, passed) for check, passed, _ in sensor.tick(landed)] == [("fresh", True)]
+    assert sensor.tick(landed + 24 * HOUR) == []
+    ((name, passed, ageing),) = sensor.tick(landed + 26 * HOUR)
+    assert (name, passed) == ("fresh", False)
+    assert ageing.startswith("Ageing: past warn_after=25 h.")
+    assert sensor.tick(landed + 27 * HOUR) == []
+    ((_, passed, stale),) = sensor.tick(landed + 38 * HOUR)
+    assert not passed
+    assert stale.startswith("Stale since ")
+    assert "1 d 14 h old; the contract promises 37 h" in stale
+    assert sensor.tick(landed + 60 * HOUR) == []
+    made.run("labels")
+    ((_, passed, fresh),) = sensor.tick(datetime.now(UTC))
+    assert passed
+    assert fresh.startswith("Fresh until")
+
+
+def test_what_the_sensor_tells_is_what_dagster_shows(project: Any, sensor_of: Any) -> None:
+    made = project(labels)
+    made.run("labels")
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    sensor.tick(datetime.now(UTC) + 38 * HOUR)
+    key = dg.AssetCheckKey(dg.AssetKey("labels"), "fresh")
+    record = made.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    assert record.status.value == "FAILED"
+    assert record.event.asset_check_evaluation.severity is dg.AssetCheckSeverity.ERROR
+
+
+def test_a_batch_that_took_six_hours_is_stale_by_its_inputs_age_everywhere_alike(
+    project: Any, resources: dict[str, Any], tmp_path: Any, sensor_of: Any
+) -> None:
+    """Its rows land six hours old; one hour before the end of the promise all say fresh, an hour after it none does."""
+    made = project(labels)
+    made.run("labels")
+    age(resources, "labels", 6 * HOUR)
+    url, sensor = resources["offpeak_results"].database_url, sensor_of(made)
+    landed = datetime.now(UTC)
+    sensor.tick(landed)
+
+    def standings() -> tuple[bool, bool, bool]:
+        """By the check, by the gate, by the view."""
+        now = datetime.now(UTC)
+        sensor.cursor = None
+        check = all(passed or "Ageing" in told for _, passed, told in sensor.tick(now))
+        try:
+            read("labels", max_staleness=CONTRACT.valid_for, database_url=url)
+            gate = True
+        except StaleInput:
+            gate = False
+        with closing(sqlite3.connect(tmp_path / "offpeak.db")) as connection:
+            (view,) = connection.execute("SELECT is_fresh FROM results_labels").fetchone()
+        return check, gate, bool(view)
+
+    age(resources, "labels", 30 * HOUR)
+    assert standings() == (True, True, True)
+    age(resources, "labels", 2 * HOUR)
+    assert standings() == (False, False, False)
+
+
+def test_a_row_found_unchanged_is_fresh_again_without_being_bought(
+    project: Any, resources: dict[str, Any], provider: Any
+) -> None:
+    made = project(labels)
+    made.run("labels")
+    age(resources, "labels", 40 * HOUR)
+    assert check_of(made.run("labels"), "fresh").passed
+    assert provider.batches() == 1
+
+
+DAYS = dg.DailyPartitionsDefinition(start_date=datetime.now(UTC) - timedelta(days=10))
+
+
+@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, contract=CONTRACT, partitions_def=DAYS)
+def daily() -> Iterator[Chat]:
+    yield Chat(key="a", prompt="?")
+
+
+def test_backfilling_an_old_partition_does_not_make_the_asset_fresh(project: Any) -> None:
+    nightly = dg.ScheduleDefinition(
+        name="nightly",
+        job=dg.define_asset_job("nightly_job", selection=[daily]),
+        cron_schedule="30 0 * * *",
+        execution_timezone="UTC",
+    )
+    made = project(daily, schedules=[nightly])
+    keys = DAYS.get_partition_keys()
+    check = check_of(made.run("daily", partition=keys[0]), "fresh")
+    assert not check.passed
+    assert "is due and has not landed" in check.description
+    assert check.metadata["standing"].value == "missing"
+    assert check_of(made.run("daily", partition=keys[-1]), "fresh").passed
+
+
+def test_a_batch_asset_inherits_the_deadline_of_what_lies_downstream(project: Any, ledger: Ledger) -> None:
+    cron, due_at = in_(5 * HOUR)
+    project(labels, dashboard_due(cron)).run("labels")
+    (job,) = jobs.listed(ledger)
+    # half an hour for collecting, ten minutes for the dashboard's own run
+    assert abs(job.deadline_at - (due_at - timedelta(minutes=40))) < timedelta(seconds=1)
+
+
+def test_a_deadline_later_than_its_own_changes_nothing(project: Any, ledger: Ledger) -> None:
+    cron, _ = in_(20 * HOUR)
+    project(labels, dashboard_due(cron)).run("labels")
+    (job,) = jobs.listed(ledger)
+    assert job.deadline_at - job.created_at == pytest.approx(12 * HOUR, abs=timedelta(seconds=30))
+
+
+def test_a_deadline_that_is_met_is_an_event(project: Any, ledger: Ledger, sensor_of: Any) -> None:
+    cron, due_at = in_(20 * HOUR)
+    made = project(labels, dashboard_due(cron))
+    sensor = sensor_of(made)
+    assert sensor.tick(datetime.now(UTC) - HOUR) == []
+    made.run("labels", "dashboard")
+    assert ("on_time", True) in [(check, passed) for check, passed, _ in sensor.tick(datetime.now(UTC))]
+    assert [(row.asset, row.due_at, row.state) for row in slas.listed(ledger)] == [("dashboard", due_at, SlaState.MET)]
+    assert sensor.tick(due_at + HOUR) == []
+
+
+def test_a_deadline_is_endangered_and_then_missed_each_an_event_once(
+    project: Any, ledger: Ledger, sensor_of: Any
+) -> None:
+    cron, due_at = in_(20 * HOUR)
+    made = project(labels, dashboard_due(cron))
+    sensor = sensor_of(made)
+    assert sensor.tick(due_at - 19 * HOUR) == []  # a batch takes twelve hours at most, and nobody has begun it
+    ((check, passed, why),) = sensor.tick(due_at - 11 * HOUR)
+    assert (check, passed) == ("on_time", False)
+    assert "dashboard may not be fresh by" in why
+    assert "labels has not begun, and usually takes 12 h" in why
+    assert sensor.tick(due_at - 10 * HOUR) == []
+    ((check, passed, why),) = [each for each in sensor.tick(due_at + HOUR) if "was not fresh" in each[2]]
+    assert (check, passed) == ("on_time", False)
+    assert "it was not made in the 24 h before" in why
+    assert [row.state for row in slas.listed(ledger) if row.due_at == due_at] == [SlaState.MISSED]
+    assert [told for told in sensor.tick(due_at + 2 * HOUR) if "was not fresh" in told[2]] == []
+
+
+def test_what_was_due_before_anybody_watched_is_nobodys_miss(project: Any, ledger: Ledger, sensor_of: Any) -> None:
+    cron, due_at = in_(20 * HOUR)
+    sensor = sensor_of(project(labels, dashboard_due(cron)))
+    sensor.tick(due_at + HOUR)
+    assert [row for row in slas.listed(ledger) if row.due_at == due_at] == []
+
+
+def test_the_check_of_a_deadline_can_be_run_by_hand(project: Any) -> None:
+    cron, _ = in_(5 * HOUR)
+    result = project(labels, dashboard_due(cron)).run("labels", "dashboard")
+    check = check_of(result, "on_time")
+    assert check.passed
+    assert check.metadata["state"].value == "met"
+
+
+def test_a_deadline_without_a_batch_asset_upstream_gets_no_check(project: Any) -> None:
+    @dg.asset(freshness_policy=freshness_sla("0 9 * * *"))
+    def report() -> None: ...
+
+    made = project(labels, report)
+    assert not made.run("report").get_asset_check_evaluations()
