@@ -1,8 +1,9 @@
 """A batch asset reads its own inputs, while planning: a run that only collects loads none.
 
 Each partition that is planned gets its own inputs, through the partition mappings and the IO managers that Dagster has
-for them, and its own `as_of`: the oldest of the moment before reading, the `as_of` of batch inputs, and the last
-materialization of materialised ones. Batch inputs pass the gate first.
+for them, and its own `as_of`: the oldest of the moment before reading, the `as_of` of batch inputs, the last
+materialization of materialised ones, and the `as_of` of the batch rows that those were made of. Batch inputs pass the
+gate first.
 """
 
 import logging
@@ -16,6 +17,7 @@ import dagster as dg
 import pandas as pd
 
 from offpeak.assets.declaration import Declaration
+from offpeak.assets.lineage import Lineage
 from offpeak.clock import Clock
 from offpeak.errors import DefinitionError, PlanError
 from offpeak.freshness.declared import Reading, tolerated, undeclared
@@ -51,6 +53,7 @@ class InputReader:
         self._not_before: dict[dg.AssetKey, datetime | None] = {}
         self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
         self._tolerances = tolerated(asset)
+        self._lineage = Lineage(instance)
         self._stack = ExitStack()
         self._loader: dg.AssetValueLoader = self._stack.enter_context(
             dg.AssetValueLoader(self._upstream, instance=instance)
@@ -117,6 +120,8 @@ class InputReader:
             )
             for record in found.records:
                 yield datetime.fromtimestamp(record.timestamp, UTC)
+                if (as_of := self._lineage.as_of(record)) is not None:
+                    yield as_of
 
     def _load(self, key: dg.AssetKey, annotation: Any, partition_key: str | None) -> Any:
         partitions = self._partitions(key, partition_key)
