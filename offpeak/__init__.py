@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from offpeak.assets.automation import fresh_first, refresh_when_stale
     from offpeak.assets.decorator import BatchAsset, batch_asset
     from offpeak.assets.definitions import with_offpeak
     from offpeak.assets.lifecycle import lifecycle_sensor
@@ -40,10 +41,12 @@ _HOMES = {
     "Waiting": "offpeak.lanes.workload",
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
+    "fresh_first": "offpeak.assets.automation",
     "freshness_sla": "offpeak.freshness.sla",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
+    "refresh_when_stale": "offpeak.assets.automation",
     "read": "offpeak.results.reader",
     "tolerances": "offpeak.freshness.gate",
     "tolerates": "offpeak.freshness.gate",
@@ -66,11 +69,13 @@ __all__ = [
     "Waiting",
     "Workload",
     "batch_asset",
+    "fresh_first",
     "freshness_sla",
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",
     "read",
+    "refresh_when_stale",
     "tolerances",
     "tolerates",
     "with_offpeak",

@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak import BatchApi, OffpeakResults, offpeak_resources, with_offpeak
+from offpeak.assets import freshness_sensor
 from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
 
-from ..conftest import LocalProvider, Place
+from ..conftest import HeldClock, LocalProvider, Place
 from .code_location import CodeLocation, copy_home, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -170,6 +171,38 @@ def project(resources: dict[str, Any], instance: dg.DagsterInstance) -> Any:
         return Project(dg.Definitions(assets=list(assets), resources=merged, **definitions), instance)
 
     return make
+
+
+@dataclass
+class FreshnessSensor:
+    """The ticks of the sensor that tells what time has changed, at moments of one's choice."""
+
+    project: Project
+    monkeypatch: pytest.MonkeyPatch
+    cursor: str | None = None
+
+    def tick(self, at: datetime) -> list[tuple[str, bool, str]]:
+        """What is told: each check by name, whether it passed, and its description."""
+        self.monkeypatch.setattr(freshness_sensor, "SystemClock", lambda: HeldClock(at))
+        repository = self.project.defs.get_repository_def()
+        sensor = repository.get_sensor_def(freshness_sensor.FRESHNESS_SENSOR)
+        with dg.build_sensor_context(
+            instance=self.project.instance,
+            cursor=self.cursor,
+            repository_def=repository,
+            resources={"offpeak_results": (self.project.defs.resources or {})["offpeak_results"]},
+        ) as context:
+            ticked = sensor.evaluate_tick(context)
+        self.cursor = ticked.cursor
+        for each in ticked.asset_events:
+            self.project.instance.report_runless_asset_event(each)
+        told = [each for each in ticked.asset_events if isinstance(each, dg.AssetCheckEvaluation)]
+        return [(each.check_name, each.passed, each.description or "") for each in told]
+
+
+@pytest.fixture
+def sensor_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Project], FreshnessSensor]:
+    return lambda made: FreshnessSensor(made, monkeypatch)
 
 
 @pytest.fixture(scope="session")

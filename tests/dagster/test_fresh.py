@@ -1,9 +1,8 @@
 """The check `fresh` and the deadlines downstream, through Dagster: what is told when, and by what it goes."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,14 +11,12 @@ import pandas as pd
 import pytest
 
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, freshness_sla, read, tolerates
-from offpeak.assets import freshness_sensor
 from offpeak.errors import StaleInput
 from offpeak.ledger import jobs, slas
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import SlaState
 
-from ..conftest import HeldClock
-from .conftest import Project, age
+from .conftest import age
 
 HOUR = timedelta(hours=1)
 WORKLOAD = Workload(waiting=Waiting.NOBODY, deadline=12 * HOUR)
@@ -46,38 +43,6 @@ def in_(duration: timedelta) -> tuple[str, datetime]:
     """A daily cron expression that ticks so long from now, and that moment."""
     at = (datetime.now(UTC) + duration).replace(second=0, microsecond=0)
     return f"{at.minute} {at.hour} * * *", at
-
-
-@dataclass
-class Sensor:
-    """The sensor's ticks, at moments of one's choice."""
-
-    project: Project
-    monkeypatch: pytest.MonkeyPatch
-    cursor: str | None = None
-
-    def tick(self, at: datetime) -> list[tuple[str, bool, str]]:
-        """What is told: each check by name, whether it passed, and its description."""
-        self.monkeypatch.setattr(freshness_sensor, "SystemClock", lambda: HeldClock(at))
-        repository = self.project.defs.get_repository_def()
-        sensor = repository.get_sensor_def(freshness_sensor.FRESHNESS_SENSOR)
-        with dg.build_sensor_context(
-            instance=self.project.instance,
-            cursor=self.cursor,
-            repository_def=repository,
-            resources={"offpeak_results": (self.project.defs.resources or {})["offpeak_results"]},
-        ) as context:
-            ticked = sensor.evaluate_tick(context)
-        self.cursor = ticked.cursor
-        for each in ticked.asset_events:
-            self.project.instance.report_runless_asset_event(each)
-        told = [each for each in ticked.asset_events if isinstance(each, dg.AssetCheckEvaluation)]
-        return [(each.check_name, each.passed, each.description or "") for each in told]
-
-
-@pytest.fixture
-def sensor_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Project], Sensor]:
-    return lambda made: Sensor(made, monkeypatch)
 
 
 @pytest.fixture
