@@ -210,10 +210,8 @@ def complaint(
                 f"{consumer} accepts {state.asset} with at least {_percent(tolerance.min_coverage)} of its rows. "
                 f"{usable} of {state.wanted} ({_percent(usable / state.wanted)}) {has}."
             )
-            remedy = (
-                f"`offpeak explain {state.asset} KEY` tells more. Materialise {state.asset} again, or let {consumer} "
-                f"accept fewer: min_coverage={_floor(usable / state.wanted)}."
-            )
+            fewer = f", or let {consumer} accept fewer: min_coverage={_floor(usable / state.wanted)}" if usable else ""
+            remedy = f"`offpeak explain {state.asset} KEY` tells more. Materialise {state.asset} again{fewer}."
         case _:
             assert_never(verdict)
     landed = verdict is not Verdict.NEVER_LANDED

@@ -1,7 +1,7 @@
 """No reader gets past its tolerance, whichever way it reads."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from offpeak.clock import SystemClock
 from offpeak.errors import DefinitionError, StaleInput
+from offpeak.results import admission
 
 from .conftest import age
 from .labels import OLDER, STALENESS, labels
@@ -72,6 +74,33 @@ def test_an_input_that_is_too_old_is_refused(project: Any, resources: dict[str, 
     age(resources, "labels", OLDER)
     with pytest.raises(StaleInput, match="^dashboard tolerates rows of labels up to"):  # noqa: RUF043
         made.run("dashboard")
+
+
+class Held(SystemClock):
+    """A clock that stands still."""
+
+    def __init__(self, moment: datetime) -> None:
+        self._moment = moment
+
+    def now(self) -> datetime:
+        return self._moment
+
+
+@pytest.mark.parametrize("name", ["dashboard", "report"])
+def test_rows_exactly_as_old_as_tolerated_pass_and_a_microsecond_later_they_do_not(
+    name: str, project: Any, resources: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.asset(ins={"labels": tolerates(STALENESS)})
+    def dashboard(labels: pd.DataFrame) -> None: ...
+
+    made = project(labels, dashboard, reading("plain", []))
+    made.run("labels")
+    as_of = resources["offpeak_results"].store.summary("labels", None).as_of
+    monkeypatch.setattr(admission, "clock", Held(as_of + STALENESS))
+    assert made.run(name).success
+    monkeypatch.setattr(admission, "clock", Held(as_of + STALENESS + timedelta(microseconds=1)))
+    with pytest.raises(StaleInput, match=f"^{name} tolerates rows of labels up to"):
+        made.run(name)
 
 
 def test_a_batch_asset_is_refused_rows_that_are_too_old_and_buys_nothing(

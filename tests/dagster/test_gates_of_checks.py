@@ -11,7 +11,7 @@ from offpeak import tolerances, tolerates
 from offpeak.errors import DefinitionError, StaleInput
 
 from .conftest import age
-from .labels import OLDER, STALENESS, labels
+from .labels import DAYS, OLDER, STALENESS, labels, labels_of
 
 
 @dg.asset
@@ -91,6 +91,28 @@ def test_of_several_checks_only_the_selected_ones_are_gated(project: Any, resour
     with pytest.raises(StaleInput, match="dashboard:reading tolerates"):
         run(made, "dashboard:reading", "wall:other")
     assert ran == ["reading", "other", "other"]
+
+
+def test_a_check_reads_all_partitions_of_a_batch_asset(project: Any, resources: dict[str, Any]) -> None:
+    seen: list[int] = []
+
+    @dg.asset_check(asset=dashboard, additional_ins={"labels": tolerates(STALENESS, key="labels")})
+    def loading(labels: pd.DataFrame) -> dg.AssetCheckResult:
+        seen.append(len(labels))
+        return PASSED
+
+    @dg.asset_check(asset=dashboard, additional_deps=["labels"], metadata=tolerances(labels=tolerates(STALENESS)))
+    def by_hand() -> dg.AssetCheckResult:
+        return PASSED
+
+    made = project(labels_of(partitions_def=DAYS), dashboard, asset_checks=[loading, by_hand])
+    made.run("labels", partitions=("mon", "wed"))
+    assert run(made, "dashboard:loading", "dashboard:by_hand").success
+    assert seen == [6]
+    age(resources, "labels", OLDER, partition="tue")
+    for name in ("dashboard:loading", "dashboard:by_hand"):
+        with pytest.raises(StaleInput, match=f"^{name} tolerates rows of labels up to"):
+            run(made, name)
 
 
 def test_a_check_that_is_made_with_its_asset_is_gated_with_it(project: Any, resources: dict[str, Any]) -> None:
