@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ACCEPT = "offpeak contracts accept"
 
+DISAGREES = "contracts.lock does not agree with the definitions."
+
 
 def check(as_json: AsJson = False) -> None:
     """Compare contracts.lock with the definitions: exit code 1 when it does not say the same."""
@@ -27,13 +29,16 @@ def check(as_json: AsJson = False) -> None:
 
     project, chain = load()
     path = project.root / lock.NAME
-    found = lock.compare(lock_file.read(path), chain)
+    recorded = lock_file.read(path)
+    found = lock.compare(recorded, chain)
     if as_json:
         print_json({"lock": str(path), **_comparison_as_json(found)})
     elif found.agrees:
         typer.echo(_agreement(chain))
     else:
-        _print_comparison(console(), found)
+        out = console()
+        out.print(f"There is no {path.name} yet." if recorded is None else DISAGREES)
+        _print_comparison(out, found)
     if not found.agrees:
         raise typer.Exit(1)
 
@@ -84,7 +89,6 @@ def _agreement(chain: "Chain") -> str:
 
 
 def _print_comparison(out: "Console", found: "Comparison") -> None:
-    out.print("contracts.lock does not agree with the definitions.")
     for each in found.pending:
         _print_pending(out, each)
     if found.outdated:

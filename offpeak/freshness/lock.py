@@ -169,7 +169,7 @@ def differences(old: Lock, new: Lock, renamed: Mapping[str, str]) -> list[str]:
         elif name not in old.producers:
             found.append(f"{name} promises: {new.producers[name]}")
         elif changes := old.producers[name].changes(new.producers[name]):
-            found.append(f"{name} promises {', '.join(changes)}")
+            found.append(f"{name} promises {'; '.join(changes)}")
     for key in sorted({*old.readings, *new.readings}):
         found += _of_reading(*key, old.readings.get(key), new.readings.get(key))
     return found
@@ -184,7 +184,7 @@ def _of_reading(consumer: str, producer: str, old: Acknowledged | None, new: Ack
         if old.tolerance != new.tolerance:
             yield f"{consumer} tolerates of {producer} {in_words(new.tolerance)}, was {in_words(old.tolerance)}"
         if changes := old.promise.changes(new.promise):
-            yield f"{consumer} acknowledges of {producer} {', '.join(changes)}"
+            yield f"{consumer} acknowledges of {producer} {'; '.join(changes)}"
 
 
 def in_words(tolerance: Tolerance) -> str:

@@ -49,11 +49,17 @@ print(json.dumps({
 WHERE = "import offpeak; print(offpeak.__file__)"
 
 
-def block(language: str) -> str:
-    """The one code block of the page with this information line."""
-    found = re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.S | re.M)
-    assert len(found) == 1, f"{PAGE.name} has {len(found)} blocks {language!r}"
-    return str(found[0])
+def block(language: str, *, under: str | None = None) -> str:
+    """The one code block of the page, or of a section of it, with this information line."""
+    (found,) = blocks(language, under=under)
+    return found
+
+
+def blocks(language: str, *, under: str | None = None) -> list[str]:
+    text = PAGE.read_text(encoding="utf-8")
+    if under is not None:
+        text = re.split(r"^## ", text.partition(f"\n## {under}\n")[2], maxsplit=1, flags=re.M)[0]
+    return re.findall(rf"^```{re.escape(language)}\n(.*?)^```$", text, re.S | re.M)
 
 
 def applied(diff: str) -> tuple[str, str]:
@@ -74,11 +80,22 @@ class Adopter:
 
     def materialise(self, definitions: str) -> dict[str, Any]:
         """Materialise everything in a process of its own; what that printed."""
-        (self.folder / "project" / "reviews_project.py").write_text(definitions, encoding="utf-8")
+        self.define(definitions)
         printed: dict[str, Any] = json.loads(self.python(MATERIALISE).splitlines()[-1])
         return printed
 
-    def python(self, program: str) -> str:
+    def define(self, definitions: str) -> None:
+        """Put the project's module in its place."""
+        (self.folder / "project" / "reviews_project.py").write_text(definitions, encoding="utf-8")
+
+    def offpeak(self, line: str, *, code: int = 0) -> str:
+        """What a command line of the page prints, without blanks at the ends of lines."""
+        program, *words = line.split()
+        assert program == "offpeak"
+        printed = self.python(f"import sys; sys.argv[1:] = {words!r}; from offpeak.cli import main; main()", code=code)
+        return "\n".join(each.rstrip() for each in printed.splitlines())
+
+    def python(self, program: str, *, code: int = 0) -> str:
         project = self.folder / "project"
         places = [self.folder / "site", project, sysconfig.get_path("purelib")]
         ended = subprocess.run(
@@ -98,7 +115,7 @@ class Adopter:
             timeout=120,
             check=False,
         )
-        assert ended.returncode == 0, ended.stderr[-4000:]
+        assert ended.returncode == code, ended.stderr[-4000:]
         return ended.stdout
 
 
@@ -153,3 +170,33 @@ def test_a_realtime_asset_becomes_a_batch_asset_by_the_documented_diff(adopter: 
     again = adopter.materialise(after)
     assert (again["figures"]["bought"], again["figures"]["reused"]) == (0, 3)
     assert (provider.get("/local/tally")["openai"]["realtime_calls"], provider.batches()) == (3, 1)
+
+
+@pytest.mark.slow
+def test_the_lock_catches_the_documented_change_and_every_later_one(adopter: Adopter) -> None:
+    before, after = applied(block("diff"))
+    project = adopter.folder / "project"
+    (project / "pyproject.toml").write_text(block('toml title="pyproject.toml"'), encoding="utf-8")
+    adopter.define(before)
+    adopter.offpeak(block("console", under="Before"))
+    assert (project / "contracts.lock").is_file()
+    assert "nothing to acknowledge" in adopter.offpeak("offpeak contracts check")
+
+    check, accept = blocks("console", under="Each consumer agrees")
+    caught, recorded = blocks("text", under="Each consumer agrees")
+    adopter.define(after)
+    assert adopter.offpeak(check, code=1) == caught.rstrip("\n")
+    assert "made in the run itself, at realtime" in caught
+    assert adopter.offpeak(accept) == recorded.rstrip("\n")
+    assert "agrees" in adopter.offpeak(check)
+
+    other_model = after.replace("openai/gpt-5-mini", "openai/gpt-4o-mini")
+    adopter.define(other_model)
+    assert "model openai/gpt-4o-mini, was openai/gpt-5-mini" in adopter.offpeak(check, code=1)
+    adopter.offpeak(accept)
+    assert "agrees" in adopter.offpeak(check)
+
+    adopter.define(other_model.replace("valid_for=timedelta(hours=37)", "valid_for=timedelta(hours=49)"))
+    assert "unhappy_reviews reads review_moods: valid_for 49 h, was 37 h" in adopter.offpeak(check, code=1)
+    adopter.offpeak(accept)
+    assert "agrees" in adopter.offpeak(check)
