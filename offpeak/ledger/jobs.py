@@ -141,22 +141,24 @@ def attendance(connection: Connection, which: sa.ColumnElement[bool], *, now: da
 
 
 def movements(ledger: Ledger, assets: Sequence[str]) -> dict[str, str]:
-    """By asset, a text that is another whenever one of its jobs was planned or closed."""
-    job = tables.job
+    """By asset, a text that is another whenever one of its jobs was planned or closed, or its rows were re-verified."""
+    job, target = tables.job, tables.target
     query = (
         sa.select(job.c.asset, sa.func.max(job.c.id), sa.func.count(job.c.closed_at), sa.func.max(job.c.closed_at))
         .where(job.c.asset.in_(assets))
         .group_by(job.c.asset)
     )
     planned = (
-        sa.select(tables.target.c.asset, sa.func.max(tables.target.c.job_id))
-        .where(tables.target.c.asset.in_(assets))
-        .group_by(tables.target.c.asset)
+        sa.select(
+            target.c.asset, sa.func.max(target.c.job_id), sa.func.min(target.c.as_of), sa.func.max(target.c.as_of)
+        )
+        .where(target.c.asset.in_(assets))
+        .group_by(target.c.asset)
     )
     with ledger.database.read() as connection:
         found = {row[0]: list(row[1:]) for row in connection.execute(query)}
-        for asset, newest in connection.execute(planned):
-            found.setdefault(asset, []).append(newest)
+        for row in connection.execute(planned):
+            found.setdefault(row[0], []).extend(row[1:])
     return {asset: "/".join(map(str, figures)) for asset, figures in found.items()}
 
 

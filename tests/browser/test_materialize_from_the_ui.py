@@ -1,16 +1,20 @@
-"""A person opens the Dagster UI, presses Materialize, and sees what was bought.
+"""A person opens the Dagster UI, presses Materialize, sees what was bought, and what is refused once it is too old.
 
-With OFFPEAK_SCREENSHOT=1 the page is also written to docs/images/ticket-labels.png, for the README.
+With OFFPEAK_SCREENSHOT=1 two pages are also written to docs/images: ticket-labels.png, for the README, and
+stale-labels.png.
 """
 
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,6 +24,7 @@ from .chromium import CHROMIUM, MARKS, OFFLINE
 
 ROOT = Path(__file__).parents[2]
 SCREENSHOT = ROOT / "docs" / "images" / "ticket-labels.png"
+REFUSAL = ROOT / "docs" / "images" / "stale-labels.png"
 START_WITHIN_S = 240.0
 LAND_WITHIN_MS = 120_000
 
@@ -34,7 +39,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def dagster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ledger") / "offpeak.db"
+
+
+@pytest.fixture(scope="module")
+def dagster_url(tmp_path_factory: pytest.TempPathFactory, ledger_file: Path) -> Iterator[str]:
     """The Dagster UI over this project and the local provider, with an instance and a ledger of its own."""
     folder = tmp_path_factory.mktemp("up")
     home = folder / "dagster"
@@ -51,7 +61,7 @@ def dagster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             env={
                 **os.environ,
                 "DAGSTER_HOME": str(home),
-                "OFFPEAK_DATABASE_URL": f"sqlite:///{folder / 'offpeak.db'}",
+                "OFFPEAK_DATABASE_URL": f"sqlite:///{ledger_file}",
                 "OFFPEAK_SOURCE_URL": f"folder:{ROOT / 'sample_data'}",
                 "OFFPEAK_LOCAL_URL": f"http://127.0.0.1:{provider_port}",
                 "OFFPEAK_PROVIDER": "local",
@@ -150,3 +160,28 @@ def test_no_dialogue_asks_to_sign_up(page: Page, dagster_url: str) -> None:
     page.goto(f"{dagster_url}/overview")
     expect(page.get_by_role("link", name="Catalog")).to_be_visible(timeout=LAND_WITHIN_MS)
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def let_pass(ledger_file: Path, duration: timedelta) -> None:
+    """Make what the ledger holds as old as if so much time had passed."""
+    with closing(sqlite3.connect(ledger_file)) as connection, connection:
+        connection.execute("UPDATE target SET as_of = as_of - ?", [duration // timedelta(microseconds=1)])
+
+
+def test_a_dashboard_is_refused_stale_labels_and_the_check_says_since_when(
+    page: Page, dagster_url: str, ledger_file: Path
+) -> None:
+    let_pass(ledger_file, timedelta(hours=40))
+    page.goto(f"{dagster_url}/assets/support_dashboard")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_role("link", name="View").or_(page.get_by_role("button", name="View")).first.click(
+        timeout=LAND_WITHIN_MS
+    )
+    expect(page.get_by_text("Run failed", exact=False).first).to_be_visible(timeout=LAND_WITHIN_MS)
+    refusal = page.get_by_text("tolerates rows of ticket_labels up to 1 d 14 h old", exact=False).first
+    expect(refusal).to_be_visible(timeout=LAND_WITHIN_MS)
+    if os.environ.get("OFFPEAK_SCREENSHOT"):
+        page.screenshot(path=REFUSAL)
+
+    page.goto(f"{dagster_url}/assets/ticket_labels?view=checks&checkDetail=fresh")
+    expect(page.get_by_text("Stale since", exact=False).first).to_be_visible(timeout=LAND_WITHIN_MS)

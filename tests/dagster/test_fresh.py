@@ -112,7 +112,6 @@ def test_a_batch_that_took_six_hours_is_stale_by_its_inputs_age_everywhere_alike
     def standings() -> tuple[bool, bool, bool]:
         """By the check, by the gate, by the view."""
         now = datetime.now(UTC)
-        sensor.cursor = None
         check = all(passed or "Ageing" in told for _, passed, told in sensor.tick(now))
         try:
             read("labels", max_staleness=CONTRACT.valid_for, database_url=url)
