@@ -23,6 +23,7 @@ from offpeak.errors import OffpeakError
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.providers.base import Kind
+from offpeak.results.field_types import FieldType, field_types
 from offpeak.results.store import MODERATION_COLUMNS, as_of_served, rows_served
 
 LONGEST_IDENTIFIER = 63
@@ -31,8 +32,7 @@ LONGEST_IDENTIFIER = 63
 LOCK_PATIENCE = "10s"
 """How long a view waits on Postgres for those who read it, before it is left for the next landing."""
 
-_MODERATION_TYPES = dict(zip(MODERATION_COLUMNS, ("boolean", "json", "json"), strict=True))
-_SCALARS = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean"}
+_MODERATION_TYPES = dict(zip(MODERATION_COLUMNS, (FieldType.BOOLEAN, FieldType.JSON, FieldType.JSON), strict=True))
 _LABEL = re.compile(r'[^"\\\x00-\x1f]+')
 """Names that a JSON path of SQLite can hold."""
 
@@ -264,16 +264,16 @@ class _Sqlite:
     parsed = ""
     _DOCUMENT = "CASE WHEN json_valid(served.output) THEN served.output END"
 
-    def field(self, name: str, type_: str) -> str:
+    def field(self, name: str, type_: FieldType) -> str:
         kind, value, json = self._member(name)
         match type_:
-            case "text":
+            case FieldType.TEXT:
                 return f"CASE {kind} WHEN 'text' THEN {value} END"
-            case "integer":
+            case FieldType.INTEGER:
                 return f"CASE WHEN {kind} = 'integer' AND typeof({value}) = 'integer' THEN {value} END"
-            case "number":
+            case FieldType.NUMBER:
                 return f"CASE WHEN {kind} IN ('integer', 'real') THEN CAST({value} AS REAL) END"
-            case "boolean":
+            case FieldType.BOOLEAN:
                 return f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
             case _:
                 return json
@@ -306,7 +306,8 @@ class _Postgres:
 
     def __init__(self, connection: Connection) -> None:
         version: tuple[int, ...] = connection.dialect.server_version_info or (0,)
-        is_object = "served.output IS JSON OBJECT" if version >= (16,) else r"served.output ~ '^\s*\{.*\}\s*$'"
+        # before 16 nothing tells whether a text is JSON; what was stored of an output model looks like this
+        is_object = "served.output IS JSON OBJECT" if version >= (16,) else r"""served.output ~ '^\{".*\}$'"""
         # jsonb cannot hold a NUL character, which takes one answer to break every select
         text = (
             r"CASE WHEN strpos(served.output, '\u0000') > 0 THEN regexp_replace(served.output, "
@@ -318,19 +319,19 @@ class _Postgres:
             "\n) AS parsed"
         )
 
-    def field(self, name: str, type_: str) -> str:
+    def field(self, name: str, type_: FieldType) -> str:
         member, text = f"parsed.document -> {_text(name)}", f"parsed.document ->> {_text(name)}"
         kind = f"jsonb_typeof({member})"
         match type_:
-            case "text":
+            case FieldType.TEXT:
                 return f"CASE {kind} WHEN 'string' THEN {text} END"
-            case "integer":
+            case FieldType.INTEGER:
                 number = f"CAST({text} AS numeric)"
                 whole = f"{number} BETWEEN -9223372036854775808 AND 9223372036854775807 AND {number} % 1 = 0"
                 return f"CASE {kind} WHEN 'number' THEN CASE WHEN {whole} THEN CAST({number} AS bigint) END END"
-            case "number":
+            case FieldType.NUMBER:
                 return f"CASE {kind} WHEN 'number' THEN CAST({text} AS double precision) END"
-            case "boolean":
+            case FieldType.BOOLEAN:
                 return f"CASE {kind} WHEN 'boolean' THEN CAST({text} AS boolean) END"
             case _:
                 return f"NULLIF({member}, 'null'::jsonb)"
@@ -343,63 +344,6 @@ class _Postgres:
 
     def dollars(self, pico: str) -> str:
         return f"CAST({pico} AS double precision) * CAST(1e-12 AS double precision)"
-
-
-def field_types(output: type[BaseModel]) -> dict[str, str]:
-    """Each field of an output model: text, integer, number, boolean, or json for what holds others or may be several.
-
-    What may be null besides has the type of what it is otherwise; dates and decimals are text, as answers are stored.
-    """
-    schema: Mapping[str, Any] = output.model_json_schema(by_alias=False, mode="serialization")
-    definitions: Mapping[str, Any] = schema.get("$defs", {})
-    if "$ref" in schema:
-        schema = _resolved(schema, definitions)
-    properties = schema.get("properties", {})
-    return {name: _type_of(properties.get(name, {}), definitions) for name in output.model_fields}
-
-
-def _type_of(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    found = {each for each in _types(node, definitions) if each != "null"}
-    if found == {"integer", "number"}:
-        return "number"
-    return found.pop() if len(found) == 1 else "json"
-
-
-def _types(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> set[str]:
-    node = _resolved(node, definitions)
-    if variants := [*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())]:
-        return {each for variant in variants for each in _types(variant, definitions)}
-    if (values := node.get("enum", [node["const"]] if "const" in node else None)) is not None:
-        return {_type_of_value(value) for value in values}
-    named = node.get("type", "json")
-    return {
-        "null" if each == "null" else _SCALARS.get(each, "json")
-        for each in ([named] if isinstance(named, str) else named)
-    }
-
-
-def _type_of_value(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "text"
-        case _:
-            return "json"
-
-
-def _resolved(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The node that a reference stands for; pydantic writes only "#/$defs/<name>"."""
-    while "$ref" in node:
-        name = str(node["$ref"]).removeprefix("#/$defs/").replace("~1", "/").replace("~0", "~")
-        node = definitions[name]
-    return node
 
 
 def _refuse_alike(asset: str, columns: Mapping[str, str]) -> None:

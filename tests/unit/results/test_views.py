@@ -22,7 +22,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from psycopg.rows import dict_row
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, create_model
 
 from offpeak.ledger import tables
 from offpeak.ledger.erasing import erase
@@ -31,7 +31,7 @@ from offpeak.providers.base import Provider
 from offpeak.requests import Chat, Embedding, Moderation
 from offpeak.results import views
 from offpeak.results.store import ResultStore
-from offpeak.results.views import ViewLeft, field_types, view_name
+from offpeak.results.views import ViewLeft, view_name
 
 from ...conftest import EMBEDDING_MODEL, Label, LocalProvider, Place, Shop, tickets
 
@@ -127,8 +127,7 @@ class Inner(BaseModel):
     depth: int
 
 
-class Everything(BaseModel):
-    text: str = Field(alias="words")
+class Typed(BaseModel):
     maybe: str | None
     whole: int
     perhaps_whole: int | None
@@ -144,32 +143,6 @@ class Everything(BaseModel):
     perhaps_nested: Inner | None
     many: list[str]
     mixed: str | list[str]
-
-
-Typed = create_model(
-    "Typed", **{name: (each.annotation, ...) for name, each in Everything.model_fields.items() if name != "text"}
-)  # type: ignore[call-overload]
-
-
-def test_types_follow_from_the_output_model() -> None:
-    assert field_types(Everything) == {
-        "text": "text",
-        "maybe": "text",
-        "whole": "integer",
-        "perhaps_whole": "integer",
-        "number": "number",
-        "either": "number",
-        "yes": "boolean",
-        "one_of": "text",
-        "grade": "integer",
-        "colour": "text",
-        "day": "text",
-        "price": "text",
-        "nested": "json",
-        "perhaps_nested": "json",
-        "many": "json",
-        "mixed": "json",
-    }
 
 
 VALUES = {
