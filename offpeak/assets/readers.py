@@ -1,6 +1,6 @@
 """Who reads a batch asset, and whether each reader declares a tolerance that can be kept."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
@@ -34,7 +34,7 @@ def refuse_undeclared(reader: dg.AssetsDefinition, batch: Mapping[dg.AssetKey, d
 
 def loaded_by_offpeak(reader: dg.AssetsDefinition, key: dg.AssetKey, producer: dg.AssetsDefinition) -> bool:
     """Whether Offpeak's IO manager loads the rows of `key` for `reader`, and so is the gate."""
-    return key in _loaded(reader) and producer.get_io_manager_key_for_asset_key(key) == RESULTS_KEY
+    return key in _loaded(reader) and _loaders(reader, key, producer) == {RESULTS_KEY}
 
 
 def reader_name(reader: dg.AssetsDefinition) -> str:
@@ -57,22 +57,45 @@ def _loaded(reader: dg.AssetsDefinition) -> set[dg.AssetKey]:
     }
 
 
+def _loaders(reader: dg.AssetsDefinition, key: dg.AssetKey, producer: dg.AssetsDefinition) -> set[str]:
+    """The IO managers that load `key` for `reader`: the producer's, unless an input names another one."""
+    own = producer.get_io_manager_key_for_asset_key(key)
+    names = [name for name, each in reader.node_keys_by_input_name.items() if each == key]
+    return {loader or own for name in names for loader in _input_managers(reader.node_def, name)}
+
+
+def _input_managers(node: object, name: str) -> Iterator[str | None]:
+    """What an op's input, or each op's input that a graph's is handed on to, names as its input manager."""
+    if isinstance(node, dg.OpDefinition):
+        yield node.input_def_named(name).input_manager_key
+        return
+    if isinstance(node, dg.GraphDefinition):
+        for mapping in node.input_mappings:
+            if mapping.graph_input_name == name:
+                inner = node.node_named(mapping.maps_to.node_name).definition
+                yield from _input_managers(inner, mapping.maps_to.input_name)
+
+
 def _refuse_ungated(reader: dg.AssetsDefinition, reading: Reading, producer: dg.AssetsDefinition) -> None:
     """Raise DefinitionError for rows that nobody gates, or that are to be left out by somebody who cannot."""
     key = reading.asset
     if loaded_by_offpeak(reader, key, producer):
         return
     asset = key.to_user_string()
-    elsewhere = producer.get_io_manager_key_for_asset_key(key)
+    elsewhere = ", ".join(repr(each) for each in sorted(_loaders(reader, key, producer) - {RESULTS_KEY}))
     if reader.is_executable and isinstance(reader.node_def, dg.GraphDefinition):
-        how = f"its IO manager is {elsewhere!r}" if key in _loaded(reader) else "it is not loaded by an op of the graph"
+        how = (
+            f"the IO manager {elsewhere} loads it"
+            if key in _loaded(reader)
+            else "it is not loaded by an op of the graph"
+        )
         raise DefinitionError(
             f"{reading.name} is a graph-backed asset that reads the batch asset {asset}, and {how}: nobody would check "
             "its age. Read it in an @asset with deps=[tolerates(...)], and let the graph read that."
         )
     if reading.tolerance is not None and reading.tolerance.drops_stale:
         by_dbt = any(manifest_in(spec.metadata) is not None for spec in reader.specs)
-        loader = "dbt" if by_dbt else f"the IO manager {elsewhere!r}" if key in _loaded(reader) else reading.name
+        loader = "dbt" if by_dbt else f"the IO manager {elsewhere}" if key in _loaded(reader) else reading.name
         raise DefinitionError(cannot_drop(f"{reading.name} reads {asset} with rows='drop_stale'", loader))
 
 

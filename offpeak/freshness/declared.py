@@ -104,9 +104,10 @@ def _consumers(
     reader: dg.AssetsDefinition,
 ) -> Iterator[tuple[Consumer, dict[dg.AssetKey, Tolerance | None], Mapping[str, object]]]:
     """Each selected asset and check of `reader`, what it depends on and what its dependencies carry, its metadata."""
+    keys = set(reader.keys)
     for spec in reader.specs:
-        if spec.key in reader.keys:
-            yield spec.key, _on_deps(spec.deps, without=set(reader.keys)), spec.metadata
+        if spec.key in keys:
+            yield spec.key, _on_deps(spec.deps, without=keys), spec.metadata
     for check in reader.check_specs:
         yield check.key, _on_deps(check.additional_deps, without={check.asset_key}), check.metadata or {}
 

@@ -102,8 +102,25 @@ def test_a_tolerance_for_what_it_does_not_read_fails_at_load(project: Any) -> No
 
 def test_rows_that_an_io_manager_of_ones_own_would_load_into_a_graph_fail_at_load(project: Any) -> None:
     elsewhere = labels_of(io_manager_key="warehouse")
-    with pytest.raises(DefinitionError, match="its IO manager is 'warehouse': nobody would check its age"):
+    with pytest.raises(DefinitionError, match="the IO manager 'warehouse' loads it: nobody would"):
         project(elsewhere, plain, resources={"warehouse": dg.mem_io_manager})
+
+
+def test_rows_that_another_input_manager_would_load_into_a_graph_fail_at_load(project: Any) -> None:
+    @dg.op(ins={"rows": dg.In(input_manager_key="elsewhere")})
+    def size(rows: pd.DataFrame) -> int:
+        return len(rows)
+
+    @dg.graph
+    def sized(rows: pd.DataFrame) -> int:
+        return size(rows)  # type: ignore[no-any-return]
+
+    @dg.graph_asset(metadata=TOLERATED)
+    def by_another(labels: pd.DataFrame) -> int:
+        return sized(labels)  # type: ignore[no-any-return]
+
+    with pytest.raises(DefinitionError, match="the IO manager 'elsewhere' loads it: nobody would check its age"):
+        project(labels, by_another, resources={"elsewhere": dg.mem_io_manager})
 
 
 def test_stale_rows_are_left_out_of_a_graphs_input(project: Any, resources: dict[str, Any]) -> None:

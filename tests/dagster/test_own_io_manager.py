@@ -14,6 +14,7 @@ from offpeak import BatchAsset, Chat, FreshnessContract, Waiting, Workload, batc
 from offpeak.errors import StaleInput
 
 from .conftest import age
+from .labels import labels as labels_asset
 
 DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 
@@ -98,6 +99,28 @@ def test_a_range_is_handed_over_partition_by_partition(project: Any, own: dict[s
     written = sorted((tmp_path / "parquet" / "answers").iterdir())
     assert [path.name for path in written] == ["mon.parquet", "tue.parquet"]
     assert [list(pd.read_parquet(path)["key"]) for path in written] == [["a", "b"], ["a", "b"]]
+
+
+class Sizes(dg.IOManager):
+    """Loads how many labels there are, and does not ask how old they are."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None: ...
+
+    def load_input(self, context: dg.InputContext) -> int:
+        return 1
+
+
+def test_an_input_manager_of_ones_own_does_not_get_past_the_gate(project: Any, resources: dict[str, Any]) -> None:
+    declared = dg.AssetIn(input_manager_key="sizes", metadata=tolerates(timedelta(hours=38)).metadata)
+
+    @dg.asset(ins={"labels": declared})
+    def counting(labels: int) -> None: ...
+
+    made = project(labels_asset, counting, resources={"sizes": Sizes()})
+    made.run("labels", "counting")
+    age(resources, "labels", timedelta(hours=39))
+    with pytest.raises(StaleInput, match="^counting tolerates rows of labels up to"):  # noqa: RUF043
+        made.run("counting")
 
 
 def test_its_consumers_are_gated_all_the_same(project: Any, own: dict[str, Any], resources: dict[str, Any]) -> None:
