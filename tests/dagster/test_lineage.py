@@ -7,10 +7,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
 from offpeak.assets import lineage
 from offpeak.assets.lineage import Lineage
+from offpeak.ledger import tables
+from offpeak.ledger.ledger import Ledger
 
 DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 BATCH: dict[str, Any] = {
@@ -87,6 +90,15 @@ def test_an_age_is_carried_through_ordinary_assets(project: Any) -> None:
     (commented,) = chain.landed("comments").values()
     assert as_of(commented) == as_of(bought)
     assert as_of(bought).timestamp() < last(chain, "counts").timestamp
+
+
+def test_the_age_at_landing_is_told_in_hours(project: Any, resources: dict[str, Any]) -> None:
+    (bought,) = project(labels).landed("labels").values()
+    job, mine = tables.job, tables.job_target
+    query = sa.select(job.c.closed_at - mine.c.landed_as_of).join(mine, mine.c.job_id == job.c.id)
+    with Ledger.open(resources["offpeak_results"].database_url) as ledger, ledger.database.read() as connection:
+        micros = connection.execute(query).scalar_one()
+    assert bought.metadata["age_hours"] == round(micros / 3_600_000_000, 4)
 
 
 def test_it_is_the_age_of_the_rows_that_were_read_and_not_of_those_that_landed_since(project: Any) -> None:

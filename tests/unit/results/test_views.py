@@ -227,6 +227,17 @@ def test_a_former_answer_of_another_form_breaks_no_select(any_shop: Shop, any_pl
     assert row["either"] == (1e300 if "1e300" in odd else None)
 
 
+def test_a_postgres_that_cannot_tell_json_from_text_shows_the_same(
+    postgres_shop: Shop, postgres_place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buy_typed(postgres_shop)
+    answer(postgres_shop.ledger, "T0002", output="plain words { that are no JSON }")
+    before = select(postgres_place, "SELECT * FROM results_typed")
+    monkeypatch.setattr(postgres_shop.ledger.database.engine.dialect, "server_version_info", (15, 4))
+    assert views.renew(postgres_shop.ledger.database, "typed", output=Typed)
+    assert select(postgres_place, "SELECT * FROM results_typed") == before
+
+
 def test_a_row_is_fresh_until_its_promise_ends_by_the_databases_clock(any_shop: Shop, any_place: Place) -> None:
     now = datetime.now(UTC)
     any_shop.buy(partitions={"old": tickets(1), "new": tickets(1)}, as_of=now - 2 * HOUR)
@@ -243,6 +254,11 @@ def test_a_row_is_fresh_until_its_promise_ends_by_the_databases_clock(any_shop: 
         assert moment(found["old"]["effective_until"]) - moment(found["old"]["as_of"]) == promised
         assert bool(found["new"]["is_fresh"]) is True
         assert moment(found["new"]["as_of"]) == now - 2 * HOUR
+
+
+def test_a_batch_that_took_longer_than_its_promise_is_not_fresh_when_it_lands(any_shop: Shop, any_place: Place) -> None:
+    any_shop.buy(tickets(1), as_of=datetime.now(UTC) - 6 * HOUR, valid_for=5 * HOUR)
+    assert [bool(row["is_fresh"]) for row in select(any_place, "SELECT is_fresh FROM results_labels")] == [False]
 
 
 def test_a_changed_row_shows_its_former_answer_with_its_former_age(any_shop: Shop, any_place: Place) -> None:
