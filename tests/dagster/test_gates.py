@@ -136,3 +136,30 @@ def test_a_program_that_loads_the_rows_by_itself_sees_them_with_their_age(projec
     made.run("labels")
     frame = made.defs.load_asset_value("labels", instance=made.instance)
     assert {"as_of", "produced_at", "effective_until"} <= set(frame.columns)
+
+
+@pytest.mark.parametrize("declares", [True, False])
+def test_an_op_outside_any_asset_is_gated_or_refused(
+    declares: bool, resources: dict[str, Any], instance: dg.DagsterInstance
+) -> None:
+    metadata = tolerates(STALENESS).metadata if declares else None
+
+    @dg.op(ins={"rows": dg.In(metadata=metadata)})
+    def mailing(rows: pd.DataFrame) -> int:
+        return len(rows)
+
+    @dg.job(resource_defs=resources)
+    def send() -> None:
+        mailing(*labels.to_source_assets())
+
+    dg.materialize([labels], resources=resources, instance=instance)
+    if not declares:
+        with pytest.raises(
+            DefinitionError, match=r"The op mailing reads .* dg\.In\(metadata=tolerates\(.*\)\.metadata\)"
+        ):
+            send.execute_in_process(instance=instance)
+        return
+    assert send.execute_in_process(instance=instance).output_for_node("mailing") == 2
+    age(resources, "labels", OLDER)
+    with pytest.raises(StaleInput, match="^mailing tolerates rows of labels up to"):  # noqa: RUF043
+        send.execute_in_process(instance=instance)
