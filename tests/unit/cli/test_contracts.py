@@ -200,6 +200,23 @@ def test_a_schedule_that_runs_less_often_is_caught(project: Project) -> None:
     assert "cadence 168 h, was 24 h" in changes
 
 
+def test_a_check_that_reads_agrees_as_an_asset_does(project: Project) -> None:
+    project.run("accept", "--all")
+    check = """
+@dg.asset_check(asset="board", additional_ins={"shorter": tolerates(timedelta(hours=40))})
+def counted(shorter):
+    return dg.AssetCheckResult(passed=bool(len(shorter)))
+
+
+nightly = """
+    project.change(("nightly = ", check), ("schedules=[nightly],", "schedules=[nightly], asset_checks=[counted],"))
+    found = project.json("check", code=1)
+    assert [each["consumer"] for each in found["pending"]] == ["board:counted"]
+    assert found["pending"][0]["before"] == "none that was acknowledged"
+    project.run("accept", "board:counted")
+    assert project.json("check")["agrees"]
+
+
 def test_what_makes_nothing_worse_is_recorded_without_a_name(project: Project) -> None:
     project.run("accept", "--all")
     project.change(("deadline=timedelta(hours=12)", "deadline=timedelta(hours=6)"), ("hours=38", "hours=40"))
@@ -315,10 +332,12 @@ def test_no_line_of_the_tables_is_wider_than_the_terminal(
 ) -> None:
     project.change(("def shorter(", "def digests_of_letters("), ("(shorter)", "(digests_of_letters)"))
     project.change(('"shorter"', '"digests_of_letters"'), ("[shorter,", "[digests_of_letters,"))
+    project.change(("openai/gpt-5-mini", "anthropic/claude-haiku-5-5"))
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal then
     tables = click.unstyle(project.run()).partition("Typical:")[0]
-    assert "digests_of_letters" in tables
+    assert tables.count("digests_of_letters") == 2
+    assert "anthropic/claude-haiku-5-5" in tables
     assert max(len(line.rstrip()) for line in tables.splitlines()) <= columns
     assert "…" not in tables
 
