@@ -336,7 +336,7 @@ def test_no_line_of_the_tables_is_wider_than_the_terminal(
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal then
     tables = click.unstyle(project.run()).partition("Typical:")[0]
-    assert tables.count("digests_of_letters") == 2
+    assert tables.count("digests_of_letters") == 3
     assert "anthropic/claude-haiku-5-5" in tables
     assert max(len(line.rstrip()) for line in tables.splitlines()) <= columns
     assert "…" not in tables
