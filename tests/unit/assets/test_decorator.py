@@ -139,7 +139,8 @@ def test_the_ui_is_told_kinds_description_and_a_native_freshness_policy() -> Non
     assert spec.description == "Category of every ticket."
     assert spec.freshness_policy == dg.FreshnessPolicy.time_window(
         # from then on rows may be past their promise, if their batch took its whole deadline
-        fail_window=timedelta(hours=37), warn_window=timedelta(hours=24, minutes=30)
+        fail_window=timedelta(hours=37),
+        warn_window=timedelta(hours=24, minutes=30),
     )
 
 
