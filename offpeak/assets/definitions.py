@@ -45,7 +45,9 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     definitions = [each for each in defs.assets or () if isinstance(each, dg.AssetsDefinition)]
     batch = batch_assets(definitions)
     checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition)]
-    for reader in (*definitions, *checks):
+    # what is only specified is run by somebody else, who has to know all the same how old its inputs may get
+    specified = [dg.AssetsDefinition(specs=[each]) for each in defs.assets or () if isinstance(each, dg.AssetSpec)]
+    for reader in (*definitions, *specified, *checks):
         refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
@@ -85,7 +87,7 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
 def _deadlines(
     definitions: Iterable[dg.AssetsDefinition], batch: Mapping[dg.AssetKey, dg.AssetsDefinition]
 ) -> list[dg.AssetSpec]:
-    """The assets that have to be fresh by a time of day and are, or depend on, batch assets."""
+    """The assets that have to be fresh by a time of day and depend on batch assets."""
     above = {spec.key: {dep.asset_key for dep in spec.deps} for asset in definitions for spec in asset.specs}
     reached = set(batch)
     while more := {key for key, deps in above.items() if deps & reached} - reached:

@@ -89,6 +89,8 @@ def undeclared(reader: dg.AssetsDefinition, reading: Reading) -> str:
             f"additional_ins={on_input}; or, where the check reads the rows itself, additional_deps=[{as_dep}] with "
             f"{on_consumer}: Dagster drops what additional_deps= of an asset_check declares"
         )
+    elif not reader.is_executable:
+        how = f"deps=[tolerates({as_dep}, timedelta(hours=...))] on its AssetSpec"
     else:
         how = (
             f"ins={on_input}; or, where {reading.name} reads the rows itself, "

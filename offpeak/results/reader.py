@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pandas as pd
 
-from offpeak.errors import StaleInput, StaleInputWarning, did_you_mean
+from offpeak.errors import DefinitionError, StaleInput, StaleInputWarning, did_you_mean
 from offpeak.freshness.gate import OnStale, Rows, Tolerance
 from offpeak.ledger.ledger import existing
 from offpeak.ledger.location import default_database_url
@@ -44,6 +44,8 @@ def read(
     """
     tolerance = Tolerance(max_staleness=max_staleness, min_coverage=min_coverage, on_stale=on_stale, rows=rows)
     chosen = [partitions] if isinstance(partitions, str) else partitions
+    if chosen is not None and not chosen:
+        raise DefinitionError(f"{CONSUMER}(partitions={partitions!r}) names none. Leave it out to read all of them.")
     with existing(database_url or default_database_url()) as database:
         store = ResultStore(database)
         _refuse_unknown(asset, store)

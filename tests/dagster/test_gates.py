@@ -163,3 +163,9 @@ def test_an_op_outside_any_asset_is_gated_or_refused(
     age(resources, "labels", OLDER)
     with pytest.raises(StaleInput, match="^mailing tolerates rows of labels up to"):  # noqa: RUF043
         send.execute_in_process(instance=instance)
+
+
+def test_an_asset_that_is_only_specified_declares_what_it_tolerates_too(project: Any) -> None:
+    with pytest.raises(DefinitionError, match=r"board reads .*: deps=\[tolerates\(\"labels\", .*\)\] on its AssetSpec"):
+        project(labels, dg.AssetSpec("board", deps=["labels"]))
+    assert project(labels, dg.AssetSpec("board", deps=[tolerates("labels", STALENESS)]))

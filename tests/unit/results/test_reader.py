@@ -81,6 +81,8 @@ def test_an_asset_that_never_landed_is_refused_with_the_nearest_name(shop: Shop,
 def test_a_tolerance_that_makes_no_sense_is_refused(place: Place) -> None:
     with pytest.raises(DefinitionError):
         offpeak.read("labels", max_staleness=timedelta(0), database_url=place.url)
+    with pytest.raises(DefinitionError, match=r"partitions=\[\]"):
+        offpeak.read("labels", max_staleness=DAY, partitions=[], database_url=place.url)
 
 
 def test_reading_where_there_is_no_ledger_makes_none(tmp_path: Path) -> None:
