@@ -239,7 +239,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {
         "freshness_policy": "contract= already gives the asset its freshness policy (and the gate its promise): leave "
-        "freshness_policy= out.",
+        "freshness_policy= out. A freshness_sla belongs on an asset that reads this one.",
         "io_manager_def": "give the IO manager a resource key and name it with io_manager_key=.",
         "config_schema": "run config does not reach the plan function: use the run's tags (context.run_tags) instead.",
         "dagster_type": "the output is described by output=, a pydantic model.",

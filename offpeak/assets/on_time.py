@@ -1,4 +1,4 @@
-"""The check `on_time` of every asset with a `freshness_sla` that lies downstream of a batch asset, or is one."""
+"""The check `on_time` of every asset with a `freshness_sla` that lies downstream of a batch asset."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

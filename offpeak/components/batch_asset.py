@@ -52,6 +52,9 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     waiting: Annotated[Literal["nobody", "walked_away"], Field(description="Who waits for the rows.")]
     deadline_hours: Annotated[float, Field(description="The latest useful moment, from the run's creation.")]
     valid_for_hours: Annotated[float, Field(description="How old rows may get, counted from their as_of.")]
+    warn_after_hours: Annotated[
+        float | None, Field(description="Shorter: the age from which on the check `fresh` warns.")
+    ] = None
     tolerates_hours: Annotated[
         float | None, Field(description="How stale the source may be; required when it is a batch asset itself.")
     ] = None
@@ -85,7 +88,10 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             model=self.model_ref,
             output=self._output(),
             workload=Workload(waiting=Waiting(self.waiting), deadline=timedelta(hours=self.deadline_hours)),
-            contract=FreshnessContract(valid_for=timedelta(hours=self.valid_for_hours)),
+            contract=FreshnessContract(
+                valid_for=timedelta(hours=self.valid_for_hours),
+                warn_after=None if self.warn_after_hours is None else timedelta(hours=self.warn_after_hours),
+            ),
             wait=self.wait,
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             key=dg.AssetKey.from_user_string(self.key),

@@ -210,11 +210,11 @@ class Chain:
 
     @property
     def slas(self) -> Sequence[Sla]:
-        """The deadlines of assets that are batch assets, or depend on one."""
+        """The deadlines of assets that depend on batch assets."""
         return [node.sla for node in self.nodes.values() if node.sla is not None and self._ahead(node.name, _NOTHING)]
 
     def handed_up(self) -> dict[str, list[Handed]]:
-        """The deadlines that each batch asset inherits: from every SLA that it is on the way to, its own included."""
+        """The deadlines that each batch asset inherits: from every SLA that it is on the way to."""
         found: dict[str, list[Handed]] = {}
         for sla in self.slas:
             for name, ahead in self._ahead(sla.asset, MARGIN).items():

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from offpeak.errors import DefinitionError
+from offpeak.freshness.gate import LONGEST
 
 COLLECTING = timedelta(minutes=30)
 """What is allowed for between a batch's landing and its rows: the sensor's look, a run's start, applying a million
@@ -20,8 +21,8 @@ class FreshnessContract:
     """Rows are good for `valid_for`, counted from `as_of`: the age of what they were made from, not of their landing.
 
     It has to cover the time between two runs, the workload's deadline and the collecting (30 minutes), on top of the
-    age of what the asset reads: all of that is checked when definitions load. `warn_after` (shorter) is
-    when the asset begins to be shown as ageing. Raises DefinitionError for a duration that makes no sense.
+    age of what the asset reads: all of that is checked when definitions load. `warn_after` (shorter) is the age from
+    which on the check `fresh` warns. Raises DefinitionError for a duration that makes no sense.
     """
 
     valid_for: timedelta
@@ -37,6 +38,8 @@ class FreshnessContract:
                     f"FreshnessContract({name}={value!r}): expected a timedelta of at least one minute, such as "
                     "timedelta(hours=37)."
                 )
+            if value > LONGEST:
+                raise DefinitionError(f"FreshnessContract({name}={value!r}): expected at most {LONGEST.days:,} days.")
         if self.warn_after is not None and self.warn_after >= self.valid_for:
             raise DefinitionError(
                 f"FreshnessContract(warn_after={self.warn_after}, valid_for={self.valid_for}): the warning would "
@@ -56,4 +59,6 @@ def native_policy(contract: FreshnessContract, *, deadline: timedelta) -> dg.Fre
     """
     earliest = max(contract.valid_for - deadline - COLLECTING, SHORTEST)
     warned = min(earliest, contract.warn_after) if contract.warn_after is not None else earliest
-    return dg.FreshnessPolicy.time_window(fail_window=contract.valid_for, warn_window=warned)
+    return dg.FreshnessPolicy.time_window(
+        fail_window=contract.valid_for, warn_window=warned if warned < contract.valid_for else None
+    )

@@ -1,5 +1,6 @@
 """The YAML form makes the same asset as the decorator, and says what is wrong with its attributes."""
 
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -54,6 +55,13 @@ def test_fields_in_yaml_become_the_output_schema() -> None:
     assert output is not None
     assert output.model_json_schema()["properties"]["topic"]["enum"] == ["billing", "bug"]
     assert output.model_validate({"topic": "bug", "reason": "", "score": 1}).model_dump()["score"] == 1.0
+
+
+def test_a_warning_before_the_promise_ends_can_be_asked_for() -> None:
+    contract = built(warn_after_hours=24).declaration.contract
+    assert contract.warn_after == timedelta(hours=24)
+    with pytest.raises(DefinitionError, match="warn_after="):
+        built(warn_after_hours=40)
 
 
 def test_a_source_that_is_a_batch_asset_is_tolerated_for_so_many_hours() -> None:

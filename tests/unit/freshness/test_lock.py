@@ -40,6 +40,7 @@ def chain(
     crons: tuple[Cron, ...] = (NIGHTLY,),
     readers: Mapping[str, Tolerance] | None = None,
     name: str = "labels",
+    now: datetime = NOW,
 ) -> Chain:
     """Tickets are labelled, and a dashboard reads the labels, unless told otherwise."""
     wanted = {"dashboard": TOLERANCE} if readers is None else readers
@@ -49,7 +50,7 @@ def chain(
             Node(name=name, producer=producer, crons=crons, inputs={"tickets": None}),
             *(Node(name=reader, inputs={name: tolerance}) for reader, tolerance in wanted.items()),
         ],
-        now=NOW,
+        now=now,
     )
 
 
@@ -305,6 +306,16 @@ def test_a_new_name_with_a_worse_promise_has_to_be_acknowledged() -> None:
     before = acknowledged_by_all(chain())
     found = lock.compare(before, chain(changed(valid_for=40 * HOUR), readers={"board": TOLERANCE}))
     assert [each.reading.consumer for each in found.pending] == ["board"]
+
+
+@pytest.mark.parametrize("cron", ["30 2 * * *", "0 9 * * 1-5", "0 3 1 * *", "0 */6 * * *"])
+def test_time_alone_puts_no_lock_out_of_date(cron: str) -> None:
+    crons = (Cron(cron_schedule=cron, timezone="Europe/Berlin", name="refresh"),)
+    contract = FreshnessContract(valid_for=timedelta(days=40))
+    before = acknowledged_by_all(chain(replace(LABELS, contract=contract), crons=crons))
+    for weeks in range(7, 120, 16):
+        later = chain(replace(LABELS, contract=contract), crons=crons, now=NOW + timedelta(weeks=weeks))
+        assert lock.compare(before, later).agrees
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import pytest
 
 from offpeak.freshness.contract import COLLECTING, FreshnessContract, native_policy
@@ -87,11 +88,12 @@ def test_it_says_when_time_alone_will_change_it() -> None:
         (FreshnessContract(valid_for=37 * HOUR, warn_after=20 * HOUR), 12 * HOUR, 20 * HOUR),
         (FreshnessContract(valid_for=37 * HOUR, warn_after=30 * HOUR), 12 * HOUR, 37 * HOUR - 12 * HOUR - COLLECTING),
         (FreshnessContract(valid_for=12 * HOUR), 12 * HOUR - timedelta(seconds=1), timedelta(minutes=1)),
+        # Dagster knows nothing shorter than a minute
+        (FreshnessContract(valid_for=timedelta(minutes=1)), timedelta(seconds=1), None),
     ],
 )
 def test_dagsters_own_policy_never_calls_fresh_what_may_be_stale(
-    contract: FreshnessContract, deadline: timedelta, warned: timedelta
+    contract: FreshnessContract, deadline: timedelta, warned: timedelta | None
 ) -> None:
-    policy = native_policy(contract, deadline=deadline)
-    assert policy.fail_window.to_timedelta() == contract.valid_for  # type: ignore[attr-defined]
-    assert policy.warn_window.to_timedelta() == warned  # type: ignore[attr-defined]
+    expected = dg.FreshnessPolicy.time_window(fail_window=contract.valid_for, warn_window=warned)
+    assert native_policy(contract, deadline=deadline) == expected

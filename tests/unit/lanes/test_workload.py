@@ -1,6 +1,6 @@
 """Workloads that make no sense are refused where they are declared."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -8,7 +8,7 @@ from offpeak.errors import DefinitionError
 from offpeak.lanes.workload import Waiting, Workload
 
 
-@pytest.mark.parametrize("deadline", [timedelta(0), timedelta(hours=-1), 12])
+@pytest.mark.parametrize("deadline", [timedelta(0), timedelta(hours=-1), 12, datetime(2026, 11, 22, 9, 0)])  # noqa: DTZ001
 def test_a_deadline_that_is_not_a_positive_duration_is_refused_naming_the_field(deadline: object) -> None:
     with pytest.raises(DefinitionError, match="deadline="):
         Workload(waiting=Waiting.NOBODY, deadline=deadline)  # type: ignore[arg-type]
