@@ -12,9 +12,10 @@ from typing import Any
 import dagster as dg
 
 from offpeak.assets.declaration import declaration_of
-from offpeak.assets.readers import tolerated
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
+from offpeak.freshness.declared import Consumer, readings
+from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import sla_of
 
 BATCH = "batch"
@@ -32,20 +33,35 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
         for key in repository.get_job(each.job_name).asset_layer.selected_asset_keys:
             runs.setdefault(key, []).extend(crons)
             jobs.setdefault(key, set()).add(each.name)
-    nodes = [
-        _node(asset, spec, runs.get(spec.key, ()), jobs.get(spec.key, set()))
-        for asset in graph.assets_defs
-        for spec in asset.specs
-    ]
-    checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition) and not each.keys]
-    nodes += [_check(each, jobs, runs) for each in checks if tolerated(each)]
+    nodes = []
+    for asset in graph.assets_defs:
+        read = _tolerances(asset)
+        nodes += [
+            _node(asset, spec, read.get(spec.key, {}), runs.get(spec.key, ()), jobs.get(spec.key, set()))
+            for spec in asset.specs
+        ]
+        nodes += [_check(key, each, jobs, runs) for key, each in read.items() if isinstance(key, dg.AssetCheckKey)]
     return Chain(nodes, now=now)
 
 
-def _node(asset: dg.AssetsDefinition, spec: dg.AssetSpec, crons: Sequence[Cron], jobs: set[str]) -> Node:
+def _tolerances(asset: dg.AssetsDefinition) -> dict[Consumer, dict[dg.AssetKey, Tolerance]]:
+    """What each asset and check that a step makes tolerates of what it reads."""
+    found: dict[Consumer, dict[dg.AssetKey, Tolerance]] = {}
+    for each in readings(asset):
+        if each.tolerance is not None:
+            found.setdefault(each.consumer, {})[each.asset] = each.tolerance
+    return found
+
+
+def _node(
+    asset: dg.AssetsDefinition,
+    spec: dg.AssetSpec,
+    tolerances: Mapping[dg.AssetKey, Tolerance],
+    crons: Sequence[Cron],
+    jobs: set[str],
+) -> Node:
     declaration = declaration_of(asset)
     automation = _automation(spec.automation_condition)
-    tolerances = tolerated(asset)
     name = spec.key.to_user_string()
     return Node(
         name=name,
@@ -67,15 +83,17 @@ def _node(asset: dg.AssetsDefinition, spec: dg.AssetSpec, crons: Sequence[Cron],
 
 
 def _check(
-    check: dg.AssetsDefinition, jobs: Mapping[dg.AssetKey, set[str]], runs: Mapping[dg.AssetKey, Sequence[Cron]]
+    check: dg.AssetCheckKey,
+    tolerances: Mapping[dg.AssetKey, Tolerance],
+    jobs: Mapping[dg.AssetKey, set[str]],
+    runs: Mapping[dg.AssetKey, Sequence[Cron]],
 ) -> Node:
-    """A check by itself runs wherever the asset that it is of does."""
-    first = min(check.check_keys)
+    """A check runs wherever the asset that it is of does."""
     return Node(
-        name=first.to_user_string(),
-        crons=runs.get(first.asset_key, ()),
-        jobs=frozenset(jobs.get(first.asset_key, ())),
-        inputs={key.to_user_string(): tolerance for key, tolerance in tolerated(check).items()},
+        name=check.to_user_string(),
+        crons=runs.get(check.asset_key, ()),
+        jobs=frozenset(jobs.get(check.asset_key, ())),
+        inputs={key.to_user_string(): tolerance for key, tolerance in tolerances.items()},
     )
 
 

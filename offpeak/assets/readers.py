@@ -8,7 +8,6 @@ from offpeak.assets.declaration import declaration_of
 from offpeak.errors import DefinitionError
 from offpeak.freshness.dbt import manifest_in
 from offpeak.freshness.declared import Reading, readings, undeclared
-from offpeak.freshness.declared import tolerated as tolerated
 from offpeak.freshness.gate import cannot_drop
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import producer_in

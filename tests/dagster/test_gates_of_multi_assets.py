@@ -1,7 +1,7 @@
 """A multi-asset is gated for those of its assets that a run selects."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from offpeak import tolerances, tolerates
+from offpeak.assets.graph import chain_of
 from offpeak.errors import DefinitionError, StaleInput
 
 from .conftest import age
@@ -137,3 +138,23 @@ def test_two_tolerances_for_one_reading_fail_at_load(project: Any) -> None:
 
     with pytest.raises(DefinitionError, match="one declares two tolerances for labels"):
         project(labels, one)
+
+
+def test_each_asset_and_check_of_a_step_has_its_own_tolerance_in_the_chain_of_ages(project: Any) -> None:
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(name, deps=[tolerates("labels", timedelta(hours=hours))])
+            for name, hours in (("strict", 20), ("patient", 60))
+        ],
+        check_specs=[dg.AssetCheckSpec("counted", asset="patient", additional_deps=[tolerates("labels", STALENESS)])],
+    )
+    def reports() -> Iterator[Any]:
+        yield dg.MaterializeResult(asset_key="strict")
+
+    nodes = chain_of(project(labels, reports).defs, now=datetime.now(UTC)).nodes
+    found = {name: node.inputs["labels"] for name, node in nodes.items() if node.inputs}
+    assert {name: each and each.max_staleness for name, each in found.items()} == {
+        "strict": timedelta(hours=20),
+        "patient": timedelta(hours=60),
+        "patient:counted": STALENESS,
+    }
