@@ -230,6 +230,16 @@ def test_what_makes_nothing_worse_is_recorded_without_a_name(project: Project) -
     assert "says all of it already" in project.run("accept")
 
 
+def test_a_project_without_a_lock_is_told_that_there_is_none_yet(project: Project) -> None:
+    shown = project.run("check", code=1)
+    assert shown.startswith("There is no contracts.lock yet.")
+    assert "not recorded: there is no contracts.lock yet" in shown
+    told = project.run("accept")
+    assert "shorter promises: batch" in told
+    assert "Run: offpeak contracts accept board export" in told
+    assert "none that was acknowledged" in project.run("check", code=1)
+
+
 def test_accepting_touches_nothing_but_the_lock(project: Project) -> None:
     def others() -> dict[Path, bytes]:
         files = [each for each in project.folder.rglob("*") if each.is_file() and each.suffix != ".pyc"]
