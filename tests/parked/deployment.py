@@ -25,6 +25,7 @@ import psycopg
 import yaml
 from dagster._core.scheduler.instigation import InstigatorType
 
+from offpeak.assets.parking import SENSOR_NAME
 from offpeak.cli.processes import accepts_connections
 from offpeak.cli.webserver import AssetNode, Webserver, WebserverError
 from offpeak.errors import ConfigurationError
@@ -420,7 +421,7 @@ class Deployment:
         (sensor,) = [
             state
             for state in self.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
-            if "offpeak" in state.instigator_name
+            if state.instigator_name == SENSOR_NAME
         ]
         ticks = self.instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id)
         return sum(tick.is_completed for tick in ticks)
