@@ -24,6 +24,7 @@ from offpeak.freshness.cadence import Cron, longest_gap, times_since
 from offpeak.freshness.contract import COLLECTING, FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import MARGIN, Sla
+from offpeak.providers.base import BATCH_WINDOW
 
 AUTOMATION = "automation condition"
 """What ticks of an automation condition go by, beside the names of schedules."""
@@ -125,16 +126,32 @@ class Reading:
     producer: str
     tolerance: Tolerance
     worst: Age
+    """With every batch landing at its deadline."""
     typical: Age
+    """In the middle between two runs, with batches landing as they did before."""
+    at_window: Age
+    """With every batch taking the provider's whole window, which no deadline keeps it from."""
 
 
 class Chain:
-    """The graph, and the ages in it. `past` holds the usual time from a run's creation to landing, by asset."""
+    """The graph, and the ages in it, with batches that land at their deadline.
 
-    def __init__(self, nodes: Iterable[Node], *, now: datetime, past: Mapping[str, timedelta] | None = None) -> None:
+    `past` holds the usual time from a run's creation to landing, by asset: batches then land as they did. With `window`
+    they take at least so long.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        now: datetime,
+        past: Mapping[str, timedelta] | None = None,
+        window: timedelta = _NOTHING,
+    ) -> None:
         self.nodes = {each.name: each for each in nodes}
         self._now = now
         self._past = past
+        self._window = window
         self._planned: dict[str, Age] = {}
         self._lasting: dict[str, Age] = {}
         self._levels: dict[tuple[str, str], int] = {}
@@ -150,6 +167,7 @@ class Chain:
     def readings(self, past: Mapping[str, timedelta] | None = None) -> list[Reading]:
         """Every consumer of a batch asset with what it reads there, in order."""
         typical = self.typically(past or {})
+        slow = Chain(self.nodes.values(), now=self._now, window=BATCH_WINDOW)
         return [
             Reading(
                 consumer=node.name,
@@ -157,6 +175,7 @@ class Chain:
                 tolerance=tolerance,
                 worst=self.read(node.name, name),
                 typical=typical.read(node.name, name),
+                at_window=slow.read(node.name, name),
             )
             for node in sorted(self.nodes.values(), key=lambda each: each.name)
             for name, tolerance in sorted(node.inputs.items())
@@ -320,10 +339,10 @@ class Chain:
         usual = None if self._past is None else self._past.get(name)
         if usual is not None:
             return (Term(duration=usual, what=f"until {name} usually has landed"),)
-        return (
-            Term(duration=producer.deadline, what=f"deadline of {name}"),
-            Term(duration=COLLECTING, what="for collecting"),
-        )
+        longest = Term(duration=producer.deadline, what=f"deadline of {name}")
+        if self._window > producer.deadline:
+            longest = Term(duration=self._window, what=f"window of the provider of {name}")
+        return (longest, Term(duration=COLLECTING, what="for collecting"))
 
     def _in_job(self, job: str, name: str) -> Age:
         """The age of rows read in the run that made them. What lands together is waited for together."""

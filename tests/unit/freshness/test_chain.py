@@ -88,6 +88,17 @@ def test_typically_half_a_cadence_has_passed_and_landing_takes_what_it_took() ->
     assert without_history.typical.total == 24.5 * HOUR
 
 
+def test_a_batch_that_takes_the_providers_whole_window_makes_rows_older_than_the_deadline_says() -> None:
+    made = chain(nightly("labels"), Node(name="report", inputs={"labels": hours(48)}))
+    (reading,) = made.readings()
+    assert reading.at_window.total == 48.5 * HOUR
+    assert "24 h window of the provider of labels" in str(reading.at_window)
+    (patient,) = chain(
+        nightly("labels", deadline=30, valid_for=60), Node(name="report", inputs={"labels": hours(60)})
+    ).readings()
+    assert patient.at_window.total == patient.worst.total == 54.5 * HOUR
+
+
 def test_ages_add_up_over_chained_batch_assets() -> None:
     made = chain(
         nightly("labels"),
