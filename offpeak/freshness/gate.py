@@ -128,7 +128,7 @@ class InputState:
     promise: timedelta | None
     """The producer's `valid_for`, where it is known."""
     not_landed: Sequence[str] = ()
-    """Partitions that are read and have never landed."""
+    """Partitions that are read and have nothing to show."""
 
     @property
     def wanted(self) -> int:
@@ -158,7 +158,7 @@ class Details:
 
 def judge(state: InputState, tolerance: Tolerance, *, now: datetime) -> Verdict:
     """Whether these rows may be read by somebody who tolerates so much. A row exactly as old as tolerated passes."""
-    if state.not_landed or state.as_of is None:
+    if state.not_landed or state.as_of is None or (state.missing and not state.rows):
         return Verdict.NEVER_LANDED
     drops = tolerance.drops_stale and state.wanted > 0
     if state.as_of < tolerance.not_before(now) and not drops:
@@ -188,7 +188,9 @@ def complaint(
             raise ValueError("nothing is wrong with an input that passes")
         case Verdict.NEVER_LANDED:
             partitions = f" for partition {_listed(state.not_landed)}" if state.not_landed else ""
-            wrong = f"{consumer} reads {state.asset}, which has never landed{partitions}."
+            planned = not state.not_landed and state.missing
+            nothing = f"none of whose {state.missing} rows has landed" if planned else "which has never landed"
+            wrong = f"{consumer} reads {state.asset}, {nothing}{partitions}."
             remedy = f"Materialise {state.asset}{' for it' if partitions else ''} first."
         case Verdict.TOO_OLD:
             age = now - (state.as_of or now)

@@ -51,7 +51,7 @@ def admit(
         return Admitted(as_of=None, not_before=None, warning=None)
     floor = tolerance.not_before(now)
     summary = store.summary(asset, partitions, not_before=floor)
-    landed = {each.partition_key for each in summary.partitions}
+    landed = {each.partition_key for each in summary.partitions if each.rows or not each.missing}
     state = InputState(
         asset=asset,
         as_of=summary.as_of,

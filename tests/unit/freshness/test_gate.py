@@ -106,6 +106,13 @@ def test_a_warning_says_that_the_rows_were_read() -> None:
     assert "Nothing was read" not in warning
 
 
+def test_what_is_planned_and_has_not_landed_is_never_read_either() -> None:
+    lenient = replace(TOLERANCE, min_coverage=0, on_stale="warn")
+    message = _refusal(replace(FRESH, as_of=NOW, rows=0, missing=7, fresh=0), lenient)
+    assert "reads ticket_labels, none of whose 7 rows has landed." in message
+    assert "Nothing was read" in message
+
+
 def test_what_never_landed_is_never_read() -> None:
     state = replace(FRESH, as_of=None, rows=0, fresh=0)
     assert "Nothing was read" in _refusal(state, replace(TOLERANCE, on_stale="warn"))

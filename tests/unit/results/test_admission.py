@@ -127,6 +127,15 @@ def test_requests_that_were_not_sent_yet_are_said_to_be_queued(shop: Shop) -> No
     assert "Without an answer of their own: T0009 of a (queued)." in refusal(shop)
 
 
+def test_a_first_batch_that_is_on_its_way_is_named_and_nothing_is_read_however_lenient_one_is(any_shop: Shop) -> None:
+    any_shop.leave(partitions={"a": tickets(1)}, as_of=NOW - HOUR)
+    lenient = Tolerance(max_staleness=38 * HOUR, min_coverage=0, on_stale="warn")
+    for partitions in (None, ["a"]):
+        message = refusal(any_shop, lenient, partitions=partitions)
+        assert re.search(r"T0000 of a \(on its way as batch \S+ since .* UTC\)", message)
+        assert "Nothing was read. Materialise labels" in message
+
+
 def test_one_missing_and_one_stale_partition_among_fresh_ones(any_shop: Shop) -> None:
     for number, (name, hours) in enumerate({"a": 1, "b": 50, "c": 2}.items()):
         any_shop.buy(partitions={name: tickets(1, start=number)}, as_of=NOW - hours * HOUR)
