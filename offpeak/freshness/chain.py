@@ -16,6 +16,8 @@ themselves, has no longest time between two runs. Of a partitioned asset, this i
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from graphlib import TopologicalSorter
 from statistics import median_low
 
 from offpeak.clock import exactly
@@ -154,7 +156,7 @@ class Chain:
         self._window = window
         self._planned: dict[str, Age] = {}
         self._lasting: dict[str, Age] = {}
-        self._levels: dict[tuple[str, str], int] = {}
+        self._levels: dict[str, Mapping[str, int]] = {}
 
     def typically(self, past: Mapping[str, timedelta]) -> "Chain":
         """The same graph with landings that take as long as they usually do, instead of as long as they may."""
@@ -199,6 +201,7 @@ class Chain:
     def lasting(self, name: str) -> Age:
         """The age that an asset's rows reach before newer ones land."""
         if name not in self._lasting:
+            self._plan(name)  # with what leads to it, before it
             node = self.nodes[name]
             if node.source:
                 self._lasting[name] = Age()
@@ -243,22 +246,26 @@ class Chain:
     def _ahead(self, name: str, after: timedelta) -> dict[str, timedelta]:
         """By batch asset on the way to `name`: how long before its deadline batches have to have ended, where what
         follows `name` takes `after`."""
-        node = self.nodes[name]
-        found: dict[str, timedelta] = {}
-        if node.producer is not None:
-            found[name] = after + COLLECTING
-            after = found[name] + node.producer.deadline
-        for each in self._known_inputs(node):
-            for key, ahead in self._ahead(each, after).items():
-                found[key] = max(ahead, found.get(key, _NOTHING))
+        follows, found = {name: after}, dict[str, timedelta]()
+        for key in reversed(self._upstream(name)):
+            node, ahead = self.nodes[key], follows[key]
+            if node.producer is not None:
+                found[key] = ahead + COLLECTING
+                ahead = found[key] + node.producer.deadline
+            for each in self._known_inputs(node):
+                follows[each] = max(ahead, follows.get(each, _NOTHING))
         return found
 
     def triggers(self, name: str) -> Sequence[Cron]:
         """When an asset runs by the clock: by its schedules, or by those of the inputs that it follows."""
-        node = self.nodes[name]
-        if node.crons or not node.follows:
-            return node.crons
-        return [cron for each in self._known_inputs(node) for cron in self.triggers(each)]
+        found: dict[Cron, None] = {}
+        asked = {name}
+        for key in reversed(self._upstream(name)):
+            node = self.nodes[key]
+            if key in asked:
+                found |= dict.fromkeys(node.crons)
+                asked |= set(self._known_inputs(node)) if node.follows and not node.crons else set()
+        return list(found)
 
     def check(self) -> None:
         """Raise DefinitionError for a contract, a tolerance or an SLA that cannot be kept, with the arithmetic."""
@@ -292,8 +299,11 @@ class Chain:
 
     def _longest_way(self, name: str) -> timedelta:
         """The deadlines along the longest way to an asset, itself included."""
-        own = sum((term.duration for term in self._lag(name)), _NOTHING)
-        return own + max((self._longest_way(each) for each in self._known_inputs(self.nodes[name])), default=_NOTHING)
+        ways: dict[str, timedelta] = {}
+        for key in self._upstream(name):
+            own = sum((term.duration for term in self._lag(key)), _NOTHING)
+            ways[key] = own + max((ways[each] for each in self._known_inputs(self.nodes[key])), default=_NOTHING)
+        return ways[name]
 
     def _cannot_be_met(self, reading: Reading) -> str:
         consumer, producer = reading.consumer, reading.producer
@@ -322,8 +332,13 @@ class Chain:
     def _plan(self, name: str) -> Age:
         """The age of what an asset has read when it begins to make its rows."""
         if name not in self._planned:
-            node = self.nodes[name]
-            self._planned[name] = self._oldest(self._let_through(node, each) for each in self._known_inputs(node))
+            for key in self._upstream(name):
+                if key not in self._planned:
+                    node = self.nodes[key]
+                    self._planned[key] = self._oldest(
+                        self._let_through(node, each) for each in self._known_inputs(node)
+                    )
+                    self.lasting(key)
         return self._planned[name]
 
     def _let_through(self, node: Node, name: str) -> Age:
@@ -349,21 +364,25 @@ class Chain:
         beside = [
             each
             for each, node in self.nodes.items()
-            if job in node.jobs and node.producer is not None and self._level(job, each) == self._level(job, name)
+            if job in node.jobs and node.producer is not None and self._level(job)[each] == self._level(job)[name]
         ]
         if self.nodes[name].producer is None:
             return self._plan(name)
         slowest = max(beside, key=lambda each: (sum((term.duration for term in self._lag(each)), _NOTHING), each))
         return self._plan(name).plus(*self._lag(slowest))
 
-    def _level(self, job: str, name: str) -> int:
-        """How many batch assets of the job have landed, one after the other, before this one is planned."""
-        if (job, name) not in self._levels:
-            above = [each for each in self._known_inputs(self.nodes[name]) if job in self.nodes[each].jobs]
-            self._levels[job, name] = max(
-                (self._level(job, each) + (self.nodes[each].producer is not None) for each in above), default=0
-            )
-        return self._levels[job, name]
+    def _level(self, job: str) -> Mapping[str, int]:
+        """By asset of the job: how many of its batch assets have landed, one after the other, before it is planned."""
+        if job not in self._levels:
+            levels: dict[str, int] = {}
+            for name in self._order:
+                if job in self.nodes[name].jobs:
+                    above = [each for each in self._known_inputs(self.nodes[name]) if each in levels]
+                    levels[name] = max(
+                        (levels[each] + (self.nodes[each].producer is not None) for each in above), default=0
+                    )
+            self._levels[job] = levels
+        return self._levels[job]
 
     def _by_clock(self, made: Node, crons: Sequence[Cron]) -> Age:
         lag = sum((term.duration for term in self._lag(made.name)), _NOTHING)
@@ -379,6 +398,23 @@ class Chain:
 
     def _known_inputs(self, node: Node) -> list[str]:
         return [each for each in node.inputs if each in self.nodes and each != node.name]
+
+    @cached_property
+    def _order(self) -> Sequence[str]:
+        """Every node, after all that it reads: a graph may be deeper than calls can be, and have too many ways to walk
+        each of them."""
+        return list(
+            TopologicalSorter({name: self._known_inputs(node) for name, node in self.nodes.items()}).static_order()
+        )
+
+    def _upstream(self, name: str) -> Sequence[str]:
+        """Everything that leads to an asset, in order, itself the last."""
+        found, left = {name}, [name]
+        while left:
+            more = [each for each in self._known_inputs(self.nodes[left.pop()]) if each not in found]
+            found.update(more)
+            left.extend(more)
+        return [each for each in self._order if each in found]
 
     def _oldest(self, ages: Iterable[Age]) -> Age:
         """The oldest of them, and everything that is unknown of any."""

@@ -232,3 +232,26 @@ def test_a_deadline_that_no_run_can_meet_is_refused() -> None:
         DefinitionError, match=r"report: freshness_sla.*lower_bound_delta=4 h.* begins 6 h 30 min earlier"
     ):
         chain(batch("labels", deadline=1, valid_for=37), report).check()
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_graph_may_be_deep_and_have_more_ways_than_anybody_can_walk(follows: bool) -> None:
+    """600 assets in front of a batch asset and behind it, each reading the two before it."""
+
+    def steps(name: str, first: Tolerance | None, begin: str, *, follows: bool) -> list[Node]:
+        made = [Node(name=f"{name} 0", inputs={begin: first}, follows=follows)]
+        for number in range(1, 600):
+            inputs = dict.fromkeys((f"{name} {number - 1}", f"{name} {max(number - 2, 0)}"))
+            made.append(Node(name=f"{name} {number}", inputs=inputs, follows=follows))
+        return made
+
+    raw = steps("raw", None, "tickets", follows=follows)
+    report = steps("report", hours(60), "labels", follows=True)
+    report[-1] = Node(
+        name="end", inputs=report[-1].inputs, follows=True, sla=Sla(asset="end", deadline=MORNING, window=24 * HOUR)
+    )
+    trigger: dict[str, Any] = {"follows": True} if follows else {"crons": [NIGHTLY], "jobs": frozenset({"nightly"})}
+    made = chain(*raw, batch("labels", inputs={"raw 599": None}, **trigger), *report)
+    made.check()
+    assert [each.ahead for each in made.handed_up()["labels"]] == [timedelta(minutes=40)]
+    assert made.triggers("end") == ([NIGHTLY] if not follows else [])
