@@ -244,7 +244,7 @@ def test_what_lies_below_an_asset_that_failed_is_left_out(code_location: Made, l
         "them"
     )
     assert names(narrow) == {"labels", "view"}
-    assert checks(narrow) == {"labels:usable_answers", "view:of_view"}
+    assert checks(narrow) == {"labels:usable_answers", "labels:fresh", "view:of_view"}
     assert narrow.tags == wide.tags
     assert here.instance.get_run_by_id(wide.run_id) is None
     here.turn()
@@ -282,7 +282,7 @@ def test_a_check_that_reads_an_asset_that_failed_is_left_out(
 
     here = code_location(labels(), broken(), view(), asset_checks=[both])
     here.run("labels", "broken", "view")
-    assert checks(here.parked()) == {"labels:usable_answers", "view:both"}
+    assert checks(here.parked()) == {"labels:usable_answers", "labels:fresh", "view:both"}
     let_end(local_provider)
     here.turn()
     here.turn()

@@ -458,7 +458,8 @@ def test_checks_are_evaluated_once_each_where_their_rows_are(
     assert run.status is SUCCESS
     parked = here.parked()
     assert names(parked) == {"checked"}
-    assert checks(parked) == {"checked:asked", "checked:usable_answers", "checked:answered", "source:as_many"}
+    own = {"checked:usable_answers", "checked:fresh"}
+    assert checks(parked) == {"checked:asked", *own, "checked:answered", "source:as_many"}
     let_end(local_provider)
     here.turn()
     assert here.now(parked).status is SUCCESS
@@ -466,7 +467,7 @@ def test_checks_are_evaluated_once_each_where_their_rows_are(
         "checked:asked": [(run.run_id, True)],
         "source:at_once": [(run.run_id, True)],
     }
-    for check in ("checked:usable_answers", "checked:answered", "source:as_many"):
+    for check in (*own, "checked:answered", "source:as_many"):
         assert here.evaluated(check) == [(parked.run_id, True)]
 
 
