@@ -13,12 +13,17 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 _FORMAT = "%Y-%m-%dT%H:%M%z"
+_SECOND = timedelta(seconds=1)
+_DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 _YEAR = timedelta(days=400)
 """Longer than any year, so that both clock changes and the longest month are within."""
 
 _MANY = 80
-"""Ticks a week from which on only the weeks around now and around the clock changes are looked at."""
+"""Ticks a week from which on only the days from now on and around the clock changes are looked at, where one day or
+week is like the other."""
+
+_SOON = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +43,21 @@ class Cron:
 
     def next_tick(self, after: datetime) -> datetime | None:
         """The first tick later than `after`; None for an expression that never comes true again within four years."""
-        reach = _WEEK
-        while reach <= 4 * _YEAR:
-            found = [each for each in self.ticks(after, after + reach) if each > after]
+        since = after
+        for reach in (_SOON, _WEEK, _YEAR, 4 * _YEAR):
+            found = [each for each in self.ticks(since, after + reach) if each > after]
             if found:
                 return found[0]
-            reach *= 6
+            since = after + reach
         return None
+
+    @property
+    def period(self) -> timedelta | None:
+        """After what time it ticks alike again, clock changes apart; None where it names days of a month or months."""
+        fields = self.cron_schedule.split()
+        if len(fields) != 5 or fields[2:4] != ["*", "*"]:
+            return None
+        return _DAY if fields[4] == "*" else _WEEK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +121,37 @@ def _times_since(
     if gap is None:
         return ()
     found: list[timedelta] = []
-    for since, until in _stretches((*producers, *readers), now):
-        made = sorted({tick for each in producers for tick in each.ticks(since - gap.duration - lag - _WEEK, until)})
+    for since, until in _moments(producers, readers, lag, now):
+        made = _union(producers, since - gap.duration - lag - _DAY, until)
         position = 0
-        for tick in sorted({tick for each in readers for tick in each.ticks(since, until)}):
+        for tick in _union(readers, since, until):
             while position + 1 < len(made) and made[position + 1] + lag <= tick:
                 position += 1
             if made and made[position] + lag <= tick:
                 found.append(tick - made[position])
     return tuple(sorted(found))
+
+
+def _moments(
+    producers: Sequence[Cron], readers: Sequence[Cron], lag: timedelta, now: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The times in which to look at what readers read."""
+    crons, pause = (*producers, *readers), _longest_gap(readers, now)
+    if not _often(crons, now) or all(each.period for each in crons):
+        yield from _stretches(crons, now)
+    elif pause is not None and _often(readers, now):
+        # the oldest is read just before newer rows have landed, and the typical on any day
+        for number in range(0, _YEAR.days, 3):
+            yield now + number * _DAY, now + number * _DAY + pause.duration
+        for tick in _union(producers, now, now + _YEAR):
+            yield tick + lag - pause.duration, tick + lag + _SECOND
+    else:
+        for tick in _union(readers, now, now + 4 * _YEAR):
+            yield tick, tick + _SECOND
+
+
+def _union(crons: Sequence[Cron], since: datetime, until: datetime) -> list[datetime]:
+    return sorted({tick for each in crons for tick in each.ticks(since, until)})
 
 
 def _day(moment: datetime) -> datetime:
@@ -126,14 +161,19 @@ def _day(moment: datetime) -> datetime:
 
 def _stretches(crons: Sequence[Cron], now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """The times to look at: the year from `now` on, or of what runs often the weeks that differ."""
-    often = max(len(each.ticks(now, now + _WEEK)) for each in crons) > _MANY
-    seldom = any(len(each.ticks(now, now + _WEEK)) < 1 for each in crons)
-    if not often or seldom:
+    if not (often := _often(crons, now)):
+        seldom = any(not each.ticks(now, now + _WEEK) for each in crons)
         yield now, now + (4 * _YEAR if seldom else _YEAR)
         return
-    yield now, now + 4 * _WEEK
+    # whatever ticks beside it only makes gaps shorter
+    period = min(each.period or _WEEK for each in often)
+    yield now, now + 2 * period + _DAY
     for change in sorted({moment for each in crons for moment in _clock_changes(each.timezone, now)}):
-        yield change - _WEEK, change + _WEEK
+        yield change - period - _DAY, change + period + _DAY
+
+
+def _often(crons: Sequence[Cron], now: datetime) -> list[Cron]:
+    return [each for each in crons if each.period is not None and len(each.ticks(now, now + _WEEK)) > _MANY]
 
 
 def _clock_changes(timezone: str, now: datetime) -> Iterator[datetime]:
@@ -152,6 +192,6 @@ def _ticks(cron_schedule: str, timezone: str, since: datetime, until: datetime) 
     )
     with dg.partition_loading_context(effective_dt=until):
         for key in windows.get_partition_keys():
-            tick = datetime.strptime(key, _FORMAT).astimezone(UTC)
+            tick = datetime.fromisoformat(key).astimezone(UTC)
             if since <= tick < until:
                 yield tick

@@ -1,9 +1,12 @@
 """How often schedules tick, and how long ago they did: with time zones, clock changes and odd calendars."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from offpeak.freshness import cadence
 from offpeak.freshness.cadence import Cron, longest_gap, next_tick, shortest_gap, times_since
 
 NOW = datetime(2026, 11, 21, 18, 5, tzinfo=UTC)
@@ -97,3 +100,60 @@ def test_a_tick_at_a_time_that_does_not_come_is_not_left_out() -> None:
 def test_how_long_ago_the_run_began_whose_rows_are_there(lag: timedelta, oldest: float, youngest: float) -> None:
     since = times_since([cron("30 1 * * *")], [cron("0 9 * * 1-5", "Europe/Berlin")], lag=lag, now=NOW)
     assert (since[-1], since[0]) == (oldest * HOUR, youngest * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("cron_schedules", "hours"),
+    [
+        (["* * * * *"], 1 / 60),
+        (["*/5 * * * *", "0 0 1 * *"], 1 / 12),  # with one that ticks seldom
+        (["*/5 8-18 * * 1-5"], 62 + 1 / 12),  # the weekend of the clock change
+        (["*/30 * * * 1"], 6 * 24 + 1.5),
+        (["*/5 * 1 * *"], 30 * 24 + 1 + 1 / 12),
+    ],
+)
+def test_what_ticks_often_is_not_counted_out_over_years(
+    cron_schedules: list[str], hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = counting(monkeypatch)
+    gap = longest_gap([cron(each, "Europe/Berlin") for each in cron_schedules], now=NOW)
+    assert gap is not None
+    assert gap.duration == pytest.approx(hours * HOUR, abs=timedelta(seconds=1))
+    assert len(counted) < 60_000
+
+
+def test_a_reader_that_runs_often_reads_the_oldest_just_before_newer_rows_land(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = counting(monkeypatch)
+    since = times_since([cron("0 0 1 * *")], [cron("*/5 * * * *")], lag=12 * HOUR, now=NOW)
+    assert since[-1] == 31 * 24 * HOUR + 12 * HOUR - timedelta(minutes=5)
+    assert 13 * 24 * HOUR < since[len(since) // 2] < 18 * 24 * HOUR
+    assert len(counted) < 10_000
+
+
+def test_a_reader_that_runs_seldom_reads_what_is_made_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = counting(monkeypatch)
+    since = times_since([cron("*/5 * * * *")], [cron("0 9 1 * *")], lag=HOUR, now=NOW)
+    assert (since[-1], since[0]) == (HOUR, HOUR)
+    assert len(counted) < 60_000
+
+
+def test_the_next_tick_of_what_ticks_often_is_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = counting(monkeypatch)
+    assert cron("* * * * *").next_tick(NOW) == NOW + timedelta(minutes=1)
+    assert len(counted) < 500
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """What is kept of every tick that is asked of Dagster."""
+    counted: list[datetime] = []
+    inner = cadence._ticks
+
+    def ticks(*given: Any) -> Iterator[datetime]:
+        for each in inner(*given):
+            counted.append(each)
+            yield each
+
+    monkeypatch.setattr(cadence, "_ticks", ticks)
+    cadence._longest_gap.cache_clear()
+    cadence._times_since.cache_clear()
+    return counted
