@@ -99,7 +99,7 @@ def _print_comparison(out: "Console", found: "Comparison") -> None:
 
 
 def _print_pending(out: "Console", each: "Pending") -> None:
-    from offpeak.freshness.lock import in_words, verdict
+    from offpeak.freshness.lock import in_words, verdict, when_late
 
     reading = each.reading
     what = "; ".join(each.changes) if each.changes else "not acknowledged before"
@@ -110,6 +110,7 @@ def _print_pending(out: "Console", each: "Pending") -> None:
             ("  new promise", str(each.new)),
             ("  tolerance", in_words(reading.tolerance)),
             ("  worst age", arithmetic(reading.worst)),
+            ("  when late", when_late(reading)),
             ("  verdict", verdict(reading, each.new)),
             ("  to accept", _command(reading.consumer)),
         )

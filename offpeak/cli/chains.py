@@ -51,6 +51,7 @@ def read_as_json(reading: "Reading", promise: "Promise") -> dict[str, Any]:
         "producer": reading.producer,
         "tolerance": _tolerance_as_json(reading.tolerance),
         "worst": age_as_json(reading.worst),
+        "at_window": age_as_json(reading.at_window),
         "spare_seconds": spare.total_seconds(),
         "verdict": verdict(reading, promise),
     }

@@ -115,10 +115,13 @@ def _usual(chain: "Chain", database_url: str | None) -> _Usual:
         if database_url is not None:
             raise
         return _Usual(past={}, note=f"Typical: half the time between runs, and the whole deadline. {error}")
-    without = sorted(chain.producers.keys() - past.keys())
+    if not past:
+        return _Usual(
+            past={}, note="Typical: half the time between runs, and the whole deadline: nothing has landed yet."
+        )
     note = f"Typical: half the time between runs, and what the last {REMEMBERED} landings took"
-    if without:
-        note += f"; the whole deadline for {', '.join(without)}, of which none has landed yet"
+    if without := sorted(chain.producers.keys() - past.keys()):
+        note += f"; for {', '.join(without)} the whole deadline, because none has landed yet"
     return _Usual(past=past, note=f"{note}.")
 
 
@@ -143,6 +146,10 @@ def _show_all(chain: "Chain", usual: _Usual, *, as_json: bool) -> None:
     unknown = dict.fromkeys(each for reading in readings for each in reading.worst.unknown)
     if unknown:
         out.print(f"\n≥: not counted is {', and '.join(unknown)}.", soft_wrap=True)
+    late = [each.consumer for each in readings if each.at_window.total > each.tolerance.max_staleness]
+    if late:
+        names = ", ".join(dict.fromkeys(late))
+        out.print(f"\nA batch that misses its deadline may be older than this tolerates: {names}.", soft_wrap=True)
     out.print(f"\n{usual.note}", soft_wrap=True)
     out.print("`offpeak contracts show NAME` has the arithmetic.")
 
@@ -216,7 +223,7 @@ def _print_producer(out: "Console", chain: "Chain", name: str, recorded: "Lock")
 
 
 def _print_reading(out: "Console", chain: "Chain", reading: "Reading", recorded: "Lock") -> None:
-    from offpeak.freshness.lock import in_words, promises, verdict
+    from offpeak.freshness.lock import in_words, promises, verdict, when_late
 
     promise = promises(chain)[reading.producer]
     said = recorded.readings.get((reading.consumer, reading.producer))
@@ -227,6 +234,7 @@ def _print_reading(out: "Console", chain: "Chain", reading: "Reading", recorded:
             ("  promise", str(promise)),
             ("  acknowledged", _recorded(promise, None if said is None else said.promise)),
             ("  worst age", arithmetic(reading.worst)),
+            ("  when late", when_late(reading)),
             ("  typical age", arithmetic(reading.typical)),
             ("  verdict", verdict(reading, promise)),
         )

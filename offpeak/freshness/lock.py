@@ -214,6 +214,15 @@ def verdict(reading: Reading, promise: Promise) -> str:
     return found
 
 
+def when_late(reading: Reading) -> str | None:
+    """What becomes of the reading when batches miss their deadline; None where the deadline is no nearer."""
+    late, tolerated = reading.at_window.total, reading.tolerance.max_staleness
+    if late <= reading.worst.total:
+        return None
+    outcome = "still tolerated" if late <= tolerated else f"{exactly(late - tolerated)} more than is tolerated"
+    return f"{exactly(late)} with a batch that takes its provider's whole window: {outcome}"
+
+
 def _pending(lock: Lock | None, chain: Chain) -> list[Pending]:
     """In the order of names. `lock` goes by the names of today."""
     now = promises(chain)

@@ -366,6 +366,13 @@ def test_the_arithmetic_is_shown_on_request(project: Project) -> None:
     assert "board, export" in shown
 
 
+def test_readers_that_a_late_batch_would_turn_away_are_named(project: Project) -> None:
+    assert "misses its deadline" in project.run()  # 48 h 30 min at `export`, which tolerates 48
+    assert "24 h 30 min with a batch that takes its provider's whole window" in project.run("show", "board")
+    project.change(("hours=48", "hours=49"))
+    assert "misses its deadline" not in project.run()
+
+
 def test_what_is_unknown_is_marked_and_named(project: Project) -> None:
     project.change(("schedules=[nightly],", ""))
     shown = project.run()

@@ -338,6 +338,22 @@ def test_the_verdict_says_what_of_the_promise_is_not_tolerated() -> None:
     assert lock.verdict(reading, replace(PROMISE, valid_for=40 * HOUR)) == expected
 
 
+@pytest.mark.parametrize(
+    ("hours", "deadline", "expected"),
+    [
+        (49, 12, "48 h 30 min with a batch that takes its provider's whole window: still tolerated"),
+        (38, 12, "48 h 30 min with a batch that takes its provider's whole window: 10 h 30 min more than is tolerated"),
+        (49, 24, None),
+    ],
+)
+def test_a_deadline_that_batches_may_miss_is_told_with_what_follows(
+    hours: int, deadline: int, expected: str | None
+) -> None:
+    producer = changed(valid_for=49 * HOUR, deadline=deadline * HOUR)
+    (reading,) = chain(producer, readers={"dashboard": Tolerance(max_staleness=hours * HOUR)}).readings()
+    assert lock.when_late(reading) == expected
+
+
 def test_no_file_is_no_lock(tmp_path: Path) -> None:
     assert lock_file.read(tmp_path / "contracts.lock") is None
 
