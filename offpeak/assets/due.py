@@ -5,15 +5,15 @@ others, it is all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-from offpeak.freshness.cadence import Cron, next_tick
+from offpeak.freshness.cadence import Cron, last_tick
 
-WINDOWS = 100
-"""Windows at most that are looked back at for the newest one that is due."""
+PLANNED = 50
+"""Times at most that are looked back at for the newest that has landed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +21,10 @@ class Due:
     """Partitions that have to be fresh. `late` ones should have landed."""
 
     partitions: Sequence[str]
-    late: Sequence[str] = ()
+    late: Sequence[str] = field(default_factory=list)
+    newer: Sequence[Sequence[str]] = field(default_factory=list)
+    """Of partitions by time: those planned after what is due, the newest first. They may be on their way; the first
+    that have landed count in place of all else."""
 
 
 def due(
@@ -42,7 +45,7 @@ def due(
         if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
             return _newest(partitions_def, known, crons, lag, now)
         if isinstance(partitions_def, dg.MultiPartitionsDefinition):
-            return Due(partitions=_of_newest_time(partitions_def, known))
+            return _of_newest_time(partitions_def, known)
         there = set(partitions_def.get_partition_keys())
         return Due(partitions=[each for each in known if each in there])
 
@@ -54,37 +57,30 @@ def _newest(
     lag: timedelta,
     now: datetime,
 ) -> Due:
-    landed = sorted(
-        (each for each in known if windows.has_partition_key(each)), key=windows.start_time_for_partition_key
-    )
-    expected = _last_due(windows, crons, lag, now)
+    landed = sorted((each for each in known if windows.has_partition_key(each)), key=lambda each: _begin(windows, each))
+    begun = last_tick(crons, until=now - lag)
+    expected = _asked_at(windows, begun) if begun is not None else None
     if expected is None:
-        return Due(partitions=landed[-1:])
-    if landed and windows.start_time_for_partition_key(landed[-1]) >= windows.start_time_for_partition_key(expected):
-        return Due(partitions=landed[-1:])
-    return Due(partitions=landed[-1:], late=[expected])
+        landed = landed[-PLANNED:]
+        return Due(partitions=landed[:1], newer=[[each] for each in reversed(landed[1:])])
+    newer = [each for each in landed if _begin(windows, each) > _begin(windows, expected)]
+    older = landed[: len(landed) - len(newer)]
+    late = [] if older[-1:] == [expected] else [expected]
+    return Due(partitions=older[-1:], late=late, newer=[[each] for each in reversed(newer[-PLANNED:])])
 
 
-def _last_due(
-    windows: dg.TimeWindowPartitionsDefinition, crons: Sequence[Cron], lag: timedelta, now: datetime
-) -> str | None:
-    """The newest partition whose first run after its end should have landed; None where nothing says when it runs."""
-    if not crons:
-        return None
-    window = windows.get_last_partition_window()
-    for _ in range(WINDOWS):
-        if window is None:
-            return None
-        # a run at the very end of a window is one for it
-        tick = next_tick(crons, after=window.end - timedelta(microseconds=1))
-        if tick is not None and tick + lag <= now:
-            return windows.get_partition_key_for_timestamp(window.start.timestamp())
-        window = windows.get_prev_partition_window(window.start)
-    return None
+def _asked_at(windows: dg.TimeWindowPartitionsDefinition, tick: datetime) -> str | None:
+    """The partition that a schedule asks for when it ticks: the newest that there is by then."""
+    with dg.partition_loading_context(effective_dt=tick):
+        return windows.get_last_partition_key()
 
 
-def _of_newest_time(definition: dg.MultiPartitionsDefinition, known: Sequence[str]) -> list[str]:
-    """The partitions of the newest time that has landed; all of them without a dimension of time."""
+def _begin(windows: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
+    return windows.start_time_for_partition_key(key)
+
+
+def _of_newest_time(definition: dg.MultiPartitionsDefinition, known: Sequence[str]) -> Due:
+    """The partitions of the newest time; all of them without a dimension of time."""
     time = next(
         (
             each
@@ -95,9 +91,11 @@ def _of_newest_time(definition: dg.MultiPartitionsDefinition, known: Sequence[st
     )
     there = [each for each in known if definition.has_partition_key(each)]
     if time is None or not there:
-        return there
+        return Due(partitions=there)
     windows = time.partitions_def
     assert isinstance(windows, dg.TimeWindowPartitionsDefinition)  # noqa: S101 - chosen so above
-    by_key = {each: definition.get_partition_key_from_str(each).keys_by_dimension[time.name] for each in there}
-    newest = max(by_key.values(), key=windows.start_time_for_partition_key)
-    return [each for each, key in by_key.items() if key == newest]
+    by_time: dict[str, list[str]] = {}
+    for each in there:
+        by_time.setdefault(definition.get_partition_key_from_str(each).keys_by_dimension[time.name], []).append(each)
+    *newer, oldest = sorted(by_time, key=lambda each: _begin(windows, each), reverse=True)[:PLANNED]
+    return Due(partitions=by_time[oldest], newer=[by_time[each] for each in newer])

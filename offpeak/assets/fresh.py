@@ -3,7 +3,7 @@
 It is said when rows land, and again by the sensor `offpeak_freshness` when the passing of time has changed it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -47,17 +47,25 @@ def freshness_of(
     spec: dg.AssetSpec, declaration: Declaration, store: ResultStore, *, now: datetime, expected: Due
 ) -> Freshness:
     """How a batch asset stands now. The rows of the partitions are counted that have to be fresh, and no others."""
-    asset = spec.key.to_user_string()
-    parts = [
+    asset, after = spec.key.to_user_string(), next_run(spec.metadata, after=now)
+    for newer in expected.newer:
+        parts = _parts(store, asset, newer)
+        if all(each.as_of is not None for each in parts):
+            return judge(parts, declaration.contract, now=now, next_run=after)
+    parts = _parts(store, asset, expected.partitions)
+    return judge(parts, declaration.contract, now=now, due=expected.late, next_run=after)
+
+
+def _parts(store: ResultStore, asset: str, partitions: Sequence[str]) -> list[Part]:
+    return [
         Part(
             partition_key=each.partition_key,
             # a partition without rows is as old as the plan that found none; one whose rows are all on their way is not
             as_of=None if each.missing and not each.rows else each.as_of,
             effective_until=each.effective_until,
         )
-        for each in store.summary(asset, expected.partitions).partitions
+        for each in store.summary(asset, partitions).partitions
     ]
-    return judge(parts, declaration.contract, now=now, due=expected.late, next_run=next_run(spec.metadata, after=now))
 
 
 def severity(found: Freshness) -> dg.AssetCheckSeverity:

@@ -2,12 +2,16 @@
 
 It starts no run. It reads the ledger and Dagster's events, and reports an evaluation of a check where its state is
 another than the one last told. The rows of an asset are counted when one of its jobs has moved, not on every tick.
+
+What was told stands in the cursor, which Dagster keeps only with the events of the same tick. So a tick that fails is
+made up for by the next one, and a deadline that passed while there were no ticks is told of afterwards.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -19,6 +23,7 @@ from offpeak.assets.fresh import FRESH_CHECK, expected_of, figures, freshness_of
 from offpeak.assets.on_time import ON_TIME_CHECK, Watch
 from offpeak.assets.outlook import Outlook
 from offpeak.clock import Clock, SystemClock
+from offpeak.freshness.sla import Sla
 from offpeak.freshness.standing import Standing
 from offpeak.ledger.jobs import movements
 from offpeak.ledger.states import SlaState
@@ -26,6 +31,12 @@ from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.store import ResultStore
 
 FRESHNESS_SENSOR = "offpeak_freshness"
+
+_MADE_UP_FOR = timedelta(days=8)
+"""How far back deadlines are looked for that passed while there were no ticks."""
+
+_DEADLINES = 100
+"""Of one asset at most in one tick; the newest are told of."""
 
 
 def freshness_sensor(watch: Watch, *, minimum_interval_seconds: int = 60) -> dg.SensorDefinition:
@@ -47,20 +58,56 @@ def freshness_sensor(watch: Watch, *, minimum_interval_seconds: int = 60) -> dg.
             context.instance,
             context.repository_def.asset_graph,
             SystemClock(),
-            cursor=json.loads(context.cursor or "{}"),
+            before=Cursor.read(context.cursor),
         )
         events = list(tick.run())
         return dg.SensorResult(
             asset_events=events,
-            cursor=json.dumps(tick.cursor, sort_keys=True),
+            cursor=json.dumps(asdict(tick.cursor), sort_keys=True),
             skip_reason=dg.SkipReason("; ".join(tick.said) or "Nothing has changed."),
         )
 
     return tell
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What was last told of one asset's rows."""
+
+    goes_by: str
+    """A digest of what decides it, the passing of time apart."""
+    until: str | None
+    """When time alone changes it."""
+    told: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """What is kept between two ticks."""
+
+    looked: str | None = None
+    """The last tick. What was due before the first one is nobody's miss."""
+    assets: dict[str, Told] = field(default_factory=dict)
+    deadlines: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By asset and deadline, the state that was told."""
+
+    @classmethod
+    def read(cls, text: str | None) -> "Cursor":
+        """As it was written; a new one where somebody else wrote it, such as another version."""
+        try:
+            kept = json.loads(text or "{}")
+            assets = {str(name): Told(**told) for name, told in kept.pop("assets", {}).items()}
+            moments = [kept.get("looked"), *(each.until for each in assets.values())]
+            deadlines = {str(name): dict(told) for name, told in kept.pop("deadlines", {}).items()}
+            moments += [moment for told in deadlines.values() for moment in told]
+            assert all(datetime.fromisoformat(each).tzinfo for each in moments if each is not None)  # noqa: S101
+            return cls(assets=assets, deadlines=deadlines, **kept)
+        except (ValueError, TypeError, AttributeError, AssertionError):
+            return cls()
+
+
 class Tick:
-    """One evaluation. The cursor holds, by asset, what was last told and what it goes by; and when this began."""
+    """One evaluation."""
 
     def __init__(
         self,
@@ -70,12 +117,11 @@ class Tick:
         graph: Any,
         clock: Clock,
         *,
-        cursor: Mapping[str, Any],
+        before: Cursor,
     ) -> None:
         self._chain, self._ledger, self._store = watch.loaded(), results.ledger, ResultStore(results.ledger)
         self._instance, self._graph, self._now = instance, graph, clock.now()
-        self._before: Mapping[str, Any] = cursor.get("assets", {})
-        self.cursor: dict[str, Any] = {"since": cursor.get("since", self._now.isoformat()), "assets": {}}
+        self._before, self.cursor = before, Cursor(looked=self._now.isoformat())
         self.said: list[str] = []
 
     def run(self) -> Iterator[dg.AssetCheckEvaluation]:
@@ -88,28 +134,48 @@ class Tick:
             return
         outlook = Outlook.read(self._chain, self._ledger, now=self._now)
         for sla in self._chain.slas:
-            key = dg.AssetKey.from_user_string(sla.asset)
-            partitions_def = self._graph.get(key).partitions_def
-            over = on_time.past(sla, now=self._now, instance=self._instance, partitions_def=partitions_def)
-            ahead = on_time.upcoming(sla, outlook, instance=self._instance, partitions_def=partitions_def)
-            for found in (over, ahead):
-                # what was due before anybody watched is nobody's miss
-                if found is None or found.due_at < datetime.fromisoformat(self.cursor["since"]):
-                    continue
-                if on_time.enter(self._ledger, sla, found):
-                    self.said.append(found.why)
-                    yield self._evaluation(
-                        key,
-                        ON_TIME_CHECK,
-                        passed=found.state is SlaState.MET,
-                        severity=on_time.severity(found),
-                        description=found.why,
-                        metadata={"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value},
-                    )
+            yield from self._on_time(sla, outlook)
+
+    def _on_time(self, sla: Sla, outlook: Outlook) -> Iterator[dg.AssetCheckEvaluation]:
+        """What has become of one asset's deadlines since the last tick, the oldest first."""
+        key = dg.AssetKey.from_user_string(sla.asset)
+        partitions_def = self._graph.get(key).partitions_def
+        over = [
+            on_time.past(sla, due_at, instance=self._instance, partitions_def=partitions_def)
+            for due_at in self._over(sla)
+        ]
+        ahead = on_time.upcoming(sla, outlook, instance=self._instance, partitions_def=partitions_def)
+        before = self._before.deadlines.get(sla.asset, {})
+        kept = self.cursor.deadlines.setdefault(sla.asset, {})
+        for found in (*over, *([] if ahead is None else [ahead])):
+            due_at = found.due_at.isoformat()
+            told = before.get(due_at)
+            if found is ahead and told is not None:
+                kept[due_at] = told
+            on_time.enter(self._ledger, sla, found)
+            if found.state is SlaState.DUE or told in {found.state, SlaState.MET, SlaState.MISSED}:
+                continue
+            if found is ahead:
+                kept[due_at] = found.state.value
+            self.said.append(found.why)
+            yield self._evaluation(
+                key,
+                ON_TIME_CHECK,
+                passed=found.state is SlaState.MET,
+                severity=on_time.severity(found),
+                description=found.why,
+                metadata={"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value},
+            )
+
+    def _over(self, sla: Sla) -> list[datetime]:
+        """The deadlines that have passed since the last tick."""
+        looked = self._now if self._before.looked is None else datetime.fromisoformat(self._before.looked)
+        after = max(looked, self._now - _MADE_UP_FOR) + timedelta(microseconds=1)
+        return sla.deadline.ticks(after, self._now + timedelta(microseconds=1))[-_DEADLINES:]
 
     def _fresh(self, name: str, moved: str) -> Iterator[dg.AssetCheckEvaluation]:
         """The state of one batch asset, where it is another than the one last told."""
-        before = self._before.get(name, {})
+        before = self._before.assets.get(name)
         asset = self._graph.get(dg.AssetKey.from_user_string(name)).assets_def
         declaration = declaration_of(asset)
         if declaration is None:
@@ -117,23 +183,24 @@ class Tick:
         key = dg.AssetKey.from_user_string(name)
         spec = asset.specs_by_key[key]
         expected = expected_of(spec, declaration, self._store, now=self._now, instance=self._instance)
-        goes_by = hashlib.blake2b(f"{moved} {expected}".encode(), digest_size=8).hexdigest()
-        until = before.get("until")
-        if before.get("goes_by") == goes_by and (until is None or self._now <= datetime.fromisoformat(until)):
-            self.cursor["assets"][name] = before
+        goes_by = f"{moved} {expected} {declaration.contract}"
+        goes_by = hashlib.blake2b(goes_by.encode(), digest_size=8).hexdigest()
+        if (
+            before is not None
+            and before.goes_by == goes_by
+            and (before.until is None or self._now <= datetime.fromisoformat(before.until))
+        ):
+            self.cursor.assets[name] = before
             return
         found = freshness_of(spec, declaration, self._store, now=self._now, expected=expected)
         changes_at = found.changes_at(declaration.contract)
         told = f"{found.standing.value} {found.partition_key}"
-        self.cursor["assets"][name] = {
-            "goes_by": goes_by,
-            "until": changes_at.isoformat() if changes_at is not None else None,
-            "told": told,
-        }
-        if told == before.get("told"):
+        until = changes_at.isoformat() if changes_at is not None else None
+        self.cursor.assets[name] = Told(goes_by=goes_by, until=until, told=told)
+        if before is not None and told == before.told:
             return
         never = found.standing is Standing.MISSING and found.as_of is None
-        if "told" not in before and (never or found.standing is Standing.FRESH):
+        if before is None and (never or found.standing is Standing.FRESH):
             return  # nobody has made it yet, or the run that did has just said so
         self.said.append(f"{name}: {found.description}")
         yield self._evaluation(

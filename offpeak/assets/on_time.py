@@ -17,9 +17,6 @@ from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 ON_TIME_CHECK = "on_time"
 
-_EVENTS = 100
-"""Materializations of one window that are looked at, at most: the last ones count."""
-
 
 @dataclass(slots=True)
 class Watch:
@@ -65,16 +62,9 @@ def on_time_check(watch: Watch, spec: dg.AssetSpec) -> dg.AssetChecksDefinition:
 
 
 def past(
-    sla: Sla,
-    *,
-    now: datetime,
-    instance: dg.DagsterInstance,
-    partitions_def: dg.PartitionsDefinition | None,
-) -> Occurrence | None:
-    """What became of the last deadline; None where none is over yet."""
-    due_at = sla.latest(now)
-    if due_at is None:
-        return None
+    sla: Sla, due_at: datetime, *, instance: dg.DagsterInstance, partitions_def: dg.PartitionsDefinition | None
+) -> Occurrence:
+    """What became of a deadline that is over."""
     return judge_past(sla, due_at, made_at(sla, due_at, instance=instance, partitions_def=partitions_def))
 
 
@@ -106,7 +96,9 @@ def severity(found: Occurrence) -> dg.AssetCheckSeverity:
 def made_at(
     sla: Sla, due_at: datetime, *, instance: dg.DagsterInstance, partitions_def: dg.PartitionsDefinition | None
 ) -> Sequence[datetime]:
-    """When the asset was made for that deadline: its newest partition, where it is partitioned by time."""
+    """When the asset was made for that deadline: the last time in its window, else the first time after it. Its newest
+    partition counts, where it is partitioned by time.
+    """
     wanted: list[str] | None = None
     if isinstance(partitions_def, dg.TimeWindowPartitionsDefinition):
         with dg.partition_loading_context(effective_dt=due_at):
@@ -114,12 +106,17 @@ def made_at(
         if window is None:
             return []
         wanted = [partitions_def.get_partition_key_for_timestamp(window.start.timestamp())]
-    found = instance.fetch_materializations(
-        dg.AssetRecordsFilter(
+
+    def first(after: datetime, before: datetime | None = None, *, ascending: bool) -> list[datetime]:
+        chosen = dg.AssetRecordsFilter(
             asset_key=dg.AssetKey.from_user_string(sla.asset),
             asset_partitions=wanted,
-            after_timestamp=(due_at - sla.window - timedelta(seconds=1)).timestamp(),
-        ),
-        limit=_EVENTS,
-    )
-    return [datetime.fromtimestamp(record.timestamp, UTC) for record in found.records]
+            after_timestamp=after.timestamp(),
+            before_timestamp=None if before is None else before.timestamp(),
+        )
+        records = instance.fetch_materializations(chosen, limit=1, ascending=ascending).records
+        return [datetime.fromtimestamp(record.timestamp, UTC) for record in records]
+
+    bit = timedelta(microseconds=1)
+    in_time = first(due_at - sla.window - bit, due_at + bit, ascending=False)
+    return in_time or first(due_at, ascending=True)

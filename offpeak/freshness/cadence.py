@@ -51,6 +51,16 @@ class Cron:
             since = after + reach
         return None
 
+    def last_tick(self, until: datetime) -> datetime | None:
+        """The last tick at or before `until`; None where there was none within four years."""
+        before = until + timedelta(microseconds=1)
+        for reach in (_SOON, _WEEK, _YEAR, 4 * _YEAR):
+            found = self.ticks(until - reach, before)
+            if found:
+                return found[-1]
+            before = until - reach
+        return None
+
     @property
     def period(self) -> timedelta | None:
         """After what time it ticks alike again, clock changes apart; None where it names days of a month or months."""
@@ -88,6 +98,11 @@ def shortest_gap(crons: Iterable[Cron], *, now: datetime) -> timedelta | None:
 def next_tick(crons: Iterable[Cron], *, after: datetime) -> datetime | None:
     """The first tick of any of `crons` later than `after`."""
     return min((tick for each in crons if (tick := each.next_tick(after)) is not None), default=None)
+
+
+def last_tick(crons: Iterable[Cron], *, until: datetime) -> datetime | None:
+    """The last tick of any of `crons` at or before `until`."""
+    return max((tick for each in crons if (tick := each.last_tick(until)) is not None), default=None)
 
 
 def times_since(

@@ -20,8 +20,6 @@ from offpeak.ledger.states import SlaState
 MARGIN = timedelta(minutes=10)
 """How long before the deadline everything bought has to be there: the start of a run, and its own work."""
 
-_REACH = timedelta(days=400)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sla:
@@ -30,16 +28,6 @@ class Sla:
     asset: str
     deadline: Cron
     window: timedelta
-
-    def latest(self, now: datetime) -> datetime | None:
-        """The last deadline that is over; one that is now is."""
-        reach = timedelta(days=8)
-        while reach <= _REACH:
-            found = self.deadline.ticks(now - reach, now + timedelta(microseconds=1))
-            if found:
-                return found[-1]
-            reach *= 7
-        return None
 
     def upcoming(self, now: datetime) -> datetime | None:
         """The next deadline."""

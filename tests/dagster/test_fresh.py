@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +11,16 @@ import pandas as pd
 import pytest
 
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, freshness_sla, read, tolerates
+from offpeak.assets import on_time
+from offpeak.assets.freshness_sensor import Cursor
+from offpeak.assets.graph import chain_of
 from offpeak.errors import StaleInput
 from offpeak.ledger import jobs, slas
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import SlaState
+from offpeak.results.store import ResultStore
 
+from ..conftest import Shop, tickets
 from .conftest import age
 
 HOUR = timedelta(hours=1)
@@ -228,3 +233,122 @@ def test_a_deadline_without_a_batch_asset_upstream_gets_no_check(project: Any) -
 
     made = project(labels, report)
     assert not made.run("report").get_asset_check_evaluations()
+
+
+def test_a_partition_on_its_way_does_not_make_the_asset_look_as_if_nothing_had_landed(
+    project: Any, sensor_of: Any, shop: Shop
+) -> None:
+    made = project(daily)
+    before, newest = DAYS.get_partition_keys()[-2:]
+    made.run("daily", partition=before)
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    shop.begin(asset="daily", partitions={newest: tickets(3)})
+    assert sensor.tick(datetime.now(UTC)) == []
+    ((_, passed, told),) = sensor.tick(datetime.now(UTC) + 38 * HOUR)
+    assert not passed
+    assert f"The oldest row of partition {before} is as of" in told
+
+
+def test_deadlines_that_passed_while_there_were_no_ticks_are_told_of_afterwards(
+    project: Any, ledger: Ledger, sensor_of: Any
+) -> None:
+    cron, due_at = in_(20 * HOUR)
+    sensor = sensor_of(project(labels, dashboard_due(cron)))
+    sensor.tick(due_at - 19 * HOUR)
+    told = [why for check, _, why in sensor.tick(due_at + 50 * HOUR) if "was not fresh" in why]
+    days = [due_at, due_at + 24 * HOUR, due_at + 48 * HOUR]
+    assert [f"{day:%Y-%m-%d %H:%M}" in why for day, why in zip(days, told, strict=True)] == [True] * 3
+    assert [row.due_at for row in slas.listed(ledger) if row.state is SlaState.MISSED] == days[::-1]
+
+
+def test_what_a_failed_tick_did_not_tell_the_next_one_does(
+    project: Any, ledger: Ledger, sensor_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cron, due_at = in_(20 * HOUR)
+    sensor = sensor_of(project(labels, dashboard_due(cron)))
+    sensor.tick(due_at - 19 * HOUR)
+    for calls in range(20):  # it fails ever later
+        with monkeypatch.context() as broken, suppress(OSError):
+            broken.setattr(dg.DagsterInstance, "fetch_materializations", fails_after(calls))
+            told = sensor.tick(due_at + HOUR)
+            break
+    assert calls
+    assert len([why for _, _, why in told if "was not fresh" in why]) == 1
+    assert [why for _, _, why in sensor.tick(due_at + HOUR) if "was not fresh" in why] == []
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "[]",
+        "no JSON",
+        '{"since": "2026-11-21T00:00:00+00:00", "assets": {"labels": {"until": null}}}',
+        '{"looked": "yesterday"}',
+        '{"looked": "2026-11-21T00:00:00"}',
+        '{"assets": {"labels": "fresh"}}',
+        '{"deadlines": {"dashboard": {"nine": "met"}}}',
+    ],
+)
+def test_a_cursor_of_another_version_is_begun_anew(cursor: str) -> None:
+    assert Cursor.read(cursor) == Cursor()
+
+
+def test_what_was_made_late_is_no_success_however_often_it_is_made_again(
+    project: Any, instance: dg.DagsterInstance
+) -> None:
+    """Many materializations after the window are not mistaken for those in it, nor do they hide them."""
+    cron, due_at = in_(-HOUR)
+    dashboard = dashboard_due(cron)
+    made = project(labels, dashboard)
+    (sla,) = chain_of(made.defs, now=datetime.now(UTC)).slas
+    for _ in range(3):
+        instance.report_runless_asset_event(dg.AssetMaterialization("dashboard"))
+    late = on_time.past(sla, due_at, instance=instance, partitions_def=None)
+    assert late.state is SlaState.MISSED
+    assert "it was made 1 h" in late.why
+    in_time = on_time.past(sla, due_at + 2 * HOUR, instance=instance, partitions_def=None)
+    assert in_time.state is SlaState.MET
+
+
+def test_a_contract_that_changed_is_judged_anew(project: Any, sensor_of: Any) -> None:
+    made = project(labels)
+    made.run("labels")
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC) + 20 * HOUR)
+
+    @batch_asset(
+        name="labels",
+        model="openai/gpt-5-mini",
+        workload=WORKLOAD,
+        contract=FreshnessContract(valid_for=37 * HOUR, warn_after=10 * HOUR),
+    )
+    def stricter() -> Iterator[Chat]:
+        yield Chat(key="a", prompt="?")
+
+    reloaded = sensor_of(project(stricter))
+    reloaded.cursor = sensor.cursor
+    ((_, passed, told),) = reloaded.tick(datetime.now(UTC) + 20 * HOUR)
+    assert not passed
+    assert told.startswith("Ageing: past warn_after=10 h.")
+
+
+def test_nothing_is_counted_while_nothing_moves(project: Any, sensor_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = project(labels)
+    made.run("labels")
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    monkeypatch.setattr(ResultStore, "summary", None)
+    assert sensor.tick(datetime.now(UTC) + 20 * HOUR) == []
+
+
+def fails_after(calls: int) -> Any:
+    inner, left = dg.DagsterInstance.fetch_materializations, [calls]
+
+    def fetch(*given: Any, **named: Any) -> Any:
+        if not left[0]:
+            raise OSError("the disk is gone")
+        left[0] -= 1
+        return inner(*given, **named)
+
+    return fetch

@@ -54,7 +54,7 @@ def test_the_newest_day_is_due_when_its_run_should_have_landed(
     now: datetime, late: list[str], instance: dg.DagsterInstance
 ) -> None:
     before = f"{now - 2 * 24 * HOUR:%Y-%m-%d}"
-    assert found(DAYS, [before], now, instance) == Due(partitions=[before], late=late or ())
+    assert found(DAYS, [before], now, instance) == Due(partitions=[before], late=late)
 
 
 def test_a_backfilled_old_day_does_not_stand_for_the_newest(instance: dg.DagsterInstance) -> None:
@@ -63,9 +63,15 @@ def test_a_backfilled_old_day_does_not_stand_for_the_newest(instance: dg.Dagster
     assert found(DAYS, ["2026-10-05"], now, instance) == Due(partitions=["2026-10-05"], late=["2026-11-19"])
 
 
-def test_a_day_that_landed_before_it_was_due_is_the_newest(instance: dg.DagsterInstance) -> None:
+def test_a_day_that_was_planned_before_it_was_due_counts_once_it_has_landed(instance: dg.DagsterInstance) -> None:
     now = datetime(2026, 11, 20, 6, tzinfo=UTC)
-    assert found(DAYS, ["2026-11-18", "2026-11-19"], now, instance) == Due(partitions=["2026-11-19"])
+    assert found(DAYS, ["2026-11-18", "2026-11-19"], now, instance) == Due(
+        partitions=["2026-11-18"], newer=[["2026-11-19"]]
+    )
+    # nor does one that is on its way hide that the one before has not landed
+    assert found(DAYS, ["2026-11-17", "2026-11-19"], now, instance) == Due(
+        partitions=["2026-11-17"], late=["2026-11-18"], newer=[["2026-11-19"]]
+    )
 
 
 def test_weeks_are_due_after_their_end(instance: dg.DagsterInstance) -> None:
@@ -77,7 +83,9 @@ def test_weeks_are_due_after_their_end(instance: dg.DagsterInstance) -> None:
 
 def test_where_nothing_says_when_it_runs_the_newest_that_landed_counts(instance: dg.DagsterInstance) -> None:
     now = datetime(2026, 11, 20, 20, tzinfo=UTC)
-    assert found(DAYS, ["2026-10-05", "2026-10-06"], now, instance, []) == Due(partitions=["2026-10-06"])
+    assert found(DAYS, ["2026-10-05", "2026-10-06"], now, instance, []) == Due(
+        partitions=["2026-10-05"], newer=[["2026-10-06"]]
+    )
     assert found(DAYS, [], now, instance, []) == Due(partitions=[])
 
 
@@ -97,4 +105,35 @@ def test_dynamic_partitions_are_those_that_the_instance_knows(instance: dg.Dagst
 def test_of_two_dimensions_the_newest_time_counts(instance: dg.DagsterInstance) -> None:
     both = dg.MultiPartitionsDefinition({"day": DAYS, "language": dg.StaticPartitionsDefinition(["de", "fr"])})
     keys = ["2026-11-18|de", "2026-11-18|fr", "2026-11-19|de"]
-    assert found(both, keys, datetime(2026, 11, 21, tzinfo=UTC), instance) == Due(partitions=["2026-11-19|de"])
+    assert found(both, keys, datetime(2026, 11, 21, tzinfo=UTC), instance) == Due(
+        partitions=["2026-11-18|de", "2026-11-18|fr"], newer=[["2026-11-19|de"]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("end_offset", "late"),
+    [
+        (1, "2026-11-20"),  # the day itself is asked for at 01:30, long before its end
+        (0, "2026-11-19"),
+        (-2, "2026-11-17"),
+    ],
+)
+def test_what_a_run_asks_for_is_due_wherever_the_partitions_end(
+    end_offset: int, late: str, instance: dg.DagsterInstance
+) -> None:
+    days = dg.DailyPartitionsDefinition(start_date="2026-10-01", timezone="Europe/Berlin", end_offset=end_offset)
+    now = datetime(2026, 11, 20, 13, 0, tzinfo=UTC)
+    assert found(days, ["2026-11-10"], now, instance) == Due(partitions=["2026-11-10"], late=[late])
+
+
+def test_hours_that_are_asked_for_once_a_month_are_due_then(instance: dg.DagsterInstance) -> None:
+    hours = dg.HourlyPartitionsDefinition(start_date="2026-10-01-00:00", timezone="UTC")
+    monthly = [Cron(cron_schedule="0 0 1 * *", timezone="UTC", name="monthly")]
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    assert found(hours, [], now, instance, monthly) == Due(partitions=[], late=["2026-10-31-23:00"])
+
+
+def test_partitions_that_have_ended_for_good_stay_due(instance: dg.DagsterInstance) -> None:
+    ended = dg.DailyPartitionsDefinition(start_date="2026-10-01", end_date="2026-10-04", timezone="Europe/Berlin")
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    assert found(ended, ["2026-10-03"], now, instance) == Due(partitions=["2026-10-03"])

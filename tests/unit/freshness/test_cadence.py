@@ -75,6 +75,19 @@ def test_the_next_tick(cron_schedule: str, timezone: str, after: datetime, expec
     assert cron(cron_schedule, timezone).next_tick(after) == expected
 
 
+@pytest.mark.parametrize(
+    ("cron_schedule", "until", "expected"),
+    [
+        ("30 1 * * *", datetime(2026, 11, 22, 1, 30, tzinfo=UTC), datetime(2026, 11, 22, 1, 30, tzinfo=UTC)),
+        ("30 1 * * *", datetime(2026, 11, 22, 1, 29, tzinfo=UTC), datetime(2026, 11, 21, 1, 30, tzinfo=UTC)),
+        ("0 0 1 * *", NOW, datetime(2026, 11, 1, tzinfo=UTC)),
+        ("0 0 29 2 *", NOW, datetime(2024, 2, 29, tzinfo=UTC)),
+    ],
+)
+def test_the_last_tick(cron_schedule: str, until: datetime, expected: datetime) -> None:
+    assert cron(cron_schedule).last_tick(until) == expected
+
+
 def test_a_tick_at_a_time_that_comes_twice_is_one() -> None:
     night = datetime(2026, 10, 24, 12, tzinfo=UTC)
     assert cron("30 2 * * *", "Europe/Berlin").ticks(night, night + 24 * HOUR) == [

@@ -56,7 +56,7 @@ def test_nonsense_is_refused_naming_the_field(arguments: dict[str, Any], field: 
 
 
 @pytest.mark.parametrize(
-    ("now", "latest", "upcoming"),
+    ("now", "before", "upcoming"),
     [
         # a weekend in winter
         (datetime(2026, 11, 21, 12, tzinfo=UTC), datetime(2026, 11, 20, 8, tzinfo=UTC), MONDAY),
@@ -70,8 +70,8 @@ def test_nonsense_is_refused_naming_the_field(arguments: dict[str, Any], field: 
         ),
     ],
 )
-def test_deadlines_come_at_the_time_of_their_zone(now: datetime, latest: datetime, upcoming: datetime) -> None:
-    assert (declared().latest(now), declared().upcoming(now)) == (latest, upcoming)
+def test_deadlines_come_at_the_time_of_their_zone(now: datetime, before: datetime, upcoming: datetime) -> None:
+    assert (declared().deadline.last_tick(now), declared().upcoming(now)) == (before, upcoming)
 
 
 @pytest.mark.parametrize(
