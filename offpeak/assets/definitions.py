@@ -52,12 +52,8 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     _check_prices(batch.values(), resources[API_KEY])
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
     watch = Watch()
-    had = {key for each in checks for key in each.check_keys}
-    watched = [
-        on_time_check(watch, spec)
-        for spec in _deadlines(definitions, batch)
-        if dg.AssetCheckKey(spec.key, ON_TIME_CHECK) not in had
-    ]
+    watched = [on_time_check(watch, spec) for spec in _deadlines((*definitions, *specified), batch)]
+    watched = [each for each in watched if not _has_check(each, (*definitions, *checks))]
     if batch:
         if not _has(sensors, FRESHNESS_SENSOR):
             sensors.append(freshness_sensor(watch))
@@ -98,6 +94,20 @@ def _deadlines(
         for spec in asset.specs
         if spec.key in reached and sla_of(spec.key.to_user_string(), spec.freshness_policy) is not None
     ]
+
+
+def _has_check(mine: dg.AssetChecksDefinition, definitions: Iterable[dg.AssetsDefinition]) -> bool:
+    """Whether the check of a deadline is there already; DefinitionError where it is another one of that name."""
+    (key,) = mine.check_keys
+    found = next((each.get_spec_for_check_key(key) for each in definitions if key in each.check_keys), None)
+    if found is None:
+        return False
+    if found.description != mine.get_spec_for_check_key(key).description:
+        raise DefinitionError(
+            f"{key.asset_key.to_user_string()} has a check called {ON_TIME_CHECK!r}, which is the name of the check "
+            "that Offpeak adds to an asset with a freshness_sla. Give yours another name."
+        )
+    return True
 
 
 def _check_ages(defs: dg.Definitions, batch: Mapping[dg.AssetKey, dg.AssetsDefinition]) -> Chain:

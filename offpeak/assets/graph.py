@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from offpeak.assets.declaration import declaration_of
+from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
 from offpeak.freshness.declared import Consumer, readings
@@ -23,17 +24,39 @@ BATCH = "batch"
 
 
 def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
-    """The ages in a project. `defs` are its definitions, through `with_offpeak`."""
-    repository = defs.get_repository_def()
+    """The ages in a project. `defs` are its definitions, through `with_offpeak`.
+
+    Raises DefinitionError for definitions that Dagster cannot resolve.
+    """
+    try:
+        repository = defs.get_repository_def()
+        return Chain(_nodes(defs, repository), now=now)
+    except dg.DagsterError as error:
+        raise DefinitionError(
+            f"Dagster cannot resolve these definitions: {error}\nFreshness goes by all assets, schedules and resources "
+            "together. Where some of them are merged in from elsewhere, merge them first: "
+            "with_offpeak(dg.Definitions.merge(...))."
+        ) from error
+
+
+def _nodes(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> list[Node]:
     graph = repository.asset_graph
+    named = {each.name: each for each in defs.jobs or ()}
     runs: dict[dg.AssetKey, list[Cron]] = {}
     jobs: dict[dg.AssetKey, set[str]] = {}
     for each in repository.schedule_defs:
         crons = _crons(each)
-        for key in repository.get_job(each.job_name).asset_layer.selected_asset_keys:
+        selection = getattr(each.job if each.has_job else named.get(each.job_name), "selection", None)
+        # Dagster takes several times as long to make a job as to load the rest, and makes it again when it is run
+        selected = (
+            selection.resolve(graph)
+            if isinstance(selection, dg.AssetSelection)
+            else repository.get_job(each.job_name).asset_layer.selected_asset_keys
+        )
+        for key in selected:
             runs.setdefault(key, []).extend(crons)
             jobs.setdefault(key, set()).add(each.name)
-    nodes = []
+    nodes: list[Node] = []
     for asset in graph.assets_defs:
         read = _tolerances(asset)
         nodes += [
@@ -41,7 +64,7 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
             for spec in asset.specs
         ]
         nodes += [_check(key, each, jobs, runs) for key, each in read.items() if isinstance(key, dg.AssetCheckKey)]
-    return Chain(nodes, now=now)
+    return nodes
 
 
 def _tolerances(asset: dg.AssetsDefinition) -> dict[Consumer, dict[dg.AssetKey, Tolerance]]:

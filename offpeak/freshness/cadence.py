@@ -121,8 +121,7 @@ def times_since(
 def _longest_gap(crons: Sequence[Cron], now: datetime) -> Gap | None:
     worst: Gap | None = None
     for since, until in _stretches(crons, now):
-        ticks = sorted({tick for each in crons for tick in each.ticks(since, until)})
-        for earlier, later in pairwise(ticks):
+        for earlier, later in pairwise(_union(crons, since, until)):
             if worst is None or later - earlier > worst.duration:
                 worst = Gap(duration=later - earlier, begins=earlier)
     return worst
@@ -151,10 +150,10 @@ def _moments(
     producers: Sequence[Cron], readers: Sequence[Cron], lag: timedelta, now: datetime
 ) -> Iterator[tuple[datetime, datetime]]:
     """The times in which to look at what readers read."""
-    crons, pause = (*producers, *readers), _longest_gap(readers, now)
+    crons = (*producers, *readers)
     if not _often(crons, now) or all(each.period for each in crons):
         yield from _stretches(crons, now)
-    elif pause is not None and _often(readers, now):
+    elif _often(readers, now) and (pause := _longest_gap(readers, now)) is not None:
         # the oldest is read just before newer rows have landed, and the typical on any day
         for number in range(0, _YEAR.days, 3):
             yield now + number * _DAY, now + number * _DAY + pause.duration
@@ -165,7 +164,8 @@ def _moments(
             yield tick, tick + _SECOND
 
 
-def _union(crons: Sequence[Cron], since: datetime, until: datetime) -> list[datetime]:
+@lru_cache(maxsize=64)
+def _union(crons: Sequence[Cron], since: datetime, until: datetime) -> Sequence[datetime]:
     return sorted({tick for each in crons for tick in each.ticks(since, until)})
 
 

@@ -1,7 +1,7 @@
 """`with_offpeak`: what it adds, and which graphs it refuses when definitions load."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from offpeak import (
     Waiting,
     Workload,
     batch_asset,
+    freshness_sla,
     lifecycle_sensor,
     tolerates,
     with_offpeak,
 )
+from offpeak.assets.graph import chain_of
 from offpeak.errors import DefinitionError
 
 STALENESS = timedelta(hours=38)
@@ -179,3 +181,96 @@ def test_a_project_without_a_batch_asset_gets_no_sensor() -> None:
     defs = with_offpeak(dg.Definitions())
     assert not list(defs.sensors or ())
     assert not list(defs.jobs or ())
+
+
+def test_definitions_that_are_merged_afterwards_are_refused_with_what_to_do() -> None:
+    @dg.asset(required_resource_keys={"warehouse"})
+    def orders() -> None: ...
+
+    nightly = dg.ScheduleDefinition(name="nightly", job_name="elsewhere", cron_schedule="0 1 * * *")
+    parts: list[dict[str, Any]] = [{"assets": [labels_of(), orders]}, {"assets": [labels_of()], "schedules": [nightly]}]
+    for part in parts:
+        with pytest.raises(DefinitionError, match=r"with_offpeak\(dg.Definitions.merge\(...\)\)"):
+            with_offpeak(dg.Definitions(**part))
+
+
+def test_a_check_of_ones_own_may_not_have_the_name_of_the_one_for_deadlines() -> None:
+    report = dg.AssetSpec("report", deps=[tolerates("labels", STALENESS)], freshness_policy=freshness_sla("0 9 * * *"))
+
+    @dg.asset_check(asset="report")
+    def on_time() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    with pytest.raises(DefinitionError, match=r"report has a check called 'on_time'.*another name"):
+        loaded(report, asset_checks=[on_time])
+
+
+def test_an_asset_that_somebody_else_makes_by_a_deadline_is_watched_too() -> None:
+    report = dg.AssetSpec("report", deps=[tolerates("labels", STALENESS)], freshness_policy=freshness_sla("0 9 * * *"))
+    defs = loaded(report)
+    assert dg.AssetCheckKey(dg.AssetKey("report"), "on_time") in defs.get_repository_def().asset_graph.asset_check_keys
+    dg.Definitions.validate_loadable(with_offpeak(defs))
+
+
+def test_every_way_to_schedule_an_asset_is_known() -> None:
+    """By a job, its name, a target, several expressions, a partitioned job; and a schedule of no asset says nothing."""
+
+    @dg.op
+    def sweep() -> None: ...
+
+    @dg.job
+    def sweeping() -> None:
+        sweep()
+
+    days = dg.DailyPartitionsDefinition(start_date="2026-10-01", timezone="Europe/Berlin")
+
+    @dg.asset(partitions_def=days)
+    def daily() -> None: ...
+
+    @dg.asset
+    def other() -> None: ...
+
+    job, of_days = dg.define_asset_job("a", selection="other"), dg.define_asset_job("b", selection="daily")
+    defs = loaded(
+        daily,
+        other,
+        jobs=[job, of_days, sweeping],
+        schedules=[
+            dg.ScheduleDefinition(name="by_job", job=job, cron_schedule="0 1 * * *"),
+            dg.ScheduleDefinition(name="by_name", job_name="a", cron_schedule=["0 2 * * *", "0 3 * * *"]),
+            dg.ScheduleDefinition(
+                name="by_target",
+                target=dg.AssetSelection.all(),
+                cron_schedule="0 4 * * *",
+                execution_timezone="Asia/Tokyo",
+            ),
+            dg.build_schedule_from_partitioned_job(of_days, name="by_day", hour_of_day=5),
+            dg.ScheduleDefinition(name="of_ops", job=sweeping, cron_schedule="0 6 * * *"),
+            dg.ScheduleDefinition(name="of_ours", job_name="offpeak_housekeeping", cron_schedule="0 7 * * *"),
+        ],
+    )
+    chain = chain_of(defs, now=datetime(2026, 11, 21, tzinfo=UTC))
+    ticks = {
+        name: sorted((each.name, each.cron_schedule, each.timezone) for each in chain.nodes[name].crons)
+        for name in ("other", "daily", "labels")
+    }
+    by_target = ("by_target", "0 4 * * *", "Asia/Tokyo")
+    assert ticks == {
+        "other": [
+            ("by_job", "0 1 * * *", "UTC"),
+            ("by_name", "0 2 * * *", "UTC"),
+            ("by_name", "0 3 * * *", "UTC"),
+            by_target,
+        ],
+        "daily": [("by_day", "0 5 * * *", "Europe/Berlin"), by_target],
+        "labels": [by_target],
+    }
+    assert chain.nodes["other"].jobs == {"by_job", "by_name", "by_target"}
+
+
+def test_a_schedule_is_known_without_making_its_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes Dagster longer than everything else."""
+    monkeypatch.setattr(dg.RepositoryDefinition, "get_job", None)
+    nightly = dg.ScheduleDefinition(name="nightly", target="labels", cron_schedule="0 1 * * *")
+    defs = with_offpeak(dg.Definitions(assets=[labels_of()], schedules=[nightly]))
+    assert chain_of(defs, now=datetime(2026, 11, 21, tzinfo=UTC)).triggers("labels")

@@ -169,4 +169,12 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     monkeypatch.setattr(cadence, "_ticks", ticks)
     cadence._longest_gap.cache_clear()
     cadence._times_since.cache_clear()
+    cadence._union.cache_clear()
     return counted
+
+
+def test_ticks_of_one_producer_are_counted_once_for_all_its_readers(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = counting(monkeypatch)
+    for hour in range(24):
+        assert times_since([cron("30 1 * * *")], [cron(f"0 {hour} * * *")], lag=HOUR, now=NOW)
+    assert len(counted) < 24 * 430 + 1_500
