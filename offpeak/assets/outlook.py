@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from offpeak.clock import in_words
-from offpeak.freshness.cadence import Cron
+from offpeak.freshness.cadence import Cron, last_tick
 from offpeak.freshness.chain import Chain, Node
 from offpeak.freshness.sla import Left, Sla
 from offpeak.freshness.standing import moment
@@ -21,6 +21,9 @@ BEGUN_WITHIN = timedelta(minutes=30)
 
 _DONE = frozenset({JobState.COMPLETED, JobState.COMPLETED_WITH_PARTIAL_FAILURES})
 _NOTHING = timedelta(0)
+
+_Known = dict[tuple[str, datetime], Left]
+"""By asset, and by when it has to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,21 @@ class Outlook:
 
     def left(self, sla: Sla, due_at: datetime) -> Left:
         """What is left to do before the asset of `sla` can be made for `due_at`."""
-        return self._left(self.chain.nodes[sla.asset], due_at, since=due_at - sla.window)
+        return self._left(self.chain.nodes[sla.asset], due_at, since=due_at - sla.window, known={})
 
-    def _left(self, node: Node, by: datetime, *, since: datetime) -> Left:
-        """What is left before `node` can be made in its last run up to `by`, which begins at `since` at the soonest."""
+    def _left(self, node: Node, by: datetime, *, since: datetime, known: _Known) -> Left:
+        """What is left before `node` can be made in its last run up to `by`, which begins at `since` at the soonest.
+
+        `known` is what was found before: there may be too many ways through a graph to walk each of them.
+        """
+        if (node.name, by) not in known:
+            known[node.name, by] = self._look(node, by, since=since, known=known)
+        return known[node.name, by]
+
+    def _look(self, node: Node, by: datetime, *, since: datetime, known: _Known) -> Left:
         start = _last_tick(self.chain.triggers(node.name), since, by)
         waits = [
-            self._left(self.chain.nodes[each], by if node.follows else start or by, since=since)
+            self._left(self.chain.nodes[each], by if node.follows else start or by, since=since, known=known)
             for each in node.inputs
             if each in self.chain.nodes and each != node.name and self._waits_for(node, self.chain.nodes[each])
         ]
@@ -63,20 +74,21 @@ class Outlook:
         if unknown is not None:
             return unknown
         above = max(waits, key=lambda each: each.takes or _NOTHING, default=Left(takes=_NOTHING, why=""))
-        own = self._own(node, start, since, begun=not above.takes)
+        wait = max(start - self.now, _NOTHING) if start is not None else _NOTHING
+        own = self._own(node, start, since, wait, begun=not above.takes)
         if own.takes is None or above.takes is None:
             return own
         longer = own if own.takes >= above.takes else above
-        return Left(takes=above.takes + own.takes, why=longer.why)
+        # until it runs, and until what it waits for is there, pass at the same time
+        return Left(takes=max(own.takes, above.takes + max(own.takes - wait, _NOTHING)), why=longer.why)
 
     def _waits_for(self, node: Node, above: Node) -> bool:
         """Whether `node` is only made when `above` has been: in the same run, after it, or by whoever starts both."""
         alone = not node.crons
         return not above.source and (alone or node.follows or not node.jobs.isdisjoint(above.jobs))
 
-    def _own(self, node: Node, start: datetime | None, since: datetime, *, begun: bool) -> Left:
-        """What a node itself takes. `begun`: nothing above it is waited for any more."""
-        wait = max(start - self.now, _NOTHING) if start is not None else _NOTHING
+    def _own(self, node: Node, start: datetime | None, since: datetime, wait: timedelta, *, begun: bool) -> Left:
+        """What a node itself takes, the `wait` until it runs included. `begun`: nothing above it is waited for."""
         if node.producer is None:
             return Left(takes=wait, why=f"{node.name} runs at {moment(start)}" if start is not None and wait else "")
         usual, name = self.usual[node.name], node.name
@@ -86,6 +98,8 @@ class Outlook:
         if newest is not None and newest.created_at >= (start or since):
             if newest.state in _DONE:
                 return Left(takes=_NOTHING, why="")
+            if newest.state is JobState.APPROVED:
+                return Left(takes=None, why=f"job {newest.id} of {name} is approved and waits to be materialised again")
             return Left(takes=None, why=f"job {newest.id} of {name} ended as {newest.state.value}")
         if wait:
             return Left(
@@ -110,8 +124,5 @@ class Outlook:
 
 def _last_tick(crons: Sequence[Cron], since: datetime, by: datetime) -> datetime | None:
     """The last tick in [since, by]; else the last one up to `by` within a week; None without any."""
-    for reach in (by - since, timedelta(days=7)):
-        ticks = [tick for each in crons for tick in each.ticks(by - reach, by + timedelta(microseconds=1))]
-        if ticks:
-            return max(ticks)
-    return None
+    found = last_tick(crons, until=by)
+    return found if found is not None and found >= min(since, by - timedelta(days=7)) else None
