@@ -15,6 +15,8 @@ from offpeak.assets import on_time
 from offpeak.assets.freshness_sensor import Cursor
 from offpeak.assets.graph import chain_of
 from offpeak.errors import StaleInput
+from offpeak.freshness.cadence import Cron
+from offpeak.freshness.sla import Sla
 from offpeak.ledger import jobs, slas
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import SlaState
@@ -96,11 +98,21 @@ def test_what_the_sensor_tells_is_what_dagster_shows(project: Any, sensor_of: An
     made.run("labels")
     sensor = sensor_of(made)
     sensor.tick(datetime.now(UTC))
-    sensor.tick(datetime.now(UTC) + 38 * HOUR)
     key = dg.AssetCheckKey(dg.AssetKey("labels"), "fresh")
-    record = made.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
-    assert record.status.value == "FAILED"
-    assert record.event.asset_check_evaluation.severity is dg.AssetCheckSeverity.ERROR
+    for hours, severity in ((26, dg.AssetCheckSeverity.WARN), (38, dg.AssetCheckSeverity.ERROR)):
+        sensor.tick(datetime.now(UTC) + hours * HOUR)
+        record = made.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+        assert record.status.value == "FAILED"
+        assert record.event.asset_check_evaluation.severity is severity
+
+
+def test_what_lands_again_and_is_as_fresh_as_before_is_no_news(project: Any, sensor_of: Any) -> None:
+    made = project(labels)
+    made.run("labels")
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    made.run("labels")
+    assert sensor.tick(datetime.now(UTC)) == []
 
 
 def test_a_batch_that_took_six_hours_is_stale_by_its_inputs_age_everywhere_alike(
@@ -202,6 +214,9 @@ def test_a_deadline_is_endangered_and_then_missed_each_an_event_once(
     assert sensor.tick(due_at - 19 * HOUR) == []  # a batch takes twelve hours at most, and nobody has begun it
     ((check, passed, why),) = sensor.tick(due_at - 11 * HOUR)
     assert (check, passed) == ("on_time", False)
+    key = dg.AssetCheckKey(dg.AssetKey("dashboard"), "on_time")
+    record = made.instance.event_log_storage.get_asset_check_execution_history(key, limit=1)[0]
+    assert record.event.asset_check_evaluation.severity is dg.AssetCheckSeverity.WARN
     assert "dashboard may not be fresh by" in why
     assert "labels has not begun, and usually takes 12 h" in why
     assert sensor.tick(due_at - 10 * HOUR) == []
@@ -248,6 +263,41 @@ def test_a_partition_on_its_way_does_not_make_the_asset_look_as_if_nothing_had_l
     ((_, passed, told),) = sensor.tick(datetime.now(UTC) + 38 * HOUR)
     assert not passed
     assert f"The oldest row of partition {before} is as of" in told
+
+
+def by_schedule(cron_schedule: str) -> dg.ScheduleDefinition:
+    return dg.ScheduleDefinition(name="nightly", target=[daily], cron_schedule=cron_schedule)
+
+
+def test_a_partition_becomes_late_when_its_run_should_have_landed_and_no_sooner(project: Any, sensor_of: Any) -> None:
+    cron, begins = in_(24 * HOUR)
+    made = project(daily, schedules=[by_schedule(cron)])
+    with dg.partition_loading_context(effective_dt=begins - 24 * HOUR):
+        newest = DAYS.get_last_partition_key()
+    assert check_of(made.run("daily", partition=newest), "fresh").passed
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    lag = 12 * HOUR + timedelta(minutes=30)
+    assert [told for _, passed, told in sensor.tick(begins + lag - timedelta(minutes=1)) if "not landed" in told] == []
+    ((_, passed, told),) = sensor.tick(begins + lag)
+    assert not passed
+    assert "is due and has not landed" in told
+
+
+def test_the_newest_partition_has_to_be_made_for_a_deadline(instance: dg.DagsterInstance) -> None:
+    """Not a backfilled older one, nor one that begins after the deadline."""
+    days = dg.DailyPartitionsDefinition(start_date=datetime.now(UTC) - timedelta(days=5))
+    due_at = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + 24 * HOUR
+    sla = Sla(asset="dashboard", deadline=Cron(cron_schedule="0 9 * * *", timezone="UTC", name=""), window=48 * HOUR)
+    before, newest = (f"{due_at - timedelta(days=number):%Y-%m-%d}" for number in (2, 1))
+
+    def state() -> SlaState:
+        return on_time.past(sla, due_at, instance=instance, partitions_def=days).state
+
+    instance.report_runless_asset_event(dg.AssetMaterialization("dashboard", partition=before))
+    assert state() is SlaState.MISSED
+    instance.report_runless_asset_event(dg.AssetMaterialization("dashboard", partition=newest))
+    assert state() is SlaState.MET
 
 
 def test_deadlines_that_passed_while_there_were_no_ticks_are_told_of_afterwards(

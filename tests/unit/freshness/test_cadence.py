@@ -88,6 +88,11 @@ def test_the_last_tick(cron_schedule: str, until: datetime, expected: datetime) 
     assert cron(cron_schedule).last_tick(until) == expected
 
 
+def test_ticks_are_those_from_the_beginning_up_to_the_end_which_is_another_days() -> None:
+    tick = datetime(2026, 11, 22, 1, 30, tzinfo=UTC)
+    assert cron("30 1 * * *").ticks(tick, tick + 24 * HOUR) == [tick]
+
+
 def test_a_tick_at_a_time_that_comes_twice_is_one() -> None:
     night = datetime(2026, 10, 24, 12, tzinfo=UTC)
     assert cron("30 2 * * *", "Europe/Berlin").ticks(night, night + 24 * HOUR) == [

@@ -255,3 +255,40 @@ def test_a_graph_may_be_deep_and_have_more_ways_than_anybody_can_walk(follows: b
     made.check()
     assert [each.ahead for each in made.handed_up()["labels"]] == [timedelta(minutes=40)]
     assert made.triggers("end") == ([NIGHTLY] if not follows else [])
+
+
+def test_a_deadline_may_be_met_by_what_the_run_before_the_window_waits_for() -> None:
+    """A run that begins before the window makes the asset in it, once its batch has landed."""
+    report = Node(
+        name="report", crons=[NIGHTLY], jobs=frozenset({"nightly"}), inputs={"labels": hours(60)}, sla=sla(window=4)
+    )
+    chain(nightly("labels", deadline=3), report).check()
+    with pytest.raises(DefinitionError, match="freshness_sla"):
+        chain(nightly("labels", deadline=1.5), report).check()
+
+
+def test_of_several_ways_to_a_deadline_the_longest_counts() -> None:
+    made = chain(
+        nightly("labels"),
+        nightly("summaries", inputs={"labels": hours(13)}, valid_for=49),
+        Node(name="report", inputs={"labels": hours(60), "summaries": hours(60)}, sla=sla()),
+    )
+    assert [each.ahead for each in made.handed_up()["labels"]] == [timedelta(hours=13, minutes=10)]
+
+
+def test_what_follows_its_inputs_runs_when_they_do() -> None:
+    made = chain(nightly("labels"), Node(name="report", follows=True, inputs={"labels": hours(60), "tickets": None}))
+    assert made.triggers("report") == [NIGHTLY]
+    assert chain(nightly("labels"), Node(name="report", inputs={"labels": hours(60)})).triggers("report") == []
+
+
+def test_what_follows_one_of_several_inputs_reads_the_others_at_any_age() -> None:
+    both = {"labels": hours(60), "translations": hours(60)}
+    made = chain(nightly("labels"), nightly("translations"), Node(name="report", follows=True, inputs=both))
+    assert {each.producer: each.worst.total for each in made.readings()} == dict.fromkeys(both, 36.5 * HOUR)
+
+
+def test_an_asset_that_reads_its_own_earlier_rows_is_no_endless_chain() -> None:
+    made = chain(nightly("labels", inputs={"labels": None, "tickets": None}))
+    made.check()
+    assert made.lasting("labels").total == 36.5 * HOUR
