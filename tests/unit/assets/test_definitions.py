@@ -274,3 +274,29 @@ def test_a_schedule_is_known_without_making_its_job(monkeypatch: pytest.MonkeyPa
     nightly = dg.ScheduleDefinition(name="nightly", target="labels", cron_schedule="0 1 * * *")
     defs = with_offpeak(dg.Definitions(assets=[labels_of()], schedules=[nightly]))
     assert chain_of(defs, now=datetime(2026, 11, 21, tzinfo=UTC)).triggers("labels")
+
+
+def test_an_automation_condition_says_when_and_whether_inputs_are_waited_for() -> None:
+    condition = dg.AutomationCondition
+
+    def asset(name: str, automation: Any) -> dg.AssetsDefinition:
+        @dg.asset(name=name, automation_condition=automation, deps=["source"])
+        def made() -> None: ...
+
+        return made
+
+    conditions = {
+        "eager": condition.eager(),
+        "on_cron": condition.on_cron("0 9 * * *", "Europe/Berlin"),
+        "ticks": condition.cron_tick_passed("0 9 * * *", "Asia/Tokyo") & ~condition.in_progress(),
+        "missing": condition.on_missing(),
+    }
+    chain = chain_of(
+        loaded(*(asset(name, each) for name, each in conditions.items())), now=datetime(2026, 11, 21, tzinfo=UTC)
+    )
+    found = {
+        name: ({each.timezone for each in chain.nodes[name].crons}, chain.nodes[name].follows) for name in conditions
+    }
+    assert found["eager"] == (set(), True)
+    assert found["on_cron"] == ({"Europe/Berlin"}, True)
+    assert found["ticks"] == ({"Asia/Tokyo"}, False)
