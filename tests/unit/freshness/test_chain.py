@@ -267,12 +267,14 @@ def test_a_deadline_may_be_met_by_what_the_run_before_the_window_waits_for() -> 
         chain(nightly("labels", deadline=1.5), report).check()
 
 
-def test_of_several_ways_to_a_deadline_the_longest_counts() -> None:
-    made = chain(
-        nightly("labels"),
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_several_ways_to_a_deadline_the_longest_counts(turn: int) -> None:
+    ways = [
         nightly("summaries", inputs={"labels": hours(13)}, valid_for=49),
-        Node(name="report", inputs={"labels": hours(60), "summaries": hours(60)}, sla=sla()),
-    )
+        Node(name="counts", inputs={"labels": hours(60)}),
+    ]
+    inputs = {each.name: hours(60) for each in ways[::turn]}
+    made = chain(nightly("labels"), *ways[::turn], Node(name="report", inputs=inputs, sla=sla()))
     assert [each.ahead for each in made.handed_up()["labels"]] == [timedelta(hours=13, minutes=10)]
 
 
