@@ -53,6 +53,8 @@ def freshness_of(
         if all(each.as_of is not None for each in parts):
             return judge(parts, declaration.contract, now=now, next_run=after)
     parts = _parts(store, asset, expected.partitions)
+    if spec.partitions_def is not None and any(each.as_of is not None for each in parts):
+        parts = [each for each in parts if each.as_of is not None]  # a new one is on its way for the first time
     return judge(parts, declaration.contract, now=now, due=expected.late, next_run=after)
 
 

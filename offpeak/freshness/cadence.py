@@ -19,6 +19,9 @@ _WEEK = timedelta(days=7)
 _YEAR = timedelta(days=400)
 """Longer than any year, so that both clock changes and the longest month are within."""
 
+_LEAP_YEARS = 9 * _YEAR
+"""Longer than from one 29 February to the one after next: the answer is the same on whatever day it is asked."""
+
 _MANY = 80
 """Ticks a week from which on only the days from now on and around the clock changes are looked at, where one day or
 week is like the other."""
@@ -178,7 +181,7 @@ def _stretches(crons: Sequence[Cron], now: datetime) -> Iterator[tuple[datetime,
     """The times to look at: the year from `now` on, or of what runs often the weeks that differ."""
     if not (often := _often(crons, now)):
         seldom = any(not each.ticks(now, now + _WEEK) for each in crons)
-        yield now, now + (4 * _YEAR if seldom else _YEAR)
+        yield now, now + (_LEAP_YEARS if seldom else _YEAR)
         return
     # whatever ticks beside it only makes gaps shorter
     period = min(each.period or _WEEK for each in often)

@@ -265,6 +265,26 @@ def test_a_partition_on_its_way_does_not_make_the_asset_look_as_if_nothing_had_l
     assert f"The oldest row of partition {before} is as of" in told
 
 
+def test_a_new_partition_on_its_way_is_not_missed_among_those_that_have_landed(
+    project: Any, sensor_of: Any, shop: Shop
+) -> None:
+    @batch_asset(
+        model="openai/gpt-5-mini",
+        workload=WORKLOAD,
+        contract=CONTRACT,
+        partitions_def=dg.StaticPartitionsDefinition(["de", "fr"]),
+    )
+    def translations() -> Iterator[Chat]:
+        yield Chat(key="a", prompt="?")
+
+    made = project(translations)
+    made.run("translations", partition="de")
+    sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    shop.begin(asset="translations", partitions={"fr": tickets(3)})
+    assert sensor.tick(datetime.now(UTC)) == []
+
+
 def by_schedule(cron_schedule: str) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(name="nightly", target=[daily], cron_schedule=cron_schedule)
 

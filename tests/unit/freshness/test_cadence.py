@@ -44,6 +44,14 @@ def test_the_gap_says_where_it_begins() -> None:
     assert gap.begins == datetime(2027, 10, 30, 23, 30, tzinfo=UTC)
 
 
+@pytest.mark.parametrize(("cron_schedule", "days"), [("0 0 1 1 *", 366), ("0 0 29 2 *", 4 * 365 + 1)])
+@pytest.mark.parametrize("year", range(2026, 2031))
+def test_the_longest_time_is_the_same_on_whatever_day_it_is_asked(cron_schedule: str, days: int, year: int) -> None:
+    gap = longest_gap([cron(cron_schedule)], now=datetime(year, 3, 1, tzinfo=UTC))
+    assert gap is not None
+    assert gap.duration == timedelta(days=days)
+
+
 def test_several_schedules_tick_together() -> None:
     gap = longest_gap([cron("0 1 * * *"), cron("0 13 * * *")], now=NOW)
     assert gap is not None
