@@ -199,9 +199,9 @@ class Tick:
         self.cursor.assets[name] = Told(goes_by=goes_by, until=until, told=told)
         if before is not None and told == before.told:
             return
-        never = found.standing is Standing.MISSING and found.as_of is None
-        if before is None and (never or found.standing is Standing.FRESH):
-            return  # nobody has made it yet, or the run that did has just said so
+        never = found.standing is Standing.MISSING and found.as_of is None and not expected.late
+        if never or (before is None and found.standing is Standing.FRESH):
+            return  # nothing of it has landed yet, or the run that made it has just said so
         self.said.append(f"{name}: {found.description}")
         yield self._evaluation(
             key,

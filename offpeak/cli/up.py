@@ -41,6 +41,10 @@ CANCEL_WITHIN = timedelta(seconds=1.5)
 
 POLL_EVERY_S = 0.5
 
+KEEP_BACKFILLS = {"DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
+"""Dagster's daemon otherwise fails a backfill whose code location does not load at the moment it looks, and cancels its
+runs: the parked one too, and with it a paid batch."""
+
 STOPPED_BY_HAND = 130
 """The exit code of a command that was stopped before it had done what it was asked: 128 + SIGINT, as shells have it."""
 
@@ -171,7 +175,7 @@ class _Session:
                     "started there is not what would answer. End it, or choose another address."
                 )
         home = prepare_dagster_home(self.project)
-        env = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+        env = {**KEEP_BACKFILLS, **os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1"}
         began = time.monotonic()
         for number, command in enumerate(alongside, start=1):
             self._groups.start(f"alongside-{number}", shlex.split(command), folder=self.project.root, env=env)

@@ -278,8 +278,11 @@ def test_a_new_partition_on_its_way_is_not_missed_among_those_that_have_landed(
         yield Chat(key="a", prompt="?")
 
     made = project(translations)
-    made.run("translations", partition="de")
     sensor = sensor_of(made)
+    sensor.tick(datetime.now(UTC))
+    shop.begin(asset="translations", partitions={"de": tickets(3)})
+    assert sensor.tick(datetime.now(UTC)) == []
+    made.run("translations", partition="de")
     sensor.tick(datetime.now(UTC))
     shop.begin(asset="translations", partitions={"fr": tickets(3)})
     assert sensor.tick(datetime.now(UTC)) == []

@@ -27,6 +27,7 @@ from dagster._core.scheduler.instigation import InstigatorType
 
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.cli.processes import accepts_connections
+from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.cli.webserver import AssetNode, Webserver, WebserverError
 from offpeak.errors import ConfigurationError
 from offpeak.ledger.jobs import JobRow, listed
@@ -209,6 +210,7 @@ class Deployment:
             rows.to_csv(sources / f"{table}.csv", index=False)
         self.environment = {
             **os.environ,
+            **KEEP_BACKFILLS,
             "DAGSTER_HOME": str(self.home),
             "OFFPEAK_DATABASE_URL": self.database_url,
             "OFFPEAK_SOURCE_URL": f"folder:{sources}",
