@@ -14,6 +14,7 @@ from offpeak.assets import parking
 from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG
+from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.states import ChunkState, JobState, ParkedState, SubmissionState
 
@@ -92,7 +93,7 @@ def test_the_variables_that_are_read_are_listed() -> None:
     read = {word for text in sources for word in re.findall(r"\bOFFPEAK_[A-Z_]+\b", text)}
     assert read <= listed
     sdk = {f"{provider}_{what}" for provider in ("OPENAI", "ANTHROPIC") for what in ("API_KEY", "BASE_URL")}
-    assert listed - read == sdk | {"DAGSTER_HOME", "DAGSTER_POSTGRES_URL"}
+    assert listed - read == sdk | {"DAGSTER_HOME", "DAGSTER_POSTGRES_URL", *KEEP_BACKFILLS}
 
 
 def test_the_run_tags_are_listed() -> None:
