@@ -50,3 +50,15 @@ documents = live_table(
         tags={"domain": "knowledge"},
     )
 )
+
+product_events = live_table(
+    dg.AssetSpec(
+        "product_events",
+        description="What users did in the product: one row per event, by `event_id`, with `user_id`, `occurred_at` "
+        "(UTC), `kind`, and `detail` in a few words.",
+        group_name="sources",
+        owners=["team:product"],
+        kinds={"table"},
+        tags={"domain": "product"},
+    )
+)

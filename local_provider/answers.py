@@ -14,6 +14,7 @@ from local_provider.cheap import CheapWriter, cheap_embeddings
 from local_provider.clock import Clock
 from local_provider.digest import digest
 from local_provider.embedder import Embedder
+from local_provider.lengths import sentences_wanted
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
 from local_provider.writer import SensibleWriter
@@ -21,6 +22,8 @@ from local_provider.writer import SensibleWriter
 LOCAL_PREFIX = "local-"
 """Stands before the model's name in every response, so that nobody takes an answer for the real model's."""
 DIMENSIONS = 256
+SENTENCES = 3
+"""Of a digest, where the system prompt asks for no other number."""
 
 
 class Answerer:
@@ -40,8 +43,11 @@ class Answerer:
         if ask.schema is not None:
             writer: Writer = CheapWriter(ask) if self._cheap else SensibleWriter(ask, self._embedder)
             return orjson.dumps(fill(ask.schema, writer)).decode()
-        text = ask.user.strip()[:300] if self._cheap else digest(ask.user, self._embedder)
+        text = ask.user.strip()[:300] if self._cheap else self._text(ask)
         return orjson.dumps({"answer": text}).decode() if ask.json_object else text
+
+    def _text(self, ask: Ask) -> str:
+        return digest(ask.user, self._embedder, sentences_wanted(ask.system) or SENTENCES)
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
         """One unit vector a text, of at most 256 dimensions."""

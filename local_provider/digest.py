@@ -24,16 +24,21 @@ def sentences(text: str) -> list[str]:
     return found or [" ".join(text.split())]
 
 
+def is_sentence(text: str) -> bool:
+    """Whether it is neither a heading nor a fragment: four words or more, and an end."""
+    return len(text.split()) >= 4 and text.rstrip("\"')]”»").endswith((".", "!", "?", "…"))
+
+
 def centrality(vectors: Vectors) -> Vectors:
     """How near each sentence is to the middle of the text."""
     centre = vectors.mean(axis=0)
     return np.asarray(vectors @ (centre / (np.linalg.norm(centre) or 1.0)), dtype=np.float32)
 
 
-def digest(text: str, embedder: Embedder, count: int = 3) -> str:
-    """At most `count` sentences of the text. Fragments of fewer than five words are left out if there are others."""
+def digest(text: str, embedder: Embedder, count: int) -> str:
+    """At most `count` sentences of the text. Headings and fragments are left out if there is anything else."""
     candidates = sentences(text)
-    whole = [s for s in candidates if len(s.split()) >= 5] or candidates
+    whole = [s for s in candidates if is_sentence(s)] or candidates
     if len(whole) <= count:
         return " ".join(whole)
     best = np.argsort(-centrality(embedder.embed(whole)), kind="stable")[:count]

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from local_provider.asks import Ask
-from local_provider.digest import centrality, sentences
+from local_provider.digest import centrality, is_sentence, sentences
 from local_provider.embedder import Embedder, Vectors
 from local_provider.fields import Field, find
 from local_provider.labels import score_labels
+from local_provider.lengths import sentences_wanted, shortened, words_wanted
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
+_ADVICE = re.compile(r"(?i)^(?:try|consider|please|next|you (?:should|could|might)|it is worth)\b")
+_ASKS_ADVICE = re.compile(r"(?i)\b(?:next|try|suggest\w*|recommend\w*|advice|to do)\b")
 YES_ABOVE = 0.3
 SAME_ABOVE = 0.6
 
@@ -24,6 +27,8 @@ class SensibleWriter:
 
     def __init__(self, ask: Ask, embedder: Embedder) -> None:
         self._ask, self._embedder = ask, embedder
+        self._said: set[int] = set()
+        """The sentences that some field holds already: another one holds another, while there are enough."""
 
     def choice(self, field: Field, options: Sequence[Any]) -> Any:
         return options[int(np.argmax(self._scores(field, options)))]
@@ -34,11 +39,21 @@ class SensibleWriter:
         return [options[i] for i in near]
 
     def text(self, field: Field) -> str:
-        order = self._by_relevance(field)
-        return self._sentences[order[min(field.index, len(order) - 1)]]
+        wanted = sentences_wanted(field.about) or 1
+        chosen = self._chosen(field, wanted)
+        if wanted > 1:
+            return " ".join(self._sentences[i] for i in sorted(chosen))
+        return shortened(self._sentences[chosen[0]], words_wanted(field.about))
 
     def texts(self, field: Field, count: int) -> list[str]:
-        return list(dict.fromkeys(self._sentences[i] for i in sorted(self._by_relevance(field)[:count])))
+        return list(dict.fromkeys(self._sentences[i] for i in sorted(self._chosen(field, count))))
+
+    def _chosen(self, field: Field, count: int) -> list[int]:
+        """At most `count` sentences by relevance, none that another field holds while there is a fresh one."""
+        order = self._by_relevance(field)
+        chosen = ([i for i in order if i not in self._said] or order)[:count]
+        self._said.update(chosen)
+        return chosen
 
     def find(self, pattern: str) -> str | None:
         return find(pattern, self._ask.user)
@@ -69,9 +84,18 @@ class SensibleWriter:
         return self._embedder.embed(self._sentences)
 
     def _by_relevance(self, field: Field) -> list[int]:
-        """Sentences by nearness to the middle of the text, and a little to what the field is about."""
+        """Sentences by nearness to the middle of the text, and a little to what the field is about.
+
+        Headings and the like are left out while there is a sentence. Advice comes first where a field asks for it,
+        and is left out elsewhere while there is something else.
+        """
         about = self._embedder.embed_cached((field.about or "text",))[0]
-        return [int(i) for i in np.argsort(-(centrality(self._vectors) + 0.5 * (self._vectors @ about)), kind="stable")]
+        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about)
+        order = [int(i) for i in np.argsort(-scores, kind="stable")]
+        order = [i for i in order if is_sentence(self._sentences[i])] or order
+        advice = [i for i in order if _ADVICE.match(self._sentences[i])]
+        rest = [i for i in order if i not in advice]
+        return advice + rest if _ASKS_ADVICE.search(field.about) else rest or advice
 
     def _nearness(self, field: Field) -> float:
         about = self._embedder.embed_cached((field.about or "text",))[0]

@@ -1,14 +1,15 @@
 """The sample database: what `OFFPEAK_SOURCE_URL` stands for until it is set.
 
-`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves one that exists as it is, edits
-included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew.
+`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves a table that exists as it is, edits
+included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew. Events are moved by whole weeks, so that
+the newest is less than a week old.
 """
 
 import csv
 import os
 import sys
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -35,6 +36,8 @@ TICKETS = _table(
     *("created_at", "updated_at", "customer", "plan", "channel", "subject", "body", "human_category", "human_urgency"),
 )
 DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
+EVENTS = _table("product_events", "event_id", "user_id", "occurred_at", "kind", "detail")
+TABLES = (TICKETS, DOCUMENTS, EVENTS)
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -42,13 +45,13 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 @app.command()
 def load() -> None:
-    """Create the sample database unless it is there already."""
+    """Create the sample database, or the tables that it lacks."""
     if not DATABASE.exists():
         create(DATABASE)
     with _writing() as connection:
+        _fill(connection)
         counts = [
-            f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
-            for table in (TICKETS, DOCUMENTS)
+            f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}" for table in TABLES
         ]
     print(f"{DATABASE}: {', '.join(counts)}")
 
@@ -92,12 +95,30 @@ def create(path: Path) -> None:
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with _writing(draft) as connection:
-        METADATA.create_all(connection)
-        for table in (TICKETS, DOCUMENTS):
-            with (FOLDER / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
-                rows = [{name: value or None for name, value in line.items()} for line in csv.DictReader(file)]
-            connection.execute(sa.insert(table), rows)
+        _fill(connection)
     draft.replace(path)
+
+
+def _fill(connection: sa.Connection) -> None:
+    """Make the tables that are not there."""
+    present = sa.inspect(connection).get_table_names()
+    for table in TABLES:
+        if table.name not in present:
+            table.create(connection)
+            connection.execute(sa.insert(table), _rows(table))
+
+
+def _rows(table: sa.Table) -> list[dict[str, str | None]]:
+    with (FOLDER / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: value or None for name, value in line.items()} for line in csv.DictReader(file)]
+    return _moved_to_now(rows, "occurred_at") if table is EVENTS else rows
+
+
+def _moved_to_now(rows: list[dict[str, str | None]], column: str) -> list[dict[str, str | None]]:
+    """The rows later by as many whole weeks as fit before now: their hours and days of the week stay as they are."""
+    times = [datetime.fromisoformat(row[column] or "") for row in rows]
+    by = (datetime.now(UTC) - max(times)) // timedelta(weeks=1) * timedelta(weeks=1)
+    return [{**row, column: (time + by).strftime("%Y-%m-%dT%H:%M:%SZ")} for row, time in zip(rows, times, strict=True)]
 
 
 def _writing(path: Path | None = None) -> AbstractContextManager[sa.Connection]:

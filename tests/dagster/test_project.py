@@ -26,18 +26,28 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
     assert bare == []
 
 
+NIGHTLY = {
+    "ticket_labels",
+    "support_dashboard",
+    "document_embeddings",
+    "document_section_summaries",
+    "document_summaries",
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "selected"),
+    ("name", "timezone", "selected"),
     [
-        ("nightly", {"ticket_labels", "support_dashboard", "document_embeddings"}),
-        ("hourly", {"batch_operations"}),
+        ("nightly", "UTC", NIGHTLY),
+        ("weekly", "Europe/Berlin", {"weekly_digests", "digest_outbox"}),
+        ("hourly", "UTC", {"batch_operations"}),
     ],
 )
 def test_a_schedule_materialises_its_assets_in_a_named_time_zone(
-    defs: dg.Definitions, name: str, selected: set[str]
+    defs: dg.Definitions, name: str, timezone: str, selected: set[str]
 ) -> None:
     schedule = defs.resolve_schedule_def(name)
-    assert schedule.execution_timezone == "UTC"
+    assert schedule.execution_timezone == timezone
     job = defs.resolve_job_def(schedule.job_name)
     assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == selected
 

@@ -14,7 +14,7 @@ import pytest
 from ..conftest import ROOT, LocalProvider, until
 from .conftest import DIED, Forked, Program
 
-TICKETS, DOCUMENTS = 300, 120
+TICKETS, DOCUMENTS = 300, 123
 
 
 @dataclass

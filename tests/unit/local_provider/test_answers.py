@@ -154,6 +154,31 @@ def test_a_plain_answer_is_made_of_sentences_of_the_text(sensible):
     assert all(sentence in TEXT for sentence in sentences)
 
 
+def test_a_plain_answer_has_as_many_sentences_as_the_system_prompt_asks_for(sensible):
+    asked = [{"role": "user", "content": TEXT}]
+    given = sensible.anthropic.messages.create(
+        model="claude-haiku-5-5", max_tokens=500, system="Sum it up in one sentence.", messages=asked
+    )
+    assert given.content[0].text.count(".") == 1
+
+
+def test_the_texts_of_an_answer_are_as_long_as_asked_for_and_do_not_repeat_one_another(sensible):
+    class Digest(BaseModel):
+        headline: str = Field(description="A headline of at most six words.")
+        summary: str = Field(description="One or two sentences.")
+        highlights: list[str] = Field(description="What else there is.")
+        next_step: str = Field(description="What to try next, in one sentence.")
+
+    text = f"Beekeeping\n\n{TEXT} Try a second hive in spring. The mill has turned for two hundred years."
+    answer = Digest.model_validate_json(ask(sensible, text, Digest))
+    assert 3 <= len(answer.headline.split()) <= 6
+    assert answer.next_step == "Try a second hive in spring."
+    assert answer.summary.count(".") == 2
+    said = [answer.headline, *answer.summary.split(". "), *answer.highlights, answer.next_step]
+    assert len({each[:20] for each in said}) == len(said)
+    assert "Beekeeping" not in said
+
+
 def test_embeddings_of_like_texts_are_nearer(sensible):
     texts = ["A dog barks in the yard.", "The puppy is barking outside.", "Interest rates rose in June."]
     data = sensible.openai.embeddings.create(model="text-embedding-3-small", input=texts).data

@@ -1,13 +1,16 @@
 """The sample data, and the commands that load and edit it."""
 
 import csv
+import sqlite3
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from ai_assets.digests import DID
 from resources import sample_data
 from resources.sources import SourceTables
 
@@ -50,12 +53,49 @@ def test_every_ticket_has_a_valid_human_label_in_about_the_promised_mix() -> Non
         assert abs(categories[category] - promised) <= 12
 
 
-def test_there_are_120_documents_of_80_to_400_words() -> None:
+def test_there_are_120_short_documents_and_three_long_ones_with_headings() -> None:
     documents = rows("documents")
 
-    assert [document["document_id"] for document in documents] == [f"D-{number:03d}" for number in range(1, 121)]
-    assert all(80 <= len(document["body"].split()) <= 400 for document in documents)
+    assert [document["document_id"] for document in documents] == [f"D-{number:03d}" for number in range(1, 124)]
+    assert all(80 <= len(document["body"].split()) <= 400 for document in documents[:120])
+    assert all(document["body"].count("\n## ") >= 5 for document in documents[120:])
+    assert all(900 <= len(document["body"].split()) <= 1_100 for document in documents[120:])
     assert all(document["topic"] for document in documents)
+
+
+def test_events_are_of_34_users_who_are_not_all_there_every_week() -> None:
+    events = rows("product_events")
+    weeks: dict[date, set[str]] = {}
+    for event in events:
+        day = datetime.fromisoformat(event["occurred_at"]).date()
+        weeks.setdefault(day - timedelta(days=day.weekday()), set()).add(event["user_id"])
+
+    assert [event["event_id"] for event in events] == [f"E-{number:05d}" for number in range(1, len(events) + 1)]
+    assert len(set().union(*weeks.values())) == 34
+    assert len(weeks) == 8
+    assert all(10 <= len(users) <= 30 for users in weeks.values())
+    assert {event["kind"] for event in events} == set(DID)
+
+
+def test_loaded_events_are_moved_by_whole_weeks_to_end_in_this_one(database: Path) -> None:
+    run("load")
+    written = pd.to_datetime([event["occurred_at"] for event in rows("product_events")])
+    loaded = pd.to_datetime(SourceTables().frame("product_events").occurred_at)
+
+    (moved,) = set(loaded - written)
+    assert moved % timedelta(weeks=1) == timedelta(0)
+    assert timedelta(0) <= datetime.now(UTC) - loaded.max() < timedelta(weeks=1)
+
+
+def test_loading_adds_a_table_that_an_older_database_lacks_and_keeps_the_others(database: Path) -> None:
+    run("load")
+    run("edit", "ticket", "T-0042", "A new text.")
+    with sqlite3.connect(database) as connection:
+        connection.execute("DROP TABLE product_events")
+    assert run("load")[0] == 0
+
+    assert len(SourceTables().frame("product_events")) == len(rows("product_events"))
+    assert body("T-0042") == "A new text."
 
 
 @pytest.mark.parametrize("table", ["support_tickets", "documents"])
@@ -71,8 +111,8 @@ def test_no_text_is_there_twice_and_every_time_is_utc(table: str) -> None:
 def test_loading_makes_the_tables_that_the_assets_read(database: Path) -> None:
     code, said = run("load")
 
-    assert (code, "300 support_tickets, 120 documents" in said) == (0, True)
-    assert len(SourceTables().frame("documents")) == 120
+    assert (code, "300 support_tickets, 123 documents" in said) == (0, True)
+    assert len(SourceTables().frame("documents")) == 123
     tickets = SourceTables().frame("support_tickets")
     assert tickets.to_dict("records")[1]["subject"] is None
     assert list(tickets.columns) == list(rows("support_tickets")[0])
