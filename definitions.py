@@ -10,13 +10,13 @@ from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
-from schedules.nightly import nightly
+from schedules.nightly import nightly, nightly_translations
 from schedules.weekly import weekly
 
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, weekly, hourly, housekeeping],
+        schedules=[nightly, nightly_translations, weekly, hourly, housekeeping],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

@@ -17,6 +17,7 @@ from local_provider.embedder import Embedder
 from local_provider.lengths import sentences_wanted
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
+from local_provider.translation import language_wanted, translated
 from local_provider.writer import SensibleWriter
 
 LOCAL_PREFIX = "local-"
@@ -47,6 +48,9 @@ class Answerer:
         return orjson.dumps({"answer": text}).decode() if ask.json_object else text
 
     def _text(self, ask: Ask) -> str:
+        language = language_wanted(ask.system, ask.user)
+        if language:
+            return translated(ask.user, language)
         return digest(ask.user, self._embedder, sentences_wanted(ask.system) or SENTENCES)
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ import dagster as dg
 from ai_assets.classification import support_dashboard, ticket_labels
 from ai_assets.embeddings import document_embeddings
 from ai_assets.summaries import document_section_summaries, document_summaries
+from ai_assets.translation import LANGUAGES, document_translations
 
 nightly_refresh = dg.define_asset_job(
     "nightly_refresh",
@@ -22,3 +23,22 @@ nightly = dg.ScheduleDefinition(
     execution_timezone="UTC",
     description="Begins at 01:30 UTC, so that a batch that takes its whole deadline has landed by 13:30 UTC.",
 )
+
+translation_refresh = dg.define_asset_job(
+    "translation_refresh",
+    selection=dg.AssetSelection.assets(document_translations),
+    description="New and changed documents in every language.",
+)
+
+
+@dg.schedule(
+    name="nightly_translations",
+    job=translation_refresh,
+    cron_schedule="30 1 * * *",
+    execution_timezone="UTC",
+    description="At 01:30 UTC, all languages in one run, and so as one purchase.",
+)
+def nightly_translations() -> dg.RunRequest:
+    """A run over the whole range of languages."""
+    first, *_, last = LANGUAGES
+    return dg.RunRequest(tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last})

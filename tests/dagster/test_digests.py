@@ -1,7 +1,5 @@
 """The digests and summaries of the project, landed through Dagster from tables that the test writes."""
 
-import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,8 @@ import pytest
 from ai_assets.digests import digest_outbox, weekly_digests
 from ai_assets.sources import documents, product_events
 from ai_assets.summaries import document_section_summaries, document_summaries
-from resources.sources import SourceTables
+
+from .source_tables import bought, reading, write_table
 
 WEEK = "2026-11-09"
 DID = {"U-1": "pass_sold", "U-2": "refund_made", "U-3": "export_made", "U-4": "error_shown", "U-5": "message_sent"}
@@ -25,38 +24,18 @@ KEYS = [
     {"document_id": f"D-1{n}", "title": "Keys", "body": f"Key {n} hangs at the desk of hall {n}."} for n in range(6)
 ]
 BATHS = {"document_id": "D-2", "title": "Baths", "body": f"They open at six.\n\n{PARAGRAPH}\n\n{PARAGRAPH}{HALLS}"}
-Write = Callable[[str, list[dict[str, str]]], None]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write a table that the assets read."""
-
-    def write(table: str, rows: list[dict[str, str]]) -> None:
-        with (tmp_path / f"{table}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-
-    return write
+def weekly(project: Any, tmp_path: Path) -> Any:
+    write_table(tmp_path, "product_events", [*EVENTS, BEFORE])
+    return project(product_events, weekly_digests, digest_outbox, resources=reading(tmp_path))
 
 
 @pytest.fixture
-def weekly(project: Any, tmp_path: Path, write: Write) -> Any:
-    write("product_events", [*EVENTS, BEFORE])
-    tables = {"source_tables": SourceTables(url=f"folder:{tmp_path}")}
-    return project(product_events, weekly_digests, digest_outbox, resources=tables)
-
-
-@pytest.fixture
-def summed_up(project: Any, tmp_path: Path, write: Write) -> Any:
-    write("documents", [*KEYS, BATHS])
-    tables = {"source_tables": SourceTables(url=f"folder:{tmp_path}")}
-    return project(documents, document_section_summaries, document_summaries, resources=tables)
-
-
-def bought(made: Any, *assets: str, **arguments: Any) -> dict[str, int]:
-    return {each.asset: each.metadata.get("bought", 0) for each in made.landed(*assets, **arguments).values()}
+def summed_up(project: Any, tmp_path: Path) -> Any:
+    write_table(tmp_path, "documents", [*KEYS, BATHS])
+    return project(documents, document_section_summaries, document_summaries, resources=reading(tmp_path))
 
 
 def test_a_mail_is_written_to_each_user_with_activity_in_the_week(weekly: Any) -> None:
@@ -70,10 +49,10 @@ def test_a_mail_is_written_to_each_user_with_activity_in_the_week(weekly: Any) -
     assert landed.metadata["first_mail"].value.startswith("**To U-1: ")
 
 
-def test_a_week_again_buys_nothing_and_a_late_event_buys_the_digest_of_its_user(weekly: Any, write: Write) -> None:
+def test_a_week_again_buys_nothing_and_a_late_event_buys_the_digest_of_its_user(weekly: Any, tmp_path: Path) -> None:
     assert bought(weekly, "weekly_digests", partition=WEEK) == {"weekly_digests": len(DID)}
     assert bought(weekly, "weekly_digests", partition=WEEK) == {"weekly_digests": 0}
-    write("product_events", [*EVENTS, BEFORE, {**EVENTS[2], "occurred_at": f"{WEEK}T23:00:00Z"}])
+    write_table(tmp_path, "product_events", [*EVENTS, BEFORE, {**EVENTS[2], "occurred_at": f"{WEEK}T23:00:00Z"}])
     assert bought(weekly, "weekly_digests", partition=WEEK) == {"weekly_digests": 1}
 
 
@@ -87,8 +66,10 @@ def test_a_long_document_is_summed_up_in_two_steps_of_one_run(summed_up: Any, pr
     assert bought(summed_up, *both) == {"document_section_summaries": 0, "document_summaries": 0}
 
 
-def test_an_edited_section_is_bought_again_with_its_documents_summary_alone(summed_up: Any, write: Write) -> None:
+def test_an_edited_section_is_bought_again_with_its_documents_summary_alone(summed_up: Any, tmp_path: Path) -> None:
     both = "document_section_summaries", "document_summaries"
     summed_up.run(*both)
-    write("documents", [*KEYS, {**BATHS, "body": BATHS["body"].replace("hall 3 the lamps", "hall 3 no lamps")}])
+    write_table(
+        tmp_path, "documents", [*KEYS, {**BATHS, "body": BATHS["body"].replace("hall 3 the lamps", "hall 3 no lamps")}]
+    )
     assert bought(summed_up, *both) == {"document_section_summaries": 1, "document_summaries": 1}
