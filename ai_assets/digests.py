@@ -73,14 +73,17 @@ def weekly_digests(context: PlanContext, product_events: pd.DataFrame) -> Iterat
 def in_week(events: pd.DataFrame, week: str) -> pd.DataFrame:
     """The events of the week that begins on that Monday, oldest first."""
     start, end = WEEKS.time_window_for_partition_key(week)
-    times = pd.to_datetime(events["occurred_at"], utc=True)
-    return events.assign(occurred_at=times)[(times >= start) & (times < end)].sort_values("occurred_at")
+    times = pd.to_datetime(events["occurred_at"], utc=True, format="ISO8601")
+    found = events.assign(occurred_at=times)[(times >= start) & (times < end)]
+    # in one order whatever the database answers first: another order would be another question, and bought again
+    return found.sort_values(["occurred_at", "kind", "detail"])
 
 
 def what_was_done(events: pd.DataFrame) -> str:
     """One sentence for each thing that a user did, with how often, and something to try."""
     lines = [
-        DID.get(kind, f"{kind}: {{}}").format(detail) + ("." if times == 1 else f", {times} times.")
+        (DID[kind].format(detail) if kind in DID else f"{kind}: {detail}")
+        + ("." if times == 1 else f", {times} times.")
         for (kind, detail), times in Counter(zip(events["kind"], events["detail"], strict=True)).items()
     ]
     to_try = next(text for kind, text in TO_TRY.items() if kind not in set(events["kind"]))

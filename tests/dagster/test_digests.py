@@ -1,5 +1,6 @@
 """The digests and summaries of the project, landed through Dagster from tables that the test writes."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 from ai_assets.digests import digest_outbox, weekly_digests
 from ai_assets.sources import documents, product_events
 from ai_assets.summaries import document_section_summaries, document_summaries
+from offpeak.errors import PlanError, StaleInput
 
+from .conftest import age
 from .source_tables import bought, reading, write_table
 
 WEEK = "2026-11-09"
@@ -54,6 +57,19 @@ def test_a_week_again_buys_nothing_and_a_late_event_buys_the_digest_of_its_user(
     assert bought(weekly, "weekly_digests", partition=WEEK) == {"weekly_digests": 0}
     write_table(tmp_path, "product_events", [*EVENTS, BEFORE, {**EVENTS[2], "occurred_at": f"{WEEK}T23:00:00Z"}])
     assert bought(weekly, "weekly_digests", partition=WEEK) == {"weekly_digests": 1}
+
+
+def test_a_week_in_which_nobody_did_anything_is_refused_and_costs_nothing(weekly: Any, provider: Any) -> None:
+    with pytest.raises(PlanError, match="weekly_digests: the plan is empty"):
+        weekly.run("weekly_digests", partition="2026-10-26")
+    assert provider.batches() == 0
+
+
+def test_digests_of_the_week_before_make_no_mails_any_more(weekly: Any, resources: Any) -> None:
+    weekly.run("weekly_digests", partition=WEEK)
+    age(resources, "weekly_digests", timedelta(hours=27), partition=WEEK)
+    with pytest.raises(StaleInput, match="digest_outbox tolerates rows of weekly_digests up to 1 d 2 h old"):
+        weekly.run("digest_outbox", partition=WEEK)
 
 
 def test_a_long_document_is_summed_up_in_two_steps_of_one_run(summed_up: Any, provider: Any) -> None:

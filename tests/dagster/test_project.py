@@ -39,6 +39,7 @@ NIGHTLY = {
     ("name", "timezone", "selected"),
     [
         ("nightly", "UTC", NIGHTLY),
+        ("nightly_translations", "UTC", {"document_translations"}),
         ("weekly", "Europe/Berlin", {"weekly_digests", "digest_outbox"}),
         ("hourly", "UTC", {"batch_operations"}),
     ],

@@ -61,6 +61,11 @@ def test_a_week_does_not_change_when_the_next_one_has_begun() -> None:
     assert planned(done) == planned(("U-1", "2026-11-16T08:00:00Z", "pass_sold", "trial week"), done)
 
 
+def test_events_of_the_same_moment_are_told_in_one_order_however_they_are_read() -> None:
+    done = [("U-1", MONDAY, "booking_taken", f"class {number}") for number in range(20)]
+    assert planned(*done) == planned(*reversed(done))
+
+
 def test_nobody_is_told_to_try_what_they_did_that_week() -> None:
     kinds = [kind for kind in TO_TRY if kind]
     prompt = planned(*[("U-1", MONDAY, kind, "Linocut cards") for kind in kinds[:2]])["U-1"]
@@ -76,7 +81,17 @@ def test_a_kind_of_event_that_nobody_has_put_into_words_is_told_as_it_is() -> No
 def test_times_that_are_datetimes_count_like_texts() -> None:
     done = events(("U-1", MONDAY, "pass_sold", "trial week"))
     as_times = done.assign(occurred_at=pd.to_datetime(done["occurred_at"]))
-    assert weekly_digests.plan(as_times, context=WEEK) == weekly_digests.plan(done, context=WEEK)
+    as_objects = done.assign(occurred_at=pd.Series([datetime.fromisoformat(MONDAY)], dtype=object))
+    for each in as_times, as_objects:
+        assert weekly_digests.plan(each, context=WEEK) == weekly_digests.plan(done, context=WEEK)
+
+
+def test_times_may_be_written_with_fractions_and_with_an_offset() -> None:
+    done = [
+        ("U-1", "2026-11-08T22:59:59.999999Z", "pass_sold", "trial week"),
+        ("U-2", "2026-11-09T00:00:00+01:00", "pass_sold", "trial week"),
+    ]
+    assert planned(*done).keys() == {"U-2"}
 
 
 def test_a_mail_has_the_summary_the_highlights_and_the_next_step() -> None:
