@@ -8,6 +8,7 @@ from resources.batch_api import batch_api
 from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
+from schedules.before_nine import before_nine
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly
@@ -15,7 +16,7 @@ from schedules.nightly import nightly
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, hourly, housekeeping],
+        schedules=[nightly, before_nine, hourly, housekeeping],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

@@ -50,3 +50,14 @@ documents = live_table(
         tags={"domain": "knowledge"},
     )
 )
+
+submissions = live_table(
+    dg.AssetSpec(
+        "submissions",
+        description="What users posted on the notice board: one row per post, by `submission_id`.",
+        group_name="sources",
+        owners=["team:community"],
+        kinds={"table"},
+        tags={"domain": "community"},
+    )
+)

@@ -27,17 +27,18 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
 
 
 @pytest.mark.parametrize(
-    ("name", "selected"),
+    ("name", "time_zone", "selected"),
     [
-        ("nightly", {"ticket_labels", "support_dashboard", "document_embeddings"}),
-        ("hourly", {"batch_operations"}),
+        ("nightly", "UTC", {"ticket_labels", "support_dashboard", "document_embeddings"}),
+        ("before_nine", "Europe/Amsterdam", {"moderation_flags", "moderation_queue"}),
+        ("hourly", "UTC", {"batch_operations"}),
     ],
 )
 def test_a_schedule_materialises_its_assets_in_a_named_time_zone(
-    defs: dg.Definitions, name: str, selected: set[str]
+    defs: dg.Definitions, name: str, time_zone: str, selected: set[str]
 ) -> None:
     schedule = defs.resolve_schedule_def(name)
-    assert schedule.execution_timezone == "UTC"
+    assert schedule.execution_timezone == time_zone
     job = defs.resolve_job_def(schedule.job_name)
     assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == selected
 

@@ -1,6 +1,7 @@
 """The sample data, and the commands that load and edit it."""
 
 import csv
+import sqlite3
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -58,13 +59,15 @@ def test_there_are_120_documents_of_80_to_400_words() -> None:
     assert all(document["topic"] for document in documents)
 
 
-@pytest.mark.parametrize("table", ["support_tickets", "documents"])
-def test_no_text_is_there_twice_and_every_time_is_utc(table: str) -> None:
-    texts = [row["body"] for row in rows(table)]
+@pytest.mark.parametrize(
+    ("table", "text"), [("support_tickets", "body"), ("documents", "body"), ("submissions", "text")]
+)
+def test_no_text_is_there_twice_and_every_time_is_utc(table: str, text: str) -> None:
+    texts = [row[text] for row in rows(table)]
     assert len(set(texts)) == len(texts)
 
     for row in rows(table):
-        for name in row.keys() & {"created_at", "updated_at"}:
+        for name in row.keys() & {"created_at", "updated_at", "submitted_at"}:
             assert datetime.fromisoformat(row[name]).utcoffset() is not None
 
 
@@ -90,6 +93,16 @@ def test_loading_again_keeps_an_edit_and_reset_undoes_it(database: Path) -> None
     assert SourceTables().version("support_tickets") != version
     assert run("reset")[0] == 0
     assert body("T-0042") == original
+
+
+def test_loading_adds_a_table_that_is_not_there_yet_and_keeps_the_others(database: Path) -> None:
+    run("load")
+    run("edit", "ticket", "T-0042", "A new text.")
+    with sqlite3.connect(database) as connection:
+        connection.execute("DROP TABLE submissions")
+
+    assert "40 submissions" in run("load")[1]
+    assert body("T-0042") == "A new text."
 
 
 def test_an_edit_changes_one_row_and_says_which(database: Path) -> None:
