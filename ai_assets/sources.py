@@ -61,3 +61,36 @@ submissions = live_table(
         tags={"domain": "community"},
     )
 )
+
+supplier_notes = live_table(
+    dg.AssetSpec(
+        "supplier_notes",
+        description="What colleagues jotted down about suppliers: one row per note, by `note_id`.",
+        group_name="sources",
+        owners=["team:purchasing"],
+        kinds={"table"},
+        tags={"domain": "purchasing"},
+    )
+)
+
+pictures = live_table(
+    dg.AssetSpec(
+        "pictures",
+        description="The pictures of the help centre: one row per picture, by `picture_id`, with its file and caption.",
+        group_name="sources",
+        owners=["team:documentation"],
+        kinds={"table"},
+        tags={"domain": "knowledge"},
+    )
+)
+
+log_lines = live_table(
+    dg.AssetSpec(
+        "log_lines",
+        description="What programs logged: one row per line, by `line_id`, with time and host beside the text.",
+        group_name="sources",
+        owners=["team:operations"],
+        kinds={"table"},
+        tags={"domain": "operations"},
+    )
+)

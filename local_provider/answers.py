@@ -16,7 +16,7 @@ from local_provider.digest import digest
 from local_provider.embedder import Embedder
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
-from local_provider.writer import SensibleWriter
+from local_provider.writer import SensibleWriter, shown
 
 LOCAL_PREFIX = "local-"
 """Stands before the model's name in every response, so that nobody takes an answer for the real model's."""
@@ -40,7 +40,7 @@ class Answerer:
         if ask.schema is not None:
             writer: Writer = CheapWriter(ask) if self._cheap else SensibleWriter(ask, self._embedder)
             return orjson.dumps(fill(ask.schema, writer)).decode()
-        text = ask.user.strip()[:300] if self._cheap else digest(ask.user, self._embedder)
+        text = ask.user.strip()[:300] if self._cheap else shown(ask.seen, digest(ask.user, self._embedder))
         return orjson.dumps({"answer": text}).decode() if ask.json_object else text
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:

@@ -12,11 +12,17 @@ from local_provider.digest import centrality, sentences
 from local_provider.embedder import Embedder, Vectors
 from local_provider.fields import Field, find
 from local_provider.labels import score_labels
+from local_provider.lookup import Missing, look_up_number, look_up_text
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
 YES_ABOVE = 0.3
 SAME_ABOVE = 0.6
+
+
+def shown(seen: Sequence[str], text: str) -> str:
+    """The text behind what its pictures look like, which is all that is known of them."""
+    return f"{' and '.join(seen).capitalize()}: {text}" if seen else text
 
 
 class SensibleWriter:
@@ -26,6 +32,9 @@ class SensibleWriter:
         self._ask, self._embedder = ask, embedder
 
     def choice(self, field: Field, options: Sequence[Any]) -> Any:
+        written = [each for each in options if re.search(rf"\b{re.escape(str(each).upper())}\b", self._ask.user)]
+        if len(written) == 1:  # a code such as EUR or ERROR, in capitals
+            return written[0]
         return options[int(np.argmax(self._scores(field, options)))]
 
     def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
@@ -35,10 +44,17 @@ class SensibleWriter:
 
     def text(self, field: Field) -> str:
         order = self._by_relevance(field)
-        return self._sentences[order[min(field.index, len(order) - 1)]]
+        sentence = self._sentences[order[min(field.index, len(order) - 1)]]
+        return shown(self._ask.seen, sentence)
 
     def texts(self, field: Field, count: int) -> list[str]:
         return list(dict.fromkeys(self._sentences[i] for i in sorted(self._by_relevance(field)[:count])))
+
+    def look_up_text(self, field: Field) -> str | Missing | None:
+        return look_up_text(field, self._ask.user)
+
+    def look_up_number(self, field: Field) -> float | Missing:
+        return look_up_number(field, self._ask.user)
 
     def find(self, pattern: str) -> str | None:
         return find(pattern, self._ask.user)

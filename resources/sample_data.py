@@ -36,6 +36,9 @@ TICKETS = _table(
 )
 DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
 SUBMISSIONS = _table("submissions", "submission_id", "author", "text", "submitted_at")
+NOTES = _table("supplier_notes", "note_id", "text", "updated_at")
+PICTURES = _table("pictures", "picture_id", "file", "caption", "updated_at")
+LOG_LINES = _table("log_lines", "line_id", "logged_at", "host", "text")
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

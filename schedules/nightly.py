@@ -4,11 +4,15 @@ import dagster as dg
 
 from ai_assets.classification import support_dashboard, ticket_labels
 from ai_assets.embeddings import document_embeddings
+from ai_assets.enrichment import image_alt_text, log_events, record_fields
 
 nightly_refresh = dg.define_asset_job(
     "nightly_refresh",
-    selection=dg.AssetSelection.assets(ticket_labels, support_dashboard, document_embeddings),
-    description="Labels of new and changed tickets with their dashboard, and vectors of new and changed documents.",
+    selection=dg.AssetSelection.assets(
+        ticket_labels, support_dashboard, document_embeddings, record_fields, image_alt_text, log_events
+    ),
+    description="Labels of new and changed tickets with their dashboard, vectors of new and changed documents, and "
+    "what is made of new and changed notes, pictures and log lines.",
 )
 
 nightly = dg.ScheduleDefinition(

@@ -29,7 +29,18 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
 @pytest.mark.parametrize(
     ("name", "time_zone", "selected"),
     [
-        ("nightly", "UTC", {"ticket_labels", "support_dashboard", "document_embeddings"}),
+        (
+            "nightly",
+            "UTC",
+            {
+                "ticket_labels",
+                "support_dashboard",
+                "document_embeddings",
+                "record_fields",
+                "image_alt_text",
+                "log_events",
+            },
+        ),
         ("before_nine", "Europe/Amsterdam", {"moderation_flags", "moderation_queue"}),
         ("hourly", "UTC", {"batch_operations"}),
     ],

@@ -60,7 +60,14 @@ def test_there_are_120_documents_of_80_to_400_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "text"), [("support_tickets", "body"), ("documents", "body"), ("submissions", "text")]
+    ("table", "text"),
+    [
+        ("support_tickets", "body"),
+        ("documents", "body"),
+        ("submissions", "text"),
+        ("supplier_notes", "text"),
+        ("pictures", "caption"),
+    ],
 )
 def test_no_text_is_there_twice_and_every_time_is_utc(table: str, text: str) -> None:
     texts = [row[text] for row in rows(table)]
@@ -69,6 +76,17 @@ def test_no_text_is_there_twice_and_every_time_is_utc(table: str, text: str) -> 
     for row in rows(table):
         for name in row.keys() & {"created_at", "updated_at", "submitted_at"}:
             assert datetime.fromisoformat(row[name]).utcoffset() is not None
+
+
+def test_a_picture_is_there_for_every_row_and_small() -> None:
+    files = [sample_data.FOLDER / picture["file"] for picture in rows("pictures")]
+    assert sorted(files) == sorted((sample_data.FOLDER / "pictures").iterdir())
+    assert all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size < 5_000 for file in files)
+
+
+def test_log_lines_repeat_themselves() -> None:
+    texts = Counter(line["text"] for line in rows("log_lines"))
+    assert (texts.total(), len(texts)) == (114, 30)
 
 
 def test_loading_makes_the_tables_that_the_assets_read(database: Path) -> None:
