@@ -40,6 +40,17 @@ support_tickets = live_table(
     )
 )
 
+archived_tickets = live_table(
+    dg.AssetSpec(
+        "archived_tickets",
+        description="Support tickets of former months: one row per ticket, by `ticket_id`, with the moment it came in.",
+        group_name="sources",
+        owners=["team:support"],
+        kinds={"table"},
+        tags={"domain": "support"},
+    )
+)
+
 documents = live_table(
     dg.AssetSpec(
         "documents",

@@ -35,6 +35,7 @@ TICKETS = _table(
     *("created_at", "updated_at", "customer", "plan", "channel", "subject", "body", "human_category", "human_urgency"),
 )
 DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
+ARCHIVE = _table("archived_tickets", "ticket_id", "created_at", "subject", "body", "human_category", "human_urgency")
 SUBMISSIONS = _table("submissions", "submission_id", "author", "text", "submitted_at")
 NOTES = _table("supplier_notes", "note_id", "text", "updated_at")
 PICTURES = _table("pictures", "picture_id", "file", "caption", "updated_at")

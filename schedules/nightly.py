@@ -2,17 +2,17 @@
 
 import dagster as dg
 
-from ai_assets.classification import support_dashboard, ticket_labels
+from ai_assets.classification import label_quality, support_dashboard, ticket_labels
 from ai_assets.embeddings import document_embeddings
 from ai_assets.enrichment import image_alt_text, log_events, record_fields
 
 nightly_refresh = dg.define_asset_job(
     "nightly_refresh",
     selection=dg.AssetSelection.assets(
-        ticket_labels, support_dashboard, document_embeddings, record_fields, image_alt_text, log_events
+        ticket_labels, support_dashboard, label_quality, document_embeddings, record_fields, image_alt_text, log_events
     ),
-    description="Labels of new and changed tickets with their dashboard, vectors of new and changed documents, and "
-    "what is made of new and changed notes, pictures and log lines.",
+    description="Labels of new and changed tickets with their dashboard and quality, vectors of new and changed "
+    "documents, and what is made of new and changed notes, pictures and log lines.",
 )
 
 nightly = dg.ScheduleDefinition(

@@ -35,6 +35,7 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
             {
                 "ticket_labels",
                 "support_dashboard",
+                "label_quality",
                 "document_embeddings",
                 "record_fields",
                 "image_alt_text",

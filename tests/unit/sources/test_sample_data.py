@@ -64,6 +64,7 @@ def test_there_are_120_documents_of_80_to_400_words() -> None:
     [
         ("support_tickets", "body"),
         ("documents", "body"),
+        ("archived_tickets", "body"),
         ("submissions", "text"),
         ("supplier_notes", "text"),
         ("pictures", "caption"),
@@ -76,6 +77,15 @@ def test_no_text_is_there_twice_and_every_time_is_utc(table: str, text: str) -> 
     for row in rows(table):
         for name in row.keys() & {"created_at", "updated_at", "submitted_at"}:
             assert datetime.fromisoformat(row[name]).utcoffset() is not None
+
+
+def test_the_archive_holds_every_month_of_a_year_with_labels_of_people() -> None:
+    archive = rows("archived_tickets")
+    months = Counter(ticket["created_at"][:7] for ticket in archive)
+
+    assert sorted(months) == [*(f"2025-{month:02d}" for month in range(3, 13)), "2026-01", "2026-02"]
+    assert set(months.values()) == {6}
+    assert {ticket["human_category"] for ticket in archive} == MIX.keys()
 
 
 def test_a_picture_is_there_for_every_row_and_small() -> None:
