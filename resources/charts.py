@@ -43,7 +43,7 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
 def confusion(human: "pd.Series[Any]", model: "pd.Series[Any]", labels: Sequence[str]) -> NDArray[np.int64]:
     """How often the model said the label of the column where a person said that of the row."""
     table = pd.crosstab(human.to_numpy(), model.to_numpy())
-    return table.reindex(index=labels, columns=labels, fill_value=0).to_numpy(dtype=np.int64)
+    return table.reindex(index=list(labels), columns=list(labels), fill_value=0).to_numpy(dtype=np.int64)
 
 
 def as_markdown(figure: Any, text: str) -> dg.MarkdownMetadataValue:
