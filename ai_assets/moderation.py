@@ -94,15 +94,19 @@ def judge(row: "pd.Series[Any]") -> dict[str, Any]:
 
 def as_table(queue: pd.DataFrame) -> str:
     """The queue as a Markdown table; a post is cut after 100 characters."""
-    lines = [
-        "| | verdict | category | score | submitted | author | text |",
-        "| ---: | --- | --- | ---: | --- | --- | --- |",
-    ]
+    head = ("", "verdict", "category", "score", "submitted", "author", "text")
+    lines = [f"| {' | '.join(head)} |", "| ---: | --- | --- | ---: | --- | --- | --- |"]
     post: Any
     for place, post in enumerate(queue.itertuples(), 1):
-        text = " ".join(post.text.split()).replace("|", "\\|")
-        text = text if len(text) <= 100 else f"{text[:99]}…"
         score = f"{post.score:.2f}" if post.verdict == "flagged" else ""
         day = str(post.submitted_at)[:16].replace("T", " ")
-        lines.append(f"| {place} | {post.verdict} | {post.category} | {score} | {day} | {post.author} | {text} |")
+        cells = (place, post.verdict, post.category, score, day, quoted(post.author), quoted(post.text))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    """What a user wrote, as code: a link or a picture in it stays text, and loads nothing where it is looked at."""
+    line = " ".join(text.split())
+    line = line if len(line) <= 100 else f"{line[:99]}…"
+    return "`" + line.replace("`", "'").replace("|", "\\|") + "`"

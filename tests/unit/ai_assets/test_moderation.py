@@ -59,5 +59,11 @@ def test_a_post_is_named_by_the_category_where_somebody_may_be_in_danger() -> No
 def test_the_table_holds_one_line_a_post_whatever_its_text() -> None:
     long = posts("S-1").assign(text="a | b\nc " + "x" * 200)
     *_, line = as_table(in_order(long, flags(**{"S-1": {"violence": 0.9}}))).splitlines()
-    assert line.startswith("| 1 | flagged | violence | 0.90 | 2026-11-20 10:00 | C-1 | a \\| b c xxx")
-    assert line.endswith("x… |")
+    assert line.startswith("| 1 | flagged | violence | 0.90 | 2026-11-20 10:00 | `C-1` | `a \\| b c xxx")
+    assert line.endswith("x…` |")
+
+
+def test_what_a_user_wrote_is_shown_and_not_rendered() -> None:
+    post = posts("S-1").assign(text="`![seen](https://example.com/pixel.png)` <b>hello</b>")
+    *_, line = as_table(in_order(post, flags(**{"S-1": {}}))).splitlines()
+    assert line.endswith("| `'![seen](https://example.com/pixel.png)' <b>hello</b>` |")
