@@ -8,6 +8,7 @@ from resources.batch_api import batch_api
 from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
+from schedules.before_nine import before_nine
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly, nightly_translations
@@ -16,7 +17,7 @@ from schedules.weekly import weekly
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, nightly_translations, weekly, hourly, housekeeping],
+        schedules=[nightly, nightly_translations, before_nine, weekly, hourly, housekeeping],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

@@ -40,6 +40,17 @@ support_tickets = live_table(
     )
 )
 
+archived_tickets = live_table(
+    dg.AssetSpec(
+        "archived_tickets",
+        description="Support tickets of former months: one row per ticket, by `ticket_id`, with the moment it came in.",
+        group_name="sources",
+        owners=["team:support"],
+        kinds={"table"},
+        tags={"domain": "support"},
+    )
+)
+
 documents = live_table(
     dg.AssetSpec(
         "documents",
@@ -60,5 +71,49 @@ product_events = live_table(
         owners=["team:product"],
         kinds={"table"},
         tags={"domain": "product"},
+    )
+)
+
+submissions = live_table(
+    dg.AssetSpec(
+        "submissions",
+        description="What users posted on the notice board: one row per post, by `submission_id`.",
+        group_name="sources",
+        owners=["team:community"],
+        kinds={"table"},
+        tags={"domain": "community"},
+    )
+)
+
+supplier_notes = live_table(
+    dg.AssetSpec(
+        "supplier_notes",
+        description="What colleagues jotted down about suppliers: one row per note, by `note_id`.",
+        group_name="sources",
+        owners=["team:purchasing"],
+        kinds={"table"},
+        tags={"domain": "purchasing"},
+    )
+)
+
+pictures = live_table(
+    dg.AssetSpec(
+        "pictures",
+        description="The pictures of the help centre: one row per picture, by `picture_id`, with its file and caption.",
+        group_name="sources",
+        owners=["team:documentation"],
+        kinds={"table"},
+        tags={"domain": "knowledge"},
+    )
+)
+
+log_lines = live_table(
+    dg.AssetSpec(
+        "log_lines",
+        description="What programs logged: one row per line, by `line_id`, with time and host beside the text.",
+        group_name="sources",
+        owners=["team:operations"],
+        kinds={"table"},
+        tags={"domain": "operations"},
     )
 )

@@ -18,7 +18,7 @@ from local_provider.lengths import sentences_wanted
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
 from local_provider.translation import language_wanted, translated
-from local_provider.writer import SensibleWriter
+from local_provider.writer import SensibleWriter, shown
 
 LOCAL_PREFIX = "local-"
 """Stands before the model's name in every response, so that nobody takes an answer for the real model's."""
@@ -51,7 +51,7 @@ class Answerer:
         language = language_wanted(ask.system, ask.user)
         if language:
             return translated(ask.user, language)
-        return digest(ask.user, self._embedder, sentences_wanted(ask.system) or SENTENCES)
+        return shown(ask.seen, digest(ask.user, self._embedder, sentences_wanted(ask.system) or SENTENCES))
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
         """One unit vector a text, of at most 256 dimensions."""

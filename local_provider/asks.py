@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from local_provider.pictures import look
 from local_provider.replies import RequestRefused
 from local_provider.tokens import IMAGE_TOKENS, tokens_of
 
@@ -21,6 +22,8 @@ class Ask:
     """JSON is asked for, without a schema."""
     max_tokens: int | None = None
     input_tokens: int = 0
+    seen: tuple[str, ...] = ()
+    """What the pictures look like."""
 
 
 def ask_of(
@@ -28,12 +31,13 @@ def ask_of(
     max_tokens: int | None,
 ) -> Ask:  # fmt: skip
     """Read a conversation. Raises RequestRefused for what is not one."""
-    system, turns, images, characters = [instructions] if instructions else [], [], 0, 0
+    system, turns, characters = [instructions] if instructions else [], [], 0
+    seen: list[str] = []
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise RequestRefused(f"Invalid type for 'messages[{number}]': expected an object.", param="messages")
         text, pictures = _content(message.get("content"), number)
-        images += pictures
+        seen += pictures
         if message.get("role") in {"system", "developer"}:
             system.append(text)
         else:
@@ -51,24 +55,26 @@ def ask_of(
         schema=schema,
         json_object=json_object,
         max_tokens=max_tokens,
-        input_tokens=max(1, tokens_of(characters) + images * IMAGE_TOKENS),
+        input_tokens=max(1, tokens_of(characters) + len(seen) * IMAGE_TOKENS),
+        seen=tuple(seen),
     )
 
 
-def _content(content: Any, number: int) -> tuple[str, int]:
-    """The text of a message, and how many images it shows."""
+def _content(content: Any, number: int) -> tuple[str, list[str]]:
+    """The text of a message, and what its images look like."""
     if isinstance(content, str):
-        return content, 0
+        return content, []
     if not isinstance(content, list):
         raise RequestRefused(f"Invalid value for 'messages[{number}].content'.", param=f"messages[{number}].content")
-    texts, images = [], 0
+    texts: list[str] = []
+    images: list[str] = []
     for block in content:
         if not isinstance(block, dict):
             raise RequestRefused(f"Invalid content block in 'messages[{number}]'.", param="messages")
         if isinstance(block.get("text"), str):
             texts.append(block["text"])
         elif "image" in str(block.get("type", "")):
-            images += 1
+            images.append(look(block))
     return "\n\n".join(texts), images
 
 

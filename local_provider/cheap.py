@@ -30,6 +30,12 @@ class CheapWriter:
     def texts(self, _: Field, count: int) -> list[str]:
         return [f"{self._text[:40]} {number}" for number in range(1, count + 1)]
 
+    def look_up_text(self, _: Field) -> None:
+        return None
+
+    def look_up_number(self, _: Field) -> None:
+        return None
+
     def find(self, pattern: str) -> str | None:
         return find(pattern, self._text)
 

@@ -90,13 +90,25 @@ _LOW = _known(
     r"not urgent|low priority|nice to have|hiring|sponsor|how (?:do|can|to)|where (?:do|can)|"
     r"can (?:i|we)\b|could you (?:explain|tell)|what (?:happens|makes)|which \w+ (?:do|does)",
 )
+_ERROR = _known(
+    "it failed with an error; it could not be done; something is broken; no space is left; the connection was lost",
+    r"error|fatal|critical|fail(?:s|ed|ure)?\b|exception|panic|not responding|out of \w+|no space|refused|cannot",
+)
+_WARNING = _known(
+    "it may fail soon; it is slower than usual; it was refused and will be tried again; it was skipped",
+    r"warn|slow|full\b|retry|skipped|declined|bounced|expired|deprecat|almost|running low|third time",
+)
+_INFO = _known(
+    "it has begun; it was done as planned; a request was answered; an account was created",
+    r"info|complete|finished|started|created|sent\b|accepted|ok\b|log\b|answered",
+)
 
 COMMON = {
     "billing": _BILLING, "payment": _BILLING, "bug": _BUG, "technical": _BUG, "technical issue": _BUG,
     "how-to": _HOW_TO, "how_to": _HOW_TO, "howto": _HOW_TO, "question": _HOW_TO,
     "feature request": _FEATURE, "feature_request": _FEATURE, "feature-request": _FEATURE, "feature": _FEATURE,
     "praise": _PRAISE, "positive": _PRAISE, "other": _OTHER, "high": _HIGH, "urgent": _HIGH, "critical": _HIGH,
-    "low": _LOW,
+    "low": _LOW, "error": _ERROR, "warning": _WARNING, "info": _INFO,
     "negative": _known(
         "I am disappointed and angry; this is terrible, the worst I have seen",
         r"bad\b|terrible|awful|disappoint|angry|hate|poor|worst|useless|unhappy|annoy|frustrat|unacceptable",

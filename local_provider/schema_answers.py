@@ -1,15 +1,19 @@
 """A value for any JSON schema: the schema decides the shape and the bounds, a Writer decides what is said."""
 
+import math
 import re
 import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from local_provider.fields import Field
+from local_provider.lookup import Missing
 
 MAX_DEPTH = 8
 """From here on a recursive schema is closed off with nulls and empty arrays where it allows them."""
 ITEMS = 3
+SCALE = 100
+"""A number between two bounds that are at most so far apart is a judgement; others are looked up in the text."""
 """Length of an array whose schema leaves it open."""
 FORMATS = {
     "date-time": (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d)", "2000-01-01T00:00:00Z"),
@@ -39,6 +43,12 @@ class Writer(Protocol):
 
     def texts(self, field: Field, count: int, /) -> list[str]:
         """At most `count` short things, all different."""
+
+    def look_up_text(self, field: Field, /) -> str | Missing | None:
+        """What the text says of the field; MISSING where it does not; None for what is no matter of looking up."""
+
+    def look_up_number(self, field: Field, /) -> float | Missing | None:
+        """The same of a number."""
 
     def find(self, pattern: str, /) -> str | None:
         """The first place in what the user said that matches."""
@@ -76,6 +86,9 @@ class _Filler:
             case "array":
                 return self._array(node, path, depth)
             case "integer" | "number" as kind:
+                found = self._looked_up(node, path)
+                if isinstance(found, float):
+                    return round(found) if kind == "integer" else found
                 return _number(node, self._writer.fraction(Field(path, node)), whole=kind == "integer")
             case "boolean":
                 return self._writer.truth(Field(path, node))
@@ -111,8 +124,42 @@ class _Filler:
         if not real:
             return None
         simplest = min(real, key=lambda option: _type(option) == "object") if depth >= MAX_DEPTH else real[0]
-        about = {"description": node["description"]} if "description" in node and "description" not in simplest else {}
-        return self.value({**simplest, **about}, path, depth)
+        # Anthropic's SDK moves an option's bounds into a description of its own, beside that of the field.
+        about = " ".join(str(part["description"]) for part in (node, simplest) if part.get("description"))
+        wanted = {**simplest, **({"description": about} if about else {})}
+        optional = len(real) < len(resolved)
+        return None if optional and self._missing(wanted, path, depth) else self.value(wanted, path, depth)
+
+    def _missing(self, node: dict[str, Any], path: tuple[str, ...], depth: int) -> bool:
+        """Whether something is sought for the node and nothing of it stands in the text."""
+        if _type(node) != "object":
+            return isinstance(self._looked_up(node, path), Missing)
+        if depth >= MAX_DEPTH:
+            return False
+        parts = [(name, self._resolved(part)) for name, part in (node.get("properties") or {}).items()]
+        values = [self._looked_up(self._without_null(part), (*path, name)) for name, part in parts]
+        sought = [value for value in values if value is not None]
+        return bool(sought) and all(isinstance(value, Missing) for value in sought)
+
+    def _without_null(self, node: dict[str, Any]) -> dict[str, Any]:
+        options = [self._resolved(option) for name in ("anyOf", "oneOf") for option in node.get(name) or ()]
+        return next((option for option in options if _type(option) != "null"), node)
+
+    def _looked_up(self, node: dict[str, Any], path: tuple[str, ...]) -> str | float | Missing | None:
+        """What the text itself says; None for what is judged or written instead."""
+        if node.get("enum") or "const" in node:
+            return None
+        match _type(node):
+            case "string":
+                return self._writer.look_up_text(Field(path, node))
+            case "integer" | "number":
+                low, high = _bound(node, "minimum"), _bound(node, "maximum")
+                if low is not None and high is not None and high - low <= SCALE:
+                    return None
+                found = self._writer.look_up_number(Field(path, node))
+                outside = isinstance(found, float) and not (low or 0.0) <= found <= (math.inf if high is None else high)
+                return Missing.MISSING if outside else found
+        return None
 
     def _array(self, node: dict[str, Any], path: tuple[str, ...], depth: int) -> list[Any]:
         fixed = [
@@ -142,6 +189,9 @@ class _Filler:
         return values
 
     def _string(self, node: dict[str, Any], path: tuple[str, ...]) -> str:
+        found = self._looked_up(node, path)
+        if isinstance(found, str) and not _bound_text(node, "pattern"):
+            return _fitted(found, node)
         if node.get("format") in FORMATS:
             pattern, otherwise = FORMATS[node["format"]]
             return self._writer.find(pattern) or otherwise

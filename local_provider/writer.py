@@ -13,6 +13,7 @@ from local_provider.embedder import Embedder, Vectors
 from local_provider.fields import Field, find
 from local_provider.labels import score_labels
 from local_provider.lengths import sentences_wanted, shortened, words_wanted
+from local_provider.lookup import Missing, look_up_number, look_up_text
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
@@ -20,6 +21,11 @@ _ADVICE = re.compile(r"(?i)^(?:try|consider|please|next|you (?:should|could|migh
 _ASKS_ADVICE = re.compile(r"(?i)\b(?:next|try|suggest\w*|recommend\w*|advice|to do)\b")
 YES_ABOVE = 0.3
 SAME_ABOVE = 0.6
+
+
+def shown(seen: Sequence[str], text: str) -> str:
+    """The text behind what its pictures look like, which is all that is known of them."""
+    return f"{' and '.join(seen).capitalize()}: {text}" if seen else text
 
 
 class SensibleWriter:
@@ -31,6 +37,9 @@ class SensibleWriter:
         """The sentences that some field holds already: another one holds another, while there are enough."""
 
     def choice(self, field: Field, options: Sequence[Any]) -> Any:
+        written = [each for each in options if re.search(rf"\b{re.escape(str(each).upper())}\b", self._ask.user)]
+        if len(written) == 1:  # a code such as EUR or ERROR, in capitals
+            return written[0]
         return options[int(np.argmax(self._scores(field, options)))]
 
     def choices(self, field: Field, options: Sequence[Any]) -> list[Any]:
@@ -42,8 +51,8 @@ class SensibleWriter:
         wanted = sentences_wanted(field.about) or 1
         chosen = self._chosen(field, wanted)
         if wanted > 1:
-            return " ".join(self._sentences[i] for i in sorted(chosen))
-        return shortened(self._sentences[chosen[0]], words_wanted(field.about))
+            return shown(self._ask.seen, " ".join(self._sentences[i] for i in sorted(chosen)))
+        return shown(self._ask.seen, shortened(self._sentences[chosen[0]], words_wanted(field.about)))
 
     def texts(self, field: Field, count: int) -> list[str]:
         return list(dict.fromkeys(self._sentences[i] for i in sorted(self._chosen(field, count))))
@@ -54,6 +63,12 @@ class SensibleWriter:
         chosen = ([i for i in order if i not in self._said] or order)[:count]
         self._said.update(chosen)
         return chosen
+
+    def look_up_text(self, field: Field) -> str | Missing | None:
+        return look_up_text(field, self._ask.user)
+
+    def look_up_number(self, field: Field) -> float | Missing:
+        return look_up_number(field, self._ask.user)
 
     def find(self, pattern: str) -> str | None:
         return find(pattern, self._ask.user)

@@ -37,7 +37,11 @@ TICKETS = _table(
 )
 DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
 EVENTS = _table("product_events", "event_id", "user_id", "occurred_at", "kind", "detail")
-TABLES = (TICKETS, DOCUMENTS, EVENTS)
+ARCHIVE = _table("archived_tickets", "ticket_id", "created_at", "subject", "body", "human_category", "human_urgency")
+SUBMISSIONS = _table("submissions", "submission_id", "author", "text", "submitted_at")
+NOTES = _table("supplier_notes", "note_id", "text", "updated_at")
+PICTURES = _table("pictures", "picture_id", "file", "caption", "updated_at")
+LOG_LINES = _table("log_lines", "line_id", "logged_at", "host", "text")
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -51,7 +55,8 @@ def load() -> None:
     with _writing() as connection:
         _fill(connection)
         counts = [
-            f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}" for table in TABLES
+            f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
+            for table in METADATA.tables.values()
         ]
     print(f"{DATABASE}: {', '.join(counts)}")
 
@@ -102,7 +107,7 @@ def create(path: Path) -> None:
 def _fill(connection: sa.Connection) -> None:
     """Make the tables that are not there."""
     present = sa.inspect(connection).get_table_names()
-    for table in TABLES:
+    for table in METADATA.tables.values():
         if table.name not in present:
             table.create(connection)
             connection.execute(sa.insert(table), _rows(table))

@@ -2,17 +2,27 @@
 
 import dagster as dg
 
-from ai_assets.classification import support_dashboard, ticket_labels
+from ai_assets.classification import label_quality, support_dashboard, ticket_labels
 from ai_assets.embeddings import document_embeddings
+from ai_assets.enrichment import image_alt_text, log_events, record_fields
 from ai_assets.summaries import document_section_summaries, document_summaries
 from ai_assets.translation import LANGUAGES, document_translations
 
 nightly_refresh = dg.define_asset_job(
     "nightly_refresh",
     selection=dg.AssetSelection.assets(
-        ticket_labels, support_dashboard, document_embeddings, document_section_summaries, document_summaries
+        ticket_labels,
+        support_dashboard,
+        label_quality,
+        document_embeddings,
+        document_section_summaries,
+        document_summaries,
+        record_fields,
+        image_alt_text,
+        log_events,
     ),
-    description="Labels of new and changed tickets with their dashboard; vectors and summaries of documents.",
+    description="Labels of new and changed tickets with their dashboard and quality, vectors and summaries of new and "
+    "changed documents, and what is made of new and changed notes, pictures and log lines.",
 )
 
 nightly = dg.ScheduleDefinition(

@@ -169,7 +169,8 @@ class Webserver:
 
 
 def _asset_node(raw: dict[str, Any]) -> AssetNode:
-    newest = (raw["newest"] or {}).get("results") or [None]
+    # All of them, because partitionKeyConnection, which could tell the newest alone, ignores an end_date.
+    partitions = raw["partitionKeys"]
     return AssetNode(
         path=tuple(raw["assetKey"]["path"]),
         repository=raw["repository"]["name"],
@@ -178,7 +179,7 @@ def _asset_node(raw: dict[str, Any]) -> AssetNode:
         kinds=tuple(raw["kinds"]),
         dependencies=tuple("/".join(key["path"]) for key in raw["dependencyKeys"]),
         partitioned=raw["isPartitioned"],
-        newest_partition=newest[0],
+        newest_partition=partitions[-1] if partitions else None,
     )
 
 
@@ -247,7 +248,7 @@ query {
     isAutoCreatedStub
     kinds
     dependencyKeys { path }
-    newest: partitionKeyConnection(limit: 1, ascending: false) { results }
+    partitionKeys
   }
 }
 """

@@ -32,23 +32,28 @@ NIGHTLY = {
     "document_embeddings",
     "document_section_summaries",
     "document_summaries",
+    "label_quality",
+    "record_fields",
+    "image_alt_text",
+    "log_events",
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "timezone", "selected"),
+    ("name", "time_zone", "selected"),
     [
         ("nightly", "UTC", NIGHTLY),
         ("nightly_translations", "UTC", {"document_translations"}),
         ("weekly", "Europe/Berlin", {"weekly_digests", "digest_outbox"}),
+        ("before_nine", "Europe/Amsterdam", {"moderation_flags", "moderation_queue"}),
         ("hourly", "UTC", {"batch_operations"}),
     ],
 )
 def test_a_schedule_materialises_its_assets_in_a_named_time_zone(
-    defs: dg.Definitions, name: str, timezone: str, selected: set[str]
+    defs: dg.Definitions, name: str, time_zone: str, selected: set[str]
 ) -> None:
     schedule = defs.resolve_schedule_def(name)
-    assert schedule.execution_timezone == timezone
+    assert schedule.execution_timezone == time_zone
     job = defs.resolve_job_def(schedule.job_name)
     assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == selected
 

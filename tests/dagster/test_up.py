@@ -30,6 +30,18 @@ def forecast():
 defs = dg.Definitions([sold, forecast], executor=dg.in_process_executor)
 """
 
+ARCHIVE = """
+import dagster as dg
+
+CLOSED = dg.MonthlyPartitionsDefinition(start_date="2025-03-01", end_date="2025-06-01")
+
+@dg.asset(partitions_def=CLOSED)
+def archive(context: dg.AssetExecutionContext):
+    assert context.partition_keys == ["2025-05-01"]
+
+defs = dg.Definitions([archive], executor=dg.in_process_executor)
+"""
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -71,3 +83,10 @@ def test_a_run_that_fails_is_exit_code_one_with_the_reason_and_nothing_is_left_r
     assert "FAILURE" in last
     assert "Traceback" not in ended.stderr
     assert running_with(str(tmp_path)) == []
+
+
+def test_the_newest_partition_of_an_asset_whose_partitions_have_ended_is_its_last_one(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "shop.py").write_text(ARCHIVE)
+    ended = up("--all", folder=tmp_path, env={"DAGSTER_HOME": str(tmp_path / "home")})
+    assert ended.returncode == 0, ended.stderr

@@ -98,14 +98,44 @@ def test_loading_adds_a_table_that_an_older_database_lacks_and_keeps_the_others(
     assert body("T-0042") == "A new text."
 
 
-@pytest.mark.parametrize("table", ["support_tickets", "documents"])
-def test_no_text_is_there_twice_and_every_time_is_utc(table: str) -> None:
-    texts = [row["body"] for row in rows(table)]
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        ("support_tickets", "body"),
+        ("documents", "body"),
+        ("archived_tickets", "body"),
+        ("submissions", "text"),
+        ("supplier_notes", "text"),
+        ("pictures", "caption"),
+    ],
+)
+def test_no_text_is_there_twice_and_every_time_is_utc(table: str, text: str) -> None:
+    texts = [row[text] for row in rows(table)]
     assert len(set(texts)) == len(texts)
 
     for row in rows(table):
-        for name in row.keys() & {"created_at", "updated_at"}:
+        for name in row.keys() & {"created_at", "updated_at", "submitted_at"}:
             assert datetime.fromisoformat(row[name]).utcoffset() is not None
+
+
+def test_the_archive_holds_every_month_of_a_year_with_labels_of_people() -> None:
+    archive = rows("archived_tickets")
+    months = Counter(ticket["created_at"][:7] for ticket in archive)
+
+    assert sorted(months) == [*(f"2025-{month:02d}" for month in range(3, 13)), "2026-01", "2026-02"]
+    assert set(months.values()) == {6}
+    assert {ticket["human_category"] for ticket in archive} == MIX.keys()
+
+
+def test_a_picture_is_there_for_every_row_and_small() -> None:
+    files = [sample_data.FOLDER / picture["file"] for picture in rows("pictures")]
+    assert sorted(files) == sorted((sample_data.FOLDER / "pictures").iterdir())
+    assert all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size < 5_000 for file in files)
+
+
+def test_log_lines_repeat_themselves() -> None:
+    texts = Counter(line["text"] for line in rows("log_lines"))
+    assert (texts.total(), len(texts)) == (114, 30)
 
 
 def test_loading_makes_the_tables_that_the_assets_read(database: Path) -> None:
@@ -130,6 +160,16 @@ def test_loading_again_keeps_an_edit_and_reset_undoes_it(database: Path) -> None
     assert SourceTables().version("support_tickets") != version
     assert run("reset")[0] == 0
     assert body("T-0042") == original
+
+
+def test_loading_adds_a_table_that_is_not_there_yet_and_keeps_the_others(database: Path) -> None:
+    run("load")
+    run("edit", "ticket", "T-0042", "A new text.")
+    with sqlite3.connect(database) as connection:
+        connection.execute("DROP TABLE submissions")
+
+    assert "40 submissions" in run("load")[1]
+    assert body("T-0042") == "A new text."
 
 
 def test_an_edit_changes_one_row_and_says_which(database: Path) -> None:

@@ -1,0 +1,53 @@
+"""Pictures for the UI: Dagster shows Markdown with a PNG in it."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Pair = tuple["pd.Series[Any]", "pd.Series[Any]"]
+
+
+def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[str]]) -> dg.MarkdownMetadataValue:
+    """A confusion matrix for each named pair of what people said and what the model said, row by row.
+
+    `orders` has the labels of each in the order in which they are drawn. The shade is the share of the row, so that a
+    rare label shows as clearly as a frequent one; the number is a count. There has to be a row.
+    """
+    from matplotlib.figure import Figure  # at the top, every load of the definitions would pay for it
+
+    figure = Figure(figsize=(4.6 * len(pairs), 4.4), layout="constrained")
+    drawn = figure.subplots(1, len(pairs), squeeze=False)[0]
+    for axes, (name, (human, model)) in zip(drawn, pairs.items(), strict=True):
+        labels = list(orders[name])
+        counts = confusion(human, model, labels)
+        shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(counts):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=ink)
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xlabel("the model said")
+        axes.set_ylabel("a person said")
+        same = int(counts.trace())
+        axes.set_title(f"{name}: {same} of {len(human)} agree ({same / len(human):.0%})")
+    return as_markdown(figure, "confusion matrices")
+
+
+def confusion(human: "pd.Series[Any]", model: "pd.Series[Any]", labels: Sequence[str]) -> NDArray[np.int64]:
+    """How often the model said the label of the column where a person said that of the row."""
+    table = pd.crosstab(human.to_numpy(), model.to_numpy())
+    return table.reindex(index=list(labels), columns=list(labels), fill_value=0).to_numpy(dtype=np.int64)
+
+
+def as_markdown(figure: Any, text: str) -> dg.MarkdownMetadataValue:
+    """A matplotlib figure as Markdown; `text` is for those who do not see it."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=90)
+    return dg.MetadataValue.md(f"![{text}](data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()})")
