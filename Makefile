@@ -7,6 +7,9 @@ POSTGRES_PORT ?= 5499
 OFFPEAK_PROVIDER ?= local
 export OFFPEAK_PROVIDER
 
+# One more than two cores: some tests mostly wait for Dagster's own loops.
+WORKERS ?= 3
+
 BIN := .venv/bin
 FAMILIES := ticket_labels,document_embeddings,support_dashboard
 
@@ -47,7 +50,7 @@ endif
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo "Variables: PORT, PROVIDER_PORT, POSTGRES_PORT, PYTHON; OFFPEAK_PROVIDER=live buys from the real providers."
+	@echo "Variables: PORT, PROVIDER_PORT, POSTGRES_PORT, PYTHON, WORKERS (of make test); OFFPEAK_PROVIDER=live buys from the real providers."
 
 run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1 takes every asset, POSTGRES=1 stores in Postgres
 	@$(BIN)/python scripts/check_ports.py $(PORTS)
@@ -57,7 +60,7 @@ run: venv ## Start everything and materialise; ONCE=1 ends when it landed, ALL=1
 
 # By default files with few tests come last, which are the long ones; by name, the short ones of tests/unit do.
 test: venv ## Run the tests; ARGS="-k name" for some of them
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: venv ## Run the slow tests: Dagster on Postgres, processes killed anywhere, and 500 simulated schedules of faults
 	@$(BIN)/python -m pytest tests/faults $(ARGS)

@@ -16,7 +16,7 @@ def package_texts() -> pd.DataFrame:
     """Columns name, version and text (README, as the package's METADATA holds it), ordered by name."""
     found = {}
     for package in distributions():
-        text = package.metadata["Description"] or package.metadata.get_payload()  # type: ignore[attr-defined]
+        text = package.metadata.get("Description") or package.metadata.get_payload()  # type: ignore[attr-defined]
         if text and text.strip():
             found[package.name.lower()] = (package.name, package.version, text.strip())
     return pd.DataFrame([found[name] for name in sorted(found)], columns=["name", "version", "text"])

@@ -13,7 +13,8 @@ import dagster as dg
 import pandas as pd
 from pydantic import BaseModel
 
-from ai_assets import classification, embeddings, sources
+from ai_assets import embeddings, sources
+from ai_assets.classification import support_dashboard, ticket_labels
 from offpeak import (
     BatchApi,
     BatchAsset,
@@ -161,7 +162,9 @@ def checked_labels() -> Iterator[Chat | dg.AssetCheckResult]:
 defs = with_offpeak(
     dg.Definitions(
         assets=[
-            *dg.load_assets_from_modules([classification, embeddings, sources]),
+            *dg.load_assets_from_modules([embeddings, sources]),
+            ticket_labels,
+            support_dashboard,
             monthly_tickets,
             monthly_labels,
             view("monthly_report", "monthly_labels", **IN_ONE_RUN),
