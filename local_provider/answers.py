@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from local_provider.asks import Ask
 from local_provider.cheap import CheapWriter, cheap_embeddings
 from local_provider.clock import Clock
-from local_provider.digest import digest
+from local_provider.digest import digest, wanted_sentences
 from local_provider.embedder import Embedder
+from local_provider.parts import question_in
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
 from local_provider.writer import SensibleWriter
@@ -40,8 +41,13 @@ class Answerer:
         if ask.schema is not None:
             writer: Writer = CheapWriter(ask) if self._cheap else SensibleWriter(ask, self._embedder)
             return orjson.dumps(fill(ask.schema, writer)).decode()
-        text = ask.user.strip()[:300] if self._cheap else digest(ask.user, self._embedder)
+        text = ask.user.strip()[:300] if self._cheap else self._digest(ask)
         return orjson.dumps({"answer": text}).decode() if ask.json_object else text
+
+    def _digest(self, ask: Ask) -> str:
+        """Central sentences, or where a question is asked those that are nearest to it."""
+        about, text = question_in(ask.user) or ("", ask.user)
+        return digest(text, self._embedder, wanted_sentences(ask.system) or 3, about)
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
         """One unit vector a text, of at most 256 dimensions."""

@@ -9,6 +9,7 @@ from local_provider.embedder import Embedder, Vectors
 MAX_SENTENCES = 400
 """Sentences looked at; a longer text is judged by its beginning."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9À-Þ])|\n\s*\n|\n\s*(?=[-*#•>|]|\d+[.)]\s)")
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 _MARKUP = re.compile(r"^[\s\-*#•>|]+|[*`]+")
 
 
@@ -30,11 +31,25 @@ def centrality(vectors: Vectors) -> Vectors:
     return np.asarray(vectors @ (centre / (np.linalg.norm(centre) or 1.0)), dtype=np.float32)
 
 
-def digest(text: str, embedder: Embedder, count: int = 3) -> str:
-    """At most `count` sentences of the text. Fragments of fewer than five words are left out if there are others."""
+def digest(text: str, embedder: Embedder, count: int = 3, about: str = "") -> str:
+    """At most `count` sentences of the text, those nearest to what it is `about` if that is given.
+
+    Fragments of fewer than five words are left out if there are others.
+    """
     candidates = sentences(text)
     whole = [s for s in candidates if len(s.split()) >= 5] or candidates
     if len(whole) <= count:
         return " ".join(whole)
-    best = np.argsort(-centrality(embedder.embed(whole)), kind="stable")[:count]
+    vectors = embedder.embed(whole)
+    scores = vectors @ embedder.embed([about])[0] if about else centrality(vectors)
+    best = np.argsort(-scores, kind="stable")[:count]
     return " ".join(whole[i] for i in sorted(best))
+
+
+def wanted_sentences(instructions: str) -> int | None:
+    """How many sentences are asked for, as "one sentence" or "at most 4 sentences" says it; None where nothing does."""
+    found = re.search(r"(?i)\b(one|two|three|four|five|six|a single|\d{1,2})(?: \w+)? sentences?\b", instructions)
+    if not found:
+        return None
+    word = found[1].lower()
+    return max(1, int(word)) if word.isdigit() else _NUMBERS.get(word, 1)
