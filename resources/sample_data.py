@@ -1,7 +1,7 @@
 """The sample database: what `OFFPEAK_SOURCE_URL` stands for until it is set.
 
-`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves one that exists as it is, edits
-included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew.
+`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves every table that exists as it is,
+edits included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew.
 """
 
 import csv
@@ -35,6 +35,14 @@ TICKETS = _table(
     *("created_at", "updated_at", "customer", "plan", "channel", "subject", "body", "human_category", "human_urgency"),
 )
 DOCUMENTS = _table("documents", "document_id", "title", "body", "updated_at", "topic")
+EVAL_CASES = _table(
+    "eval_cases",
+    "case_id",
+    *("sampled_from", "trace_id", "question", "context", "reference", "traced_answer", "human_grade", "updated_at"),
+)
+FOLLOW_UP_REQUESTS = _table(
+    "follow_up_requests", "request_id", "user_id", "question", "answered_in_real_time", "asked_at"
+)
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -42,13 +50,14 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pret
 
 @app.command()
 def load() -> None:
-    """Create the sample database unless it is there already."""
+    """Create the sample database, or what is missing in one that is there already."""
     if not DATABASE.exists():
         create(DATABASE)
     with _writing() as connection:
+        _add_missing(connection)
         counts = [
             f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
-            for table in (TICKETS, DOCUMENTS)
+            for table in METADATA.tables.values()
         ]
     print(f"{DATABASE}: {', '.join(counts)}")
 
@@ -92,12 +101,19 @@ def create(path: Path) -> None:
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with _writing(draft) as connection:
-        METADATA.create_all(connection)
-        for table in (TICKETS, DOCUMENTS):
+        _add_missing(connection)
+    draft.replace(path)
+
+
+def _add_missing(connection: sa.Connection) -> None:
+    """Create and fill the tables that are not there."""
+    present = sa.inspect(connection).get_table_names()
+    for table in METADATA.tables.values():
+        if table.name not in present:
+            table.create(connection)
             with (FOLDER / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
                 rows = [{name: value or None for name, value in line.items()} for line in csv.DictReader(file)]
             connection.execute(sa.insert(table), rows)
-    draft.replace(path)
 
 
 def _writing(path: Path | None = None) -> AbstractContextManager[sa.Connection]:
