@@ -11,11 +11,12 @@ from schedules.batch_lifecycle import batch_lifecycle
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly
+from schedules.weekly_evals import weekly_evals
 
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, hourly, housekeeping],
+        schedules=[nightly, hourly, housekeeping, weekly_evals],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),
