@@ -11,12 +11,14 @@ from schedules.batch_lifecycle import batch_lifecycle
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly
+from schedules.quarterly_review import quarterly_review
+from schedules.weekly_drift import weekly_drift
 from schedules.weekly_evals import weekly_evals
 
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, hourly, housekeeping, weekly_evals],
+        schedules=[nightly, hourly, housekeeping, weekly_drift, weekly_evals, quarterly_review],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

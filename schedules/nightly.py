@@ -3,12 +3,14 @@
 import dagster as dg
 
 from ai_assets.classification import support_dashboard, ticket_labels
-from ai_assets.embeddings import document_embeddings
+from ai_assets.embeddings import document_chunks, document_embeddings, embedding_neighbours
 
 nightly_refresh = dg.define_asset_job(
     "nightly_refresh",
-    selection=dg.AssetSelection.assets(ticket_labels, support_dashboard, document_embeddings),
-    description="Labels of new and changed tickets with their dashboard, and vectors of new and changed documents.",
+    selection=dg.AssetSelection.assets(
+        ticket_labels, support_dashboard, document_chunks, document_embeddings, embedding_neighbours
+    ),
+    description="Labels of new and changed tickets with their dashboard, and vectors of what is new in the documents.",
 )
 
 nightly = dg.ScheduleDefinition(

@@ -29,7 +29,16 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
 @pytest.mark.parametrize(
     ("name", "selected"),
     [
-        ("nightly", {"ticket_labels", "support_dashboard", "document_embeddings"}),
+        (
+            "nightly",
+            {"ticket_labels", "support_dashboard", "document_chunks", "document_embeddings", "embedding_neighbours"},
+        ),
+        (
+            "weekly_evals",
+            {"eval_outputs", "eval_grades", "eval_comparisons", "eval_calibration", "prompt_regression"},
+        ),
+        ("weekly_drift", {"embedding_drift"}),
+        ("quarterly_review", {"embedding_baseline"}),
         ("hourly", {"batch_operations"}),
     ],
 )

@@ -18,7 +18,7 @@ from ..conftest import ROOT, free_port, until
 from ..dagster.test_next_steps import FILES, ROOMS
 
 WITHIN_S = 300
-BOUGHT = {"document_embeddings": 120, "ticket_labels": 300}
+BOUGHT = {"document_embeddings": 385, "ticket_labels": 300}
 ENDED_CLEANLY = "database system is shut down"
 
 pytestmark = pytest.mark.slow
