@@ -8,6 +8,7 @@ from resources.batch_api import batch_api
 from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
+from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly
@@ -18,7 +19,7 @@ from schedules.weekly_evals import weekly_evals
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, hourly, housekeeping, weekly_drift, weekly_evals, quarterly_review],
+        schedules=[nightly, hourly, follow_ups, housekeeping, weekly_drift, weekly_evals, quarterly_review],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

@@ -9,7 +9,7 @@ from local_provider.embedder import Embedder, Vectors
 MAX_SENTENCES = 400
 """Sentences looked at; a longer text is judged by its beginning."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9À-Þ])|\n\s*\n|\n\s*(?=[-*#•>|]|\d+[.)]\s)")
-_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "a few": 3, "several": 4}
 _MARKUP = re.compile(r"^[\s\-*#•>|]+|[*`]+")
 
 
@@ -48,7 +48,9 @@ def digest(text: str, embedder: Embedder, count: int = 3, about: str = "") -> st
 
 def wanted_sentences(instructions: str) -> int | None:
     """How many sentences are asked for, as "one sentence" or "at most 4 sentences" says it; None where nothing does."""
-    found = re.search(r"(?i)\b(one|two|three|four|five|six|a single|\d{1,2})(?: \w+)? sentences?\b", instructions)
+    found = re.search(
+        r"(?i)\b(one|two|three|four|five|six|a single|a few|several|\d{1,2})(?: \w+)? sentences?\b", instructions
+    )
     if not found:
         return None
     word = found[1].lower()

@@ -24,6 +24,11 @@ def named_parts(text: str) -> dict[str, str]:
     return {match[1]: text[match.end() : end].strip() for match, end in zip(found, ends, strict=True)}
 
 
+def without_names(text: str) -> str:
+    """The text without the names of its parts."""
+    return _NAMED.sub("\n\n", text).strip() if named_parts(text) else text
+
+
 def question_in(text: str) -> tuple[str, str] | None:
     """A part that is called a question, and the others as one text; None where there is no such part."""
     parts = named_parts(text)

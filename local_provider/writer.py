@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from local_provider.asks import Ask
-from local_provider.digest import centrality, sentences
+from local_provider.digest import centrality, sentences, wanted_sentences
 from local_provider.embedder import Embedder, Vectors
 from local_provider.fields import Field, find
 from local_provider.labels import score_labels
-from local_provider.parts import Judged, judged_in
+from local_provider.parts import Judged, judged_in, without_names
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
@@ -33,6 +33,8 @@ class SensibleWriter:
 
     def __init__(self, ask: Ask, embedder: Embedder) -> None:
         self._ask, self._embedder = ask, embedder
+        self._said: set[int] = set()
+        """Sentences that a field has already: the next one says something else, as long as there is something."""
 
     def choice(self, field: Field, options: Sequence[Any]) -> Any:
         preferred = self._preferred(options)
@@ -49,7 +51,10 @@ class SensibleWriter:
         if self._judged is not None and _REASON.search(field.name):
             return self._judged.reason()
         order = self._by_relevance(field)
-        return self._sentences[order[min(field.index, len(order) - 1)]]
+        fresh = [number for number in order if number not in self._said] or order[min(field.index, len(order) - 1) :]
+        chosen = sorted(fresh[: wanted_sentences(str(field.schema.get("description") or "")) or 1])
+        self._said.update(chosen)
+        return " ".join(self._sentences[number] for number in chosen)
 
     def texts(self, field: Field, count: int) -> list[str]:
         return list(dict.fromkeys(self._sentences[i] for i in sorted(self._by_relevance(field)[:count])))
@@ -107,16 +112,18 @@ class SensibleWriter:
 
     @cached_property
     def _sentences(self) -> list[str]:
-        return sentences(self._ask.user)
+        return sentences(without_names(self._ask.user))
 
     @cached_property
     def _vectors(self) -> Vectors:
         return self._embedder.embed(self._sentences)
 
     def _by_relevance(self, field: Field) -> list[int]:
-        """Sentences by nearness to the middle of the text, and a little to what the field is about."""
+        """Sentences by nearness to the middle of the text, and a little to what the field is about; questions last."""
         about = self._embedder.embed_cached((field.about or "text",))[0]
-        return [int(i) for i in np.argsort(-(centrality(self._vectors) + 0.5 * (self._vectors @ about)), kind="stable")]
+        asks = np.array([sentence.endswith("?") for sentence in self._sentences])
+        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about) - 2 * asks
+        return [int(i) for i in np.argsort(-scores, kind="stable")]
 
     def _nearness(self, field: Field) -> float:
         about = self._embedder.embed_cached((field.about or "text",))[0]

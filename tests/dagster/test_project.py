@@ -37,6 +37,7 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
             "weekly_evals",
             {"eval_outputs", "eval_grades", "eval_comparisons", "eval_calibration", "prompt_regression"},
         ),
+        ("follow_ups", {"follow_up_results"}),
         ("weekly_drift", {"embedding_drift"}),
         ("quarterly_review", {"embedding_baseline"}),
         ("hourly", {"batch_operations"}),
