@@ -91,13 +91,14 @@ def drift(before: Vectors, now: Vectors, *, rounds: int = 400, seed: int = 0) ->
 
 def neighbours(vectors: Vectors, groups: Sequence[str], *, count: int) -> list[list[tuple[int, float]]]:
     """For each unit vector the `count` nearest ones of other groups, nearest first, with their cosine."""
-    names = np.asarray(groups)
+    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
     found = []
     for start in range(0, len(vectors), BLOCK):
         likeness = vectors[start : start + BLOCK] @ vectors.T
-        likeness[names[start : start + BLOCK, None] == names[None, :]] = -np.inf
-        for row in likeness:
-            best = np.argsort(-row, kind="stable")[:count]
+        likeness[numbers[start : start + BLOCK, None] == numbers[None, :]] = -np.inf
+        nearest = np.argpartition(-likeness, min(count, len(vectors)) - 1, axis=1)[:, :count]
+        for row, candidates in zip(likeness, nearest, strict=True):
+            best = candidates[np.lexsort((candidates, -row[candidates]))]
             found.append([(int(other), float(row[other])) for other in best if np.isfinite(row[other])])
     return found
 
