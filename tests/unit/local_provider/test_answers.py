@@ -198,6 +198,19 @@ def test_a_question_is_answered_out_of_the_rest_in_as_many_sentences_as_are_aske
     assert two.count(".") == 2
 
 
+class Advice(BaseModel):
+    headline: str
+    explanation: str = Field(description="In two sentences.")
+
+
+def test_no_two_fields_say_the_same_and_one_is_as_long_as_its_description_asks(sensible):
+    advice = json.loads(ask(sensible, f"Question: {TEXT}\n\nShort answer: Who knows?", Advice))
+    assert advice["headline"] in TEXT
+    assert advice["headline"] not in advice["explanation"]
+    assert advice["explanation"].count(".") == 2
+    assert "Question:" not in json.dumps(advice)
+
+
 def test_a_plain_answer_is_made_of_sentences_of_the_text(sensible):
     answer = sensible.openai.responses.create(model="gpt-5-mini", input=TEXT).output_text
     sentences = [sentence.rstrip(".") for sentence in answer.split(". ")]
