@@ -9,15 +9,30 @@ from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
 from schedules.before_nine import before_nine
+from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.nightly import nightly, nightly_translations
+from schedules.quarterly_review import quarterly_review
 from schedules.weekly import weekly
+from schedules.weekly_drift import weekly_drift
+from schedules.weekly_evals import weekly_evals
 
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
-        schedules=[nightly, nightly_translations, before_nine, weekly, hourly, housekeeping],
+        schedules=[
+            nightly,
+            nightly_translations,
+            before_nine,
+            hourly,
+            follow_ups,
+            housekeeping,
+            weekly,
+            weekly_drift,
+            weekly_evals,
+            quarterly_review,
+        ],
         sensors=[batch_lifecycle],
         resources={
             "batch_api": batch_api(),

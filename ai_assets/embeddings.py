@@ -1,15 +1,36 @@
-"""Vectors of the documents, for search and for finding what belongs together."""
+"""Vectors of the documents, piece by piece, for search: what they have drifted to, and what each is near to."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 
-from offpeak import Embedding, FreshnessContract, Waiting, Workload, batch_asset
+from offpeak import Embedding, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from resources.chunking import chunks, document_of
+from resources.pictures import as_picture, as_table
+from resources.vectors import drift, neighbours, one_space, require_same_space, unit
 
-LONGEST = 24_000
-"""Characters of a document that are embedded: the model takes 8,192 tokens, and refuses a longer text as a whole."""
+NEAREST = 3
+"""Neighbours of each chunk."""
+
+reading = tolerates(timedelta(hours=38), min_coverage=0.99)
+
+
+@dg.asset(group_name="embeddings", owners=["team:documentation"], tags={"domain": "knowledge"}, kinds={"pandas"})
+def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) -> pd.DataFrame:
+    """The documents in overlapping chunks, for whoever needs the text beside the vector: `key`, `document_id`, `text`.
+
+    A key names a text: an edited paragraph has another key, and the chunks that are as they were keep theirs.
+    """
+    rows = [
+        (key, document.document_id, text)
+        for document in documents.itertuples()
+        for key, text in chunks(str(document.document_id), str(document.title or ""), str(document.body or ""))
+    ]
+    context.add_output_metadata({"chunks": len(rows), "documents": len(documents)})
+    return pd.DataFrame(rows, columns=["key", "document_id", "text"])
 
 
 @batch_asset(
@@ -22,7 +43,91 @@ LONGEST = 24_000
     tags={"domain": "knowledge"},
 )
 def document_embeddings(documents: pd.DataFrame) -> Iterator[Embedding]:
-    """One vector for each document, of its title and its text, as far as the model reads."""
+    """One vector for each chunk, by the key that `document_chunks` gives it: an edited paragraph is one or two."""
     document: Any  # a row: pandas has no type for its fields
     for document in documents.itertuples():
-        yield Embedding(key=document.document_id, text=f"{document.title}\n\n{document.body}"[:LONGEST])
+        for key, text in chunks(str(document.document_id), str(document.title or ""), str(document.body or "")):
+            yield Embedding(key=key, text=text)
+
+
+@dg.asset(
+    ins={"document_embeddings": reading},
+    group_name="embeddings",
+    owners=["team:documentation"],
+    tags={"domain": "knowledge"},
+    kinds={"pandas"},
+)
+def embedding_baseline(document_embeddings: pd.DataFrame) -> pd.DataFrame:
+    """What drift is measured against: the vectors of the day on which this was last materialised."""
+    return one_space(document_embeddings)[["key", "embedding", "model", "produced_at"]]
+
+
+@dg.asset(
+    ins={"document_embeddings": reading},
+    check_specs=[dg.AssetCheckSpec("no_drift", asset="embedding_drift")],
+    group_name="embeddings",
+    owners=["team:documentation"],
+    tags={"domain": "knowledge"},
+    kinds={"numpy", "matplotlib"},
+)
+def embedding_drift(
+    embedding_baseline: pd.DataFrame, document_embeddings: pd.DataFrame
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """How far the documents as a whole have moved away from the baseline.
+
+    The check warns when the mean vector has moved further than 99 of 100 samples of the baseline itself would. After a
+    change of the model it raises TwoSpaces until `embedding_baseline` is materialised again.
+    """
+    now = one_space(document_embeddings)
+    require_same_space(embedding_baseline, now, otherwise="Materialise embedding_baseline again.")
+    moved = drift(unit(embedding_baseline), unit(now))
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.hist([moved.like_before, moved.like_now], bins=30, density=True, label=["baseline", "now"])
+    axes.set(xlabel="cosine with the mean of the baseline", ylabel="density")
+    axes.legend()
+    added = len(set(now["key"]) - set(embedding_baseline["key"]))
+    removed = len(set(embedding_baseline["key"]) - set(now["key"]))
+    figures = {"shift": moved.shift, "by_chance": moved.chance, "chunks_added": added, "chunks_removed": removed}
+    yield dg.MaterializeResult(metadata={**figures, "plot": as_picture(figure, "Likeness to the baseline")})
+    yield dg.AssetCheckResult(
+        check_name="no_drift",
+        passed=not moved.drifted,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"The mean has moved by {moved.shift:.4f}; by chance it moves by up to {moved.chance:.4f}.",
+    )
+
+
+@dg.asset(
+    ins={"document_embeddings": reading},
+    group_name="embeddings",
+    owners=["team:documentation"],
+    tags={"domain": "knowledge"},
+    kinds={"numpy"},
+)
+def embedding_neighbours(
+    context: dg.AssetExecutionContext, document_embeddings: pd.DataFrame, documents: pd.DataFrame
+) -> pd.DataFrame:
+    """The nearest chunks of other documents, for each chunk: `key`, `neighbour`, `likeness` (cosine) and `rank` from 1.
+
+    All is computed here with numpy, chunk against chunk: fine for some ten thousand, and an index's work beyond that.
+    """
+    vectors = one_space(document_embeddings)
+    keys = list(vectors["key"])
+    near = neighbours(unit(vectors), [document_of(key) for key in keys], count=NEAREST)
+    rows = [
+        (key, keys[other], likeness, rank)
+        for key, found in zip(keys, near, strict=True)
+        for rank, (other, likeness) in enumerate(found, start=1)
+    ]
+    frame = pd.DataFrame(rows, columns=["key", "neighbour", "likeness", "rank"])
+    titles = dict(zip(documents["document_id"], documents["title"], strict=True))
+    shown = frame[frame["key"] < frame["neighbour"]].nlargest(10, "likeness")
+    pairs = pd.DataFrame(
+        {name: shown[name].map(document_of).map(titles) for name in ("key", "neighbour")}
+        | {"likeness": shown["likeness"]}
+    )
+    context.add_output_metadata({"chunks": len(keys), "nearest_pairs": as_table(pairs)})
+    return frame

@@ -117,3 +117,28 @@ log_lines = live_table(
         tags={"domain": "operations"},
     )
 )
+
+eval_cases = live_table(
+    dg.AssetSpec(
+        "eval_cases",
+        description="What a prompt is tried on: one row per question, by `case_id`, with the text to answer from and a "
+        "reference answer. Cases with `sampled_from` production carry the `traced_answer` that a customer got, and the "
+        "`human_grade` (1 to 5) that a person gave it.",
+        group_name="sources",
+        owners=["team:data-platform"],
+        kinds={"table"},
+        tags={"domain": "evals"},
+    )
+)
+
+follow_up_requests = live_table(
+    dg.AssetSpec(
+        "follow_up_requests",
+        description="Questions that the application answered in real time and that deserve a longer look, by "
+        "`request_id`. The application inserts the rows with plain SQL.",
+        group_name="sources",
+        owners=["team:support"],
+        kinds={"table"},
+        tags={"domain": "support"},
+    )
+)

@@ -15,6 +15,7 @@ from local_provider.clock import Clock
 from local_provider.digest import digest
 from local_provider.embedder import Embedder
 from local_provider.lengths import sentences_wanted
+from local_provider.parts import question_in
 from local_provider.schema_answers import Writer, fill
 from local_provider.settings import Answers, Settings
 from local_provider.translation import language_wanted, translated
@@ -51,7 +52,8 @@ class Answerer:
         language = language_wanted(ask.system, ask.user)
         if language:
             return translated(ask.user, language)
-        return shown(ask.seen, digest(ask.user, self._embedder, sentences_wanted(ask.system) or SENTENCES))
+        about, text = question_in(ask.user) or ("", ask.user)
+        return shown(ask.seen, digest(text, self._embedder, sentences_wanted(ask.system) or SENTENCES, about))
 
     def embed(self, texts: Sequence[str], dimensions: int = DIMENSIONS) -> NDArray[np.float32]:
         """One unit vector a text, of at most 256 dimensions."""

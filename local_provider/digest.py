@@ -35,11 +35,16 @@ def centrality(vectors: Vectors) -> Vectors:
     return np.asarray(vectors @ (centre / (np.linalg.norm(centre) or 1.0)), dtype=np.float32)
 
 
-def digest(text: str, embedder: Embedder, count: int) -> str:
-    """At most `count` sentences of the text. Headings and fragments are left out if there is anything else."""
+def digest(text: str, embedder: Embedder, count: int, about: str = "") -> str:
+    """At most `count` sentences of the text, those nearest to what it is `about` if that is given.
+
+    Headings and fragments are left out if there is anything else.
+    """
     candidates = sentences(text)
     whole = [s for s in candidates if is_sentence(s)] or candidates
     if len(whole) <= count:
         return " ".join(whole)
-    best = np.argsort(-centrality(embedder.embed(whole)), kind="stable")[:count]
+    vectors = embedder.embed(whole)
+    scores = vectors @ embedder.embed([about])[0] if about else centrality(vectors)
+    best = np.argsort(-scores, kind="stable")[:count]
     return " ".join(whole[i] for i in sorted(best))

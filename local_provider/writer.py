@@ -14,11 +14,20 @@ from local_provider.fields import Field, find
 from local_provider.labels import score_labels
 from local_provider.lengths import sentences_wanted, shortened, words_wanted
 from local_provider.lookup import Missing, look_up_number, look_up_text
+from local_provider.parts import Judged, judged_in, without_names
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
 _ADVICE = re.compile(r"(?i)^(?:try|consider|please|next|you (?:should|could|might)|it is worth)\b")
 _ASKS_ADVICE = re.compile(r"(?i)\b(?:next|try|suggest\w*|recommend\w*|advice|to do)\b")
+_REASON = re.compile(r"reason|rationale|explanation|justification|^why$")
+_SURE = re.compile(r"confiden|certain|sure")
+_WHOLE = re.compile(r"complete|coverage|recall")
+_EQUAL = frozenset({"tie", "equal", "both", "neither", "draw", "same"})
+HALF_FIT = 0.6
+"""The fit at which nobody can be sure whether an answer is good."""
+LEANING, EQUAL_WITHIN = 0.02, 0.05
+"""What being read first is worth, and how near two fits are equal."""
 YES_ABOVE = 0.3
 SAME_ABOVE = 0.6
 
@@ -37,6 +46,9 @@ class SensibleWriter:
         """The sentences that some field holds already: another one holds another, while there are enough."""
 
     def choice(self, field: Field, options: Sequence[Any]) -> Any:
+        preferred = self._preferred(options)
+        if preferred is not None:
+            return preferred
         written = [each for each in options if re.search(rf"\b{re.escape(str(each).upper())}\b", self._ask.user)]
         if len(written) == 1:  # a code such as EUR or ERROR, in capitals
             return written[0]
@@ -48,6 +60,8 @@ class SensibleWriter:
         return [options[i] for i in near]
 
     def text(self, field: Field) -> str:
+        if self._judged is not None and _REASON.search(field.name):
+            return self._judged.reason()
         wanted = sentences_wanted(field.about) or 1
         chosen = self._chosen(field, wanted)
         if wanted > 1:
@@ -74,7 +88,15 @@ class SensibleWriter:
         return find(pattern, self._ask.user)
 
     def fraction(self, field: Field) -> float:
-        """How alike the two longest parts of the text are; of a single part, how near it is to the field."""
+        """How well an answer fits a reference, or how alike the two longest parts of the text are, or how near a single
+        part is to the field. How sure somebody can be of that, where the field asks for it.
+        """
+        if self._judged is not None:
+            answer = next(iter(self._judged.given.values()))
+            fit = self._judged.fit(answer, self._embedder)
+            if _SURE.search(field.name):
+                return min(1.0, 0.5 + 1.5 * abs(fit - HALF_FIT))
+            return self._judged.covered(answer) if _WHOLE.search(field.name) else fit
         if self._likeness is not None:
             return self._likeness
         return max(0.0, min(1.0, self._nearness(field)))
@@ -84,6 +106,29 @@ class SensibleWriter:
             return self._likeness >= SAME_ABOVE
         return self._nearness(field) >= YES_ABOVE
 
+    def _preferred(self, options: Sequence[Any]) -> Any:
+        """The option that names the better of several answers to one reference, or the one that says they are equal.
+
+        As judges do, it leans to what it has read first. None where the options do not name answers.
+        """
+        if self._judged is None or len(self._judged.given) < 2:
+            return None
+        fits: dict[Any, float] = {}
+        for name, answer in self._judged.given.items():
+            words = name.lower().split()
+            option = next((each for each in options if str(each).lower() in words), None)
+            if option is not None:
+                fits[option] = self._judged.fit(answer, self._embedder) + (0.0 if fits else LEANING)
+        if len(fits) < 2:
+            return None
+        best, second = sorted(fits.values(), reverse=True)[:2]
+        equal = next((each for each in options if str(each).lower() in _EQUAL), None)
+        return equal if equal is not None and best - second < EQUAL_WITHIN else max(fits, key=fits.__getitem__)
+
+    @cached_property
+    def _judged(self) -> Judged | None:
+        return judged_in(self._ask.user)
+
     def _scores(self, field: Field, options: Sequence[Any]) -> Vectors:
         return score_labels(
             self._sentences, self._vectors, tuple(str(option) for option in options), field, self._ask.system,
@@ -92,20 +137,21 @@ class SensibleWriter:
 
     @cached_property
     def _sentences(self) -> list[str]:
-        return sentences(self._ask.user)
+        return sentences(without_names(self._ask.user))
 
     @cached_property
     def _vectors(self) -> Vectors:
         return self._embedder.embed(self._sentences)
 
     def _by_relevance(self, field: Field) -> list[int]:
-        """Sentences by nearness to the middle of the text, and a little to what the field is about.
+        """Sentences by nearness to the middle of the text, and a little to what the field is about; questions last.
 
         Headings and the like are left out while there is a sentence. Advice comes first where a field asks for it,
         and is left out elsewhere while there is something else.
         """
         about = self._embedder.embed_cached((field.about or "text",))[0]
-        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about)
+        asks = np.array([sentence.endswith("?") for sentence in self._sentences])
+        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about) - 2 * asks
         order = [int(i) for i in np.argsort(-scores, kind="stable")]
         order = [i for i in order if is_sentence(self._sentences[i])] or order
         advice = [i for i in order if _ADVICE.match(self._sentences[i])]

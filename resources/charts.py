@@ -1,7 +1,5 @@
 """Pictures for the UI: Dagster shows Markdown with a PNG in it."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +7,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from resources.pictures import as_picture
 
 Pair = tuple["pd.Series[Any]", "pd.Series[Any]"]
 
@@ -19,7 +19,7 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
     `orders` has the labels of each in the order in which they are drawn. The shade is the share of the row, so that a
     rare label shows as clearly as a frequent one; the number is a count. There has to be a row.
     """
-    from matplotlib.figure import Figure  # at the top, every load of the definitions would pay for it
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * len(pairs), 4.4), layout="constrained")
     drawn = figure.subplots(1, len(pairs), squeeze=False)[0]
@@ -37,17 +37,10 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
         axes.set_ylabel("a person said")
         same = int(counts.trace())
         axes.set_title(f"{name}: {same} of {len(human)} agree ({same / len(human):.0%})")
-    return as_markdown(figure, "confusion matrices")
+    return as_picture(figure, "confusion matrices")
 
 
 def confusion(human: "pd.Series[Any]", model: "pd.Series[Any]", labels: Sequence[str]) -> NDArray[np.int64]:
     """How often the model said the label of the column where a person said that of the row."""
     table = pd.crosstab(human.to_numpy(), model.to_numpy())
     return table.reindex(index=list(labels), columns=list(labels), fill_value=0).to_numpy(dtype=np.int64)
-
-
-def as_markdown(figure: Any, text: str) -> dg.MarkdownMetadataValue:
-    """A matplotlib figure as Markdown; `text` is for those who do not see it."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=90)
-    return dg.MetadataValue.md(f"![{text}](data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()})")

@@ -42,6 +42,14 @@ SUBMISSIONS = _table("submissions", "submission_id", "author", "text", "submitte
 NOTES = _table("supplier_notes", "note_id", "text", "updated_at")
 PICTURES = _table("pictures", "picture_id", "file", "caption", "updated_at")
 LOG_LINES = _table("log_lines", "line_id", "logged_at", "host", "text")
+EVAL_CASES = _table(
+    "eval_cases",
+    "case_id",
+    *("sampled_from", "trace_id", "question", "context", "reference", "traced_answer", "human_grade", "updated_at"),
+)
+FOLLOW_UP_REQUESTS = _table(
+    "follow_up_requests", "request_id", "user_id", "question", "answered_in_real_time", "asked_at"
+)
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

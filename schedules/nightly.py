@@ -3,7 +3,7 @@
 import dagster as dg
 
 from ai_assets.classification import label_quality, support_dashboard, ticket_labels
-from ai_assets.embeddings import document_embeddings
+from ai_assets.embeddings import document_chunks, document_embeddings, embedding_neighbours
 from ai_assets.enrichment import image_alt_text, log_events, record_fields
 from ai_assets.summaries import document_section_summaries, document_summaries
 from ai_assets.translation import LANGUAGES, document_translations
@@ -14,7 +14,9 @@ nightly_refresh = dg.define_asset_job(
         ticket_labels,
         support_dashboard,
         label_quality,
+        document_chunks,
         document_embeddings,
+        embedding_neighbours,
         document_section_summaries,
         document_summaries,
         record_fields,

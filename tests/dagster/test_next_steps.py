@@ -113,7 +113,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 
 def test_the_families_land_in_one_run_and_each_row_is_sold_once(checkout: Checkout) -> None:
-    for asset, rows, provider in [("ticket_labels", 300, "anthropic"), ("document_embeddings", 123, "openai")]:
+    for asset, rows, provider in [("ticket_labels", 300, "anthropic"), ("document_embeddings", 439, "openai")]:
         assert checkout.landed[asset] == [str(rows), str(rows), "0"]
         assert checkout.tally(provider)["answers_delivered"] == rows
         assert checkout.tally(provider)["realtime_calls"] == 0

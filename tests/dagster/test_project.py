@@ -29,7 +29,9 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
 NIGHTLY = {
     "ticket_labels",
     "support_dashboard",
+    "document_chunks",
     "document_embeddings",
+    "embedding_neighbours",
     "document_section_summaries",
     "document_summaries",
     "label_quality",
@@ -46,6 +48,14 @@ NIGHTLY = {
         ("nightly_translations", "UTC", {"document_translations"}),
         ("weekly", "Europe/Berlin", {"weekly_digests", "digest_outbox"}),
         ("before_nine", "Europe/Amsterdam", {"moderation_flags", "moderation_queue"}),
+        (
+            "weekly_evals",
+            "UTC",
+            {"eval_outputs", "eval_grades", "eval_comparisons", "eval_calibration", "prompt_regression"},
+        ),
+        ("follow_ups", "UTC", {"follow_up_results"}),
+        ("weekly_drift", "UTC", {"embedding_drift"}),
+        ("quarterly_review", "UTC", {"embedding_baseline"}),
         ("hourly", "UTC", {"batch_operations"}),
     ],
 )

@@ -18,7 +18,7 @@ from ..conftest import ROOT, free_port, until
 from ..dagster.test_next_steps import FILES, ROOMS
 
 WITHIN_S = 300
-BOUGHT = {"document_embeddings": 123, "ticket_labels": 300}
+BOUGHT = {"document_embeddings": 439, "ticket_labels": 300}
 ENDED_CLEANLY = "database system is shut down"
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import pytest
 from ..conftest import ROOT, LocalProvider, until
 from .conftest import DIED, Forked, Program
 
-TICKETS, DOCUMENTS = 300, 123
+TICKETS, CHUNKS = 300, 439
 
 
 @dataclass
@@ -69,18 +69,18 @@ def project(tmp_path: Path, nights: Program, local_provider: LocalProvider) -> P
 def test_each_night_buys_what_changed_and_nothing_else(project: Project) -> None:
     first = project.night()
     assert first["success"], first["reason"]
-    assert project.bought() == (TICKETS, DOCUMENTS)
+    assert project.bought() == (TICKETS, CHUNKS)
     assert first["figures"]["ticket_labels"]["bought"] == TICKETS
 
     again = project.night()
     assert again["success"], again["reason"]
-    assert project.bought() == (TICKETS, DOCUMENTS), "a second night without a change buys nothing"
+    assert project.bought() == (TICKETS, CHUNKS), "a second night without a change buys nothing"
     assert again["figures"]["ticket_labels"]["reused"] == TICKETS
 
     project.sample_data("edit", "ticket", "T-0042", "I was charged twice for the same month, please give one back.")
     edited = project.night()
     assert edited["success"], edited["reason"]
-    assert project.bought() == (TICKETS + 1, DOCUMENTS), "one edited ticket is one label"
+    assert project.bought() == (TICKETS + 1, CHUNKS), "one edited ticket is one label"
 
     taxonomy = "- other: feature requests"
     project.edit("ai_assets/classification.py", taxonomy, "- other: whatever is left, feature requests")
@@ -89,17 +89,17 @@ def test_each_night_buys_what_changed_and_nothing_else(project: Project) -> None
     assert "300 of 300 unchanged keys (100%)" in held["reason"]
     assert "system" in held["reason"]
     assert "costs about $0.0" in held["reason"]
-    assert project.bought() == (TICKETS + 1, DOCUMENTS), "a taxonomy that changed unannounced buys nothing"
+    assert project.bought() == (TICKETS + 1, CHUNKS), "a taxonomy that changed unannounced buys nothing"
 
     project.edit("ai_assets/classification.py", 'code_version="1"', 'code_version="2"')
     meant = project.night()
     assert meant["success"], meant["reason"]
-    assert project.bought() == (2 * TICKETS + 1, DOCUMENTS), "a raised code_version buys all labels and no vector"
+    assert project.bought() == (2 * TICKETS + 1, CHUNKS), "a raised code_version buys all labels and no vector"
 
     project.url = project.url.replace("127.0.0.1", "localhost")
     elsewhere = project.night()
     assert elsewhere["success"], elsewhere["reason"]
-    assert project.bought() == (3 * TICKETS + 1, 2 * DOCUMENTS), "another base URL is another realm: all is bought anew"
+    assert project.bought() == (3 * TICKETS + 1, 2 * CHUNKS), "another base URL is another realm: all is bought anew"
 
 
 @pytest.mark.slow

@@ -147,6 +147,70 @@ def test_two_texts_that_say_the_same_are_graded_higher(sensible):
     assert grade("Honey is made from nectar in the hive.") > grade("The train to Hamburg leaves at nine.") + 2
 
 
+QUESTION = "Question: How long may I undo a merge?"
+REFERENCE = "Reference: A merge can be undone for 30 days. Notes are kept with a date."
+GOOD, BAD = "You can undo a merge for 30 days.", "Nothing is merged without a person."
+
+
+class Grade(BaseModel):
+    correctness: int = Field(ge=1, le=5)
+    confidence: float = Field(ge=0, le=1)
+    reason: str
+
+
+class Comparison(BaseModel):
+    winner: Literal["first", "second", "tie"]
+    reason: str
+
+
+def test_an_answer_that_fits_its_reference_is_graded_higher_and_what_is_missing_is_the_reason(sensible):
+    good, bad = (
+        json.loads(ask(sensible, f"{QUESTION}\n\n{REFERENCE}\n\nAnswer: {answer}", Grade)) for answer in (GOOD, BAD)
+    )
+    assert good["correctness"] > bad["correctness"]
+    assert 0 <= good["confidence"] <= 1
+    assert good["reason"] == 'Not there is "Notes are kept with a date."'
+    assert '"A merge can be undone for 30 days."' in bad["reason"]
+
+
+def test_of_two_answers_the_one_nearer_to_the_reference_wins_in_either_order(sensible):
+    def winner(first, second):
+        text = f"{QUESTION}\n\n{REFERENCE}\n\nFirst answer: {first}\n\nSecond answer: {second}"
+        return json.loads(ask(sensible, text, Comparison))["winner"]
+
+    assert (winner(GOOD, BAD), winner(BAD, GOOD), winner(GOOD, GOOD)) == ("first", "second", "tie")
+
+
+def test_a_question_is_answered_out_of_the_rest_in_as_many_sentences_as_are_asked_for(sensible):
+    def answer(system):
+        answered = sensible.openai.chat.completions.create(
+            model="gpt-5-mini",
+            messages=[
+                {"role": "system", "content": system},
+                {"role": "user", "content": f"Question: Where does the meadow lie?\n\nArticle:\n{TEXT}"},
+            ],
+        )
+        return answered.choices[0].message.content
+
+    assert answer("Answer in one sentence.") == "The meadow lies behind an old mill."
+    two = answer("Answer in at most two short sentences.")
+    assert "The meadow lies behind an old mill." in two
+    assert two.count(".") == 2
+
+
+class Advice(BaseModel):
+    headline: str
+    explanation: str = Field(description="In two sentences.")
+
+
+def test_no_two_fields_say_the_same_and_one_is_as_long_as_its_description_asks(sensible):
+    advice = json.loads(ask(sensible, f"Question: {TEXT}\n\nShort answer: Who knows?", Advice))
+    assert advice["headline"] in TEXT
+    assert advice["headline"] not in advice["explanation"]
+    assert advice["explanation"].count(".") == 2
+    assert "Question:" not in json.dumps(advice)
+
+
 def test_a_plain_answer_is_made_of_sentences_of_the_text(sensible):
     answer = sensible.openai.responses.create(model="gpt-5-mini", input=TEXT).output_text
     sentences = [sentence.rstrip(".") for sentence in answer.split(". ")]

@@ -172,6 +172,25 @@ def test_loading_adds_a_table_that_is_not_there_yet_and_keeps_the_others(databas
     assert body("T-0042") == "A new text."
 
 
+def test_traces_of_production_carry_an_answer_and_the_grade_of_a_person() -> None:
+    cases = rows("eval_cases")
+    assert len({case["case_id"] for case in cases}) == len(cases) >= 30
+    traced = [case for case in cases if case["sampled_from"] == "production"]
+    assert len(traced) >= 20
+    assert all(case["trace_id"] and case["traced_answer"] for case in traced)
+    assert {case["human_grade"] for case in traced} == set("1245")
+    written = [case for case in cases if case["sampled_from"] == "written"]
+    assert len(written) == len(cases) - len(traced)
+    assert not any(case["trace_id"] or case["traced_answer"] or case["human_grade"] for case in written)
+    assert all(case["question"] and case["context"] and case["reference"] for case in cases)
+
+
+def test_follow_ups_were_answered_in_real_time_and_one_user_asked_more_than_once() -> None:
+    requests = rows("follow_up_requests")
+    assert all(request["question"] and request["answered_in_real_time"] for request in requests)
+    assert len({request["user_id"] for request in requests}) < len(requests)
+
+
 def test_an_edit_changes_one_row_and_says_which(database: Path) -> None:
     run("load")
     before = SourceTables().frame("documents")
