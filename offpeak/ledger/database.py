@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from offpeak.errors import ConfigurationError, LedgerUnavailable
 
@@ -28,6 +30,9 @@ ROWS_PER_STATEMENT = 100
 
 ROWS_PER_TRANSACTION = 5_000
 """Rows written in one transaction at most: other writers then wait about 0.1 s (p99) on SQLite."""
+
+BUSY = timedelta(seconds=30)
+"""How long a SQLite file that another process has locked is waited for."""
 
 NETWORK_FILESYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "glusterfs", "ceph"}
@@ -71,14 +76,21 @@ class Database:
     def _connect(self) -> Engine:
         if not self.sqlite:
             return sa.create_engine(self.url, pool_pre_ping=True)
-        engine = sa.create_engine(self.url, connect_args={"timeout": 30, "isolation_level": None})
+        engine = sa.create_engine(self.url, connect_args={"timeout": BUSY.total_seconds(), "isolation_level": None})
 
         @sa.event.listens_for(engine, "connect")
         def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
             cursor = connection.cursor()
+            for attempt in Retrying(
+                retry=retry_if_exception(_is_locked),
+                stop=stop_after_delay(BUSY),
+                wait=wait_random(max=0.05),
+                reraise=True,
+            ):
+                with attempt:  # of a new file: SQLite does not wait here while another process makes its tables
+                    cursor.execute("PRAGMA journal_mode=WAL")
             for pragma in (
-                "journal_mode=WAL",
-                "busy_timeout=30000",
+                f"busy_timeout={BUSY // timedelta(milliseconds=1)}",
                 "foreign_keys=ON",
                 "synchronous=NORMAL",
                 "wal_autocheckpoint=4000",  # pages: a chunk's index pages are then folded back once, not many times
@@ -276,6 +288,11 @@ def filesystem_of(path: Path) -> str | None:
         if len(mount) > len(best) and (mount == "/" or f"{path}/".startswith(f"{mount.rstrip('/')}/")):
             best, kind = mount, partition.fstype
     return kind
+
+
+def _is_locked(error: BaseException) -> bool:
+    """Whether another process has the SQLite file for the moment."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _sqlite_trouble(error: BaseException | None) -> str | None:

@@ -1,7 +1,11 @@
 """Where a ledger may live, and how it is written."""
 
 import os
+import sqlite3
+import threading
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -64,6 +68,29 @@ def test_a_network_filesystem_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 def test_postgres_needs_a_folder_for_spool_files(postgres: str) -> None:
     with pytest.raises(ConfigurationError, match="spool_dir="):
         Ledger.open(f"{postgres}/postgres")
+
+
+def test_a_new_file_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    """SQLite by itself gives up at once there, however long it is told to wait."""
+    file = tmp_path / "ledger.db"
+    database = Database(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file, isolation_level=None)) as other, ThreadPoolExecutor(1) as executor:
+        other.execute("CREATE TABLE made (x)")
+        other.execute("BEGIN IMMEDIATE")
+        tried = threading.Event()
+        sa.event.listen(database.engine, "do_connect", lambda *_: tried.set())
+        reading = executor.submit(lambda: _tables(database))
+        assert tried.wait(timeout=30)
+        with pytest.raises(TimeoutError):
+            reading.result(timeout=0.5)
+        other.execute("COMMIT")
+        assert reading.result(timeout=30) == ["made"]
+    database.close()
+
+
+def _tables(database: Database) -> list[str]:
+    with database.read() as connection:
+        return sa.inspect(connection).get_table_names()
 
 
 def test_rows_that_exist_are_passed_over_and_counted(any_ledger: Ledger) -> None:
