@@ -56,9 +56,9 @@ def table_of(landed: Sequence[Landed], *, simulated: bool) -> Table:
     caption = f"Cost and saving {prices}; times in UTC."
     # Narrow enough for a terminal of 80 columns.
     table = Table(caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("asset", no_wrap=True)
+    table.add_column("asset", overflow="fold")  # a long name takes a second line, and no figure is cut
     for column in ("rows", "bought", "reused", "cost", "saved"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("fresh until", no_wrap=True)
     for asset in landed:
         table.add_row(

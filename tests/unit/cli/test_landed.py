@@ -73,3 +73,12 @@ def test_the_table_fits_a_terminal_of_eighty_columns() -> None:
     console.print(table_of(landed_assets([event]), simulated=True))
     line = next(line for line in console.export_text().splitlines() if "document_embeddings" in line)
     assert line.split() == ["document_embeddings", "300", "300", "300", "$0.0055", "$0.0055", "Nov", "21", "12:00"]
+
+
+def test_beside_a_long_name_no_figure_is_cut() -> None:
+    console = Console(width=80, record=True, file=StringIO())
+    figures = {"rows": 24_000, "bought": 24_000, "cost_usd": 12.0055, "saved_usd": 12.0055, "effective_until": NOON}
+    console.print(table_of(landed_assets([landing("document_section_summaries", **figures)]), simulated=True))
+    shown = console.export_text()
+    assert shown.count("$12.0055") == 2
+    assert "…" not in shown
