@@ -24,11 +24,7 @@ def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) 
 
     A key names a text: an edited paragraph has another key, and the chunks that are as they were keep theirs.
     """
-    rows = [
-        (key, document.document_id, text)
-        for document in documents.itertuples()
-        for key, text in chunks(str(document.document_id), str(document.title or ""), str(document.body or ""))
-    ]
+    rows = [(key, document_id, text) for document_id, key, text in pieces(documents)]
     context.add_output_metadata({"chunks": len(rows), "documents": len(documents)})
     return pd.DataFrame(rows, columns=["key", "document_id", "text"])
 
@@ -44,10 +40,16 @@ def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) 
 )
 def document_embeddings(documents: pd.DataFrame) -> Iterator[Embedding]:
     """One vector for each chunk, by the key that `document_chunks` gives it: an edited paragraph is one or two."""
+    for _, key, text in pieces(documents):
+        yield Embedding(key=key, text=text)
+
+
+def pieces(documents: pd.DataFrame) -> Iterator[tuple[Any, str, str]]:
+    """Document id, key and text of every chunk: what is embedded, and what stands beside the vector."""
     document: Any  # a row: pandas has no type for its fields
     for document in documents.itertuples():
         for key, text in chunks(str(document.document_id), str(document.title or ""), str(document.body or "")):
-            yield Embedding(key=key, text=text)
+            yield document.document_id, key, text
 
 
 @dg.asset(

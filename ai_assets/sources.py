@@ -12,8 +12,16 @@ import dagster as dg
 from resources.sources import SourceTables
 
 
-def live_table(spec: dg.AssetSpec) -> dg.AssetsDefinition:
+def live_table(name: str, *, team: str, domain: str, description: str) -> dg.AssetsDefinition:
     """An asset that stands for the application's table of the same name."""
+    spec = dg.AssetSpec(
+        name,
+        description=description,
+        group_name="sources",
+        owners=[f"team:{team}"],
+        kinds={"table"},
+        tags={"domain": domain},
+    )
 
     def observe(source_tables: dg.ResourceParam[SourceTables]) -> Iterator[dg.ObserveResult]:
         version = source_tables.version(spec.key.path[-1])
@@ -29,116 +37,76 @@ def live_table(spec: dg.AssetSpec) -> dg.AssetsDefinition:
 
 
 support_tickets = live_table(
-    dg.AssetSpec(
-        "support_tickets",
-        description="What customers wrote to support: one row per ticket, by `ticket_id`. In the sample data "
-        "`human_category` and `human_urgency` are what a person said of it.",
-        group_name="sources",
-        owners=["team:support"],
-        kinds={"table"},
-        tags={"domain": "support"},
-    )
+    "support_tickets",
+    team="support",
+    domain="support",
+    description="What customers wrote to support: one row per ticket, by `ticket_id`. In the sample data "
+    "`human_category` and `human_urgency` are what a person said of it.",
 )
 
 archived_tickets = live_table(
-    dg.AssetSpec(
-        "archived_tickets",
-        description="Support tickets of former months: one row per ticket, by `ticket_id`, with the moment it came in.",
-        group_name="sources",
-        owners=["team:support"],
-        kinds={"table"},
-        tags={"domain": "support"},
-    )
+    "archived_tickets",
+    team="support",
+    domain="support",
+    description="Support tickets of former months: one row per ticket, by `ticket_id`, with the moment it came in.",
 )
 
 documents = live_table(
-    dg.AssetSpec(
-        "documents",
-        description="The articles of the help centre and the handbook: one row per document, by `document_id`.",
-        group_name="sources",
-        owners=["team:documentation"],
-        kinds={"table"},
-        tags={"domain": "knowledge"},
-    )
+    "documents",
+    team="documentation",
+    domain="knowledge",
+    description="The articles of the help centre and the handbook: one row per document, by `document_id`.",
 )
 
 product_events = live_table(
-    dg.AssetSpec(
-        "product_events",
-        description="What users did in the product: one row per event, by `event_id`, with `user_id`, `occurred_at` "
-        "(UTC), `kind`, and `detail` in a few words.",
-        group_name="sources",
-        owners=["team:product"],
-        kinds={"table"},
-        tags={"domain": "product"},
-    )
+    "product_events",
+    team="product",
+    domain="product",
+    description="What users did in the product: one row per event, by `event_id`, with `user_id`, `occurred_at` "
+    "(UTC), `kind`, and `detail` in a few words.",
 )
 
 submissions = live_table(
-    dg.AssetSpec(
-        "submissions",
-        description="What users posted on the notice board: one row per post, by `submission_id`.",
-        group_name="sources",
-        owners=["team:community"],
-        kinds={"table"},
-        tags={"domain": "community"},
-    )
+    "submissions",
+    team="community",
+    domain="community",
+    description="What users posted on the notice board: one row per post, by `submission_id`.",
 )
 
 supplier_notes = live_table(
-    dg.AssetSpec(
-        "supplier_notes",
-        description="What colleagues jotted down about suppliers: one row per note, by `note_id`.",
-        group_name="sources",
-        owners=["team:purchasing"],
-        kinds={"table"},
-        tags={"domain": "purchasing"},
-    )
+    "supplier_notes",
+    team="purchasing",
+    domain="purchasing",
+    description="What colleagues jotted down about suppliers: one row per note, by `note_id`.",
 )
 
 pictures = live_table(
-    dg.AssetSpec(
-        "pictures",
-        description="The pictures of the help centre: one row per picture, by `picture_id`, with its file and caption.",
-        group_name="sources",
-        owners=["team:documentation"],
-        kinds={"table"},
-        tags={"domain": "knowledge"},
-    )
+    "pictures",
+    team="documentation",
+    domain="knowledge",
+    description="The pictures of the help centre: one row per picture, by `picture_id`, with its file and caption.",
 )
 
 log_lines = live_table(
-    dg.AssetSpec(
-        "log_lines",
-        description="What programs logged: one row per line, by `line_id`, with time and host beside the text.",
-        group_name="sources",
-        owners=["team:operations"],
-        kinds={"table"},
-        tags={"domain": "operations"},
-    )
+    "log_lines",
+    team="operations",
+    domain="operations",
+    description="What programs logged: one row per line, by `line_id`, with time and host beside the text.",
 )
 
 eval_cases = live_table(
-    dg.AssetSpec(
-        "eval_cases",
-        description="What a prompt is tried on: one row per question, by `case_id`, with the text to answer from and a "
-        "reference answer. Cases with `sampled_from` production carry the `traced_answer` that a customer got, and the "
-        "`human_grade` (1 to 5) that a person gave it.",
-        group_name="sources",
-        owners=["team:data-platform"],
-        kinds={"table"},
-        tags={"domain": "evals"},
-    )
+    "eval_cases",
+    team="data-platform",
+    domain="evals",
+    description="What a prompt is tried on: one row per question, by `case_id`, with the text to answer from and a "
+    "reference answer. Cases with `sampled_from` production carry the `traced_answer` that a customer got, and the "
+    "`human_grade` (1 to 5) that a person gave it.",
 )
 
 follow_up_requests = live_table(
-    dg.AssetSpec(
-        "follow_up_requests",
-        description="Questions that the application answered in real time and that deserve a longer look, by "
-        "`request_id`. The application inserts the rows with plain SQL.",
-        group_name="sources",
-        owners=["team:support"],
-        kinds={"table"},
-        tags={"domain": "support"},
-    )
+    "follow_up_requests",
+    team="support",
+    domain="support",
+    description="Questions that the application answered in real time and that deserve a longer look, by "
+    "`request_id`. The application inserts the rows with plain SQL.",
 )
