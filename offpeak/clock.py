@@ -45,6 +45,11 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def moment(at: datetime) -> str:
+    """A moment for people, to the minute."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def exactly(duration: timedelta) -> str:
     """A duration for arithmetic, to the second: "36 h 30 min"."""
     seconds = int(abs(duration.total_seconds()))

@@ -25,6 +25,7 @@ from offpeak.assets.outlook import Outlook
 from offpeak.clock import Clock, SystemClock
 from offpeak.freshness.sla import Sla
 from offpeak.freshness.standing import Standing
+from offpeak.ledger import slas
 from offpeak.ledger.jobs import movements
 from offpeak.ledger.states import SlaState
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -152,7 +153,7 @@ class Tick:
             told = before.get(due_at)
             if found is ahead and told is not None:
                 kept[due_at] = told
-            on_time.enter(self._ledger, sla, found)
+            slas.enter(self._ledger, sla.asset, found.due_at, found.state, why=found.why)
             if found.state is SlaState.DUE or told in {found.state, SlaState.MET, SlaState.MISSED}:
                 continue
             if found is ahead:
@@ -161,10 +162,10 @@ class Tick:
             yield self._evaluation(
                 key,
                 ON_TIME_CHECK,
-                passed=found.state is SlaState.MET,
+                passed=on_time.passed(found),
                 severity=on_time.severity(found),
                 description=found.why,
-                metadata={"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value},
+                metadata=on_time.figures(found),
             )
 
     def _over(self, sla: Sla) -> list[datetime]:

@@ -1,8 +1,9 @@
 """The check `on_time` of every asset with a `freshness_sla` that lies downstream of a batch asset."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -10,8 +11,6 @@ from offpeak.assets.outlook import Outlook
 from offpeak.clock import SystemClock
 from offpeak.freshness.chain import Chain
 from offpeak.freshness.sla import Occurrence, Sla, judge_past, judge_upcoming
-from offpeak.ledger import slas
-from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import SlaState
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
@@ -55,7 +54,7 @@ def on_time_check(watch: Watch, spec: dg.AssetSpec) -> dg.AssetChecksDefinition:
             passed=passed(found),
             severity=severity(found),
             description=found.why,
-            metadata={"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value},
+            metadata=figures(found),
         )
 
     return on_time
@@ -79,11 +78,6 @@ def upcoming(
     return judge_upcoming(sla, due_at, made, outlook.left(sla, due_at), now=outlook.now)
 
 
-def enter(ledger: Ledger, sla: Sla, found: Occurrence) -> bool:
-    """Write an occurrence down; whether that is news."""
-    return slas.enter(ledger, sla.asset, found.due_at, found.state, why=found.why)
-
-
 def passed(found: Occurrence) -> bool:
     return found.state in {SlaState.DUE, SlaState.MET}
 
@@ -91,6 +85,11 @@ def passed(found: Occurrence) -> bool:
 def severity(found: Occurrence) -> dg.AssetCheckSeverity:
     """A deadline that can still be met warns."""
     return dg.AssetCheckSeverity.WARN if found.state is SlaState.ENDANGERED else dg.AssetCheckSeverity.ERROR
+
+
+def figures(found: Occurrence) -> Mapping[str, Any]:
+    """The check's metadata."""
+    return {"due_at": dg.MetadataValue.timestamp(found.due_at), "state": found.state.value}
 
 
 def made_at(

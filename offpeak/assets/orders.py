@@ -13,9 +13,8 @@ from offpeak.assets.inputs import InputReader
 from offpeak.assets.order import UNPARTITIONED, Order, PartitionPlan
 from offpeak.assets.plan import PlanContext, stream
 from offpeak.assets.resources import API_KEY, BatchApi
-from offpeak.clock import Clock
+from offpeak.clock import Clock, moment
 from offpeak.errors import ConfigurationError
-from offpeak.freshness.standing import moment
 from offpeak.ledger.ledger import Ledger
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider

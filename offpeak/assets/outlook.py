@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from offpeak.clock import in_words
+from offpeak.clock import in_words, moment
 from offpeak.freshness.cadence import Cron, last_tick
 from offpeak.freshness.chain import Chain, Node
 from offpeak.freshness.sla import Left, Sla
-from offpeak.freshness.standing import moment
 from offpeak.ledger import jobs, sightings
 from offpeak.ledger.conditions import WRONG, middle
 from offpeak.ledger.jobs import JobRow
@@ -38,8 +37,8 @@ class Outlook:
 
     @classmethod
     def read(cls, chain: Chain, ledger: Ledger, *, now: datetime) -> "Outlook":
-        """Look at the open jobs and the last few of each batch asset."""
-        names = list(chain.producers)
+        """Look at the open jobs, and at the last few of each batch asset that some deadline waits for."""
+        names = list(chain.handed_up())
         past = sightings.past_durations(ledger, names)
         usual = {name: middle(past[name]) or chain.producers[name].deadline for name in names}
         return cls(

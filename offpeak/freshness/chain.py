@@ -230,7 +230,7 @@ class Chain:
             ages.append(self.lasting(producer) if several else self.landed(producer))
         return self._oldest(ages) if ages else self.lasting(producer)
 
-    @property
+    @cached_property
     def slas(self) -> Sequence[Sla]:
         """The deadlines of assets that depend on batch assets."""
         return [node.sla for node in self.nodes.values() if node.sla is not None and self._ahead(node.name, _NOTHING)]

@@ -14,7 +14,7 @@ from typing import Any, Literal, assert_never, overload
 
 import dagster as dg
 
-from offpeak.clock import in_words
+from offpeak.clock import in_words, moment
 from offpeak.errors import DefinitionError
 
 TOLERANCE_KEY = "offpeak/tolerance"
@@ -222,7 +222,7 @@ def complaint(
         wrong,
         _lagging(details),
         f"{state.asset} promises at most {in_words(state.promise)}." if state.promise is not None and landed else "",
-        f"Its next run is due at {details.next_run:%Y-%m-%d %H:%M} UTC." if details.next_run is not None else "",
+        f"Its next run is due at {moment(details.next_run)}." if details.next_run is not None else "",
         "Rows were read all the same, because on_stale='warn'." if read else "Nothing was read.",
         remedy,
     ]

@@ -6,10 +6,10 @@ It goes by the rows' own age. Dagster's freshness policy goes by the last materi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
-from offpeak.clock import exactly, in_words
+from offpeak.clock import exactly, in_words, moment
 from offpeak.freshness.contract import FreshnessContract
 
 SHOWN = 5
@@ -125,8 +125,3 @@ def _in_words(
         past = f"Ageing: past warn_after={exactly(contract.warn_after)}"
         return f"{past}. {age}, until {moment(oldest.effective_until)}.{soon}"
     return f"Fresh until {moment(oldest.effective_until)}. {age}."
-
-
-def moment(at: datetime) -> str:
-    """A moment for people, to the minute."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from offpeak.clock import from_micros, to_micros
+from offpeak.clock import from_micros, moment, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.ledger.explaining import RowState, row_state
@@ -110,4 +110,4 @@ def _batch(connection: Connection, chunk_id: int) -> str:
 
 
 def _moment(micros: int | None) -> str:
-    return "an unknown time" if micros is None else f"{from_micros(micros):%Y-%m-%d %H:%M} UTC"
+    return "an unknown time" if micros is None else moment(from_micros(micros))
