@@ -85,7 +85,7 @@ docs: venv ## Write the command reference anew from the commands' own help
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	@uv pip compile --quiet --universal --extra postgres --extra reports --group project --group dev \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --python-version 3.11 \
 	  -o requirements.lock pyproject.toml
 
 venv: ## Make .venv from requirements.lock, where it is missing, half made or old
