@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
     from offpeak.results.reader import read
+    from offpeak.sources.changed import ChangedRows
+    from offpeak.sources.tables import SourceTables
 
 _HOMES = {
     "BatchApi": "offpeak.assets.resources",
     "BatchAsset": "offpeak.assets.decorator",
     "BatchAssetComponent": "offpeak.components",
+    "ChangedRows": "offpeak.sources.changed",
     "Chat": "offpeak.requests",
     "Embedding": "offpeak.requests",
     "FailurePolicy": "offpeak.ledger.policy",
@@ -38,6 +41,7 @@ _HOMES = {
     "Moderation": "offpeak.requests",
     "OffpeakResults": "offpeak.results.io_manager",
     "PlanContext": "offpeak.assets.plan",
+    "SourceTables": "offpeak.sources.tables",
     "Waiting": "offpeak.lanes.workload",
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
@@ -57,6 +61,7 @@ __all__ = [
     "BatchApi",
     "BatchAsset",
     "BatchAssetComponent",
+    "ChangedRows",
     "Chat",
     "Embedding",
     "FailurePolicy",
@@ -66,6 +71,7 @@ __all__ = [
     "Moderation",
     "OffpeakResults",
     "PlanContext",
+    "SourceTables",
     "Waiting",
     "Workload",
     "batch_asset",

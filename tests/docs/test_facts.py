@@ -77,7 +77,8 @@ def test_nothing_but_the_public_names_is_exported() -> None:
 
 def test_the_fields_of_the_resources_are_listed() -> None:
     listed = first_column(section(CONFIGURATION, "Resources"))
-    assert listed == set(BatchApi.model_fields) | set(OffpeakResults.model_fields)
+    resources = (BatchApi, OffpeakResults, offpeak.SourceTables)
+    assert listed == {field for resource in resources for field in resource.model_fields}
 
 
 def test_the_attributes_of_the_component_are_listed() -> None:
