@@ -49,9 +49,9 @@ class Comparison(BaseModel):
     reason: str = Field(description="What decided it, in one sentence.")
 
 
-family: dict[str, Any] = {"group_name": "evals", "owners": ["team:data-platform"], "tags": {"domain": "evals"}}
+OWNERS, TAGS = ["team:data-platform"], {"domain": "evals"}
 overnight = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
-buying: dict[str, Any] = family | {"workload": overnight, "code_version": TRIAL}
+buying = {"workload": overnight, "code_version": TRIAL, "group_name": "evals", "owners": OWNERS, "tags": TAGS}
 answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=7, hours=13))}
 answered = tolerates(timedelta(days=7, hours=14), min_coverage=0.95)
 judging: dict[str, Any] = buying | {
@@ -59,9 +59,8 @@ judging: dict[str, Any] = buying | {
     "contract": FreshnessContract(valid_for=timedelta(days=8, hours=2)),  # a week, two batches in a row, two hours
     "ins": {"eval_outputs": answered, "candidate_outputs": answered},
 }
-judged = tolerates(timedelta(days=8, hours=3), min_coverage=0.95)
-figures: dict[str, Any] = family | {"code_version": "1", "kinds": {"pandas", "matplotlib"}}
-figures["ins"] = {"eval_grades": judged, "eval_comparisons": judged}
+judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=8, hours=3), min_coverage=0.95))
+check = dg.AssetCheckSpec("no_regression", asset="prompt_regression", blocking=True)
 
 
 @batch_asset(model="anthropic/claude-haiku-5-5", **answering)
@@ -117,7 +116,7 @@ def eval_comparisons(
                 yield Chat(key=f"{case.case_id}/{first}", system=PAIRWISE, prompt=text, max_tokens=400)
 
 
-@dg.asset(**figures)
+@dg.asset(ins=judged, code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNERS, tags=TAGS)
 def eval_calibration(
     eval_cases: pd.DataFrame, eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
 ) -> dg.Output[pd.DataFrame]:
@@ -130,7 +129,15 @@ def eval_calibration(
     return dg.Output(thresholds, metadata={**shown, **position_bias(eval_comparisons)})
 
 
-@dg.asset(check_specs=[dg.AssetCheckSpec("no_regression", asset="prompt_regression", blocking=True)], **figures)
+@dg.asset(
+    ins=judged,
+    check_specs=[check],
+    code_version="1",
+    kinds={"matplotlib"},
+    group_name="evals",
+    owners=OWNERS,
+    tags=TAGS,
+)
 def prompt_regression(
     eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
@@ -142,7 +149,7 @@ def prompt_regression(
     difference, shown = against_baseline(eval_grades, eval_comparisons)
     yield dg.MaterializeResult(metadata=shown)
     yield dg.AssetCheckResult(
-        check_name="no_regression",
+        check_name=check.name,
         passed=difference.high >= 0,
         description=f"The candidate's grade differs by {difference} points, on {shown['cases']} cases.",
     )
