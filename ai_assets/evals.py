@@ -49,9 +49,9 @@ class Comparison(BaseModel):
     reason: str = Field(description="What decided it, in one sentence.")
 
 
-OWNERS, TAGS = ["team:data-platform"], {"domain": "evals"}
+OWNER, TAGS = ["team:data-platform"], {"domain": "evals"}
 overnight = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
-buying = {"workload": overnight, "code_version": TRIAL, "group_name": "evals", "owners": OWNERS, "tags": TAGS}
+buying = {"workload": overnight, "code_version": TRIAL, "group_name": "evals", "owners": OWNER, "tags": TAGS}
 answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=7, hours=13))}
 answered = tolerates(timedelta(days=7, hours=14), min_coverage=0.95)
 judging: dict[str, Any] = buying | {
@@ -116,7 +116,7 @@ def eval_comparisons(
                 yield Chat(key=f"{case.case_id}/{first}", system=PAIRWISE, prompt=text, max_tokens=400)
 
 
-@dg.asset(ins=judged, code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNERS, tags=TAGS)
+@dg.asset(ins=judged, code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNER, tags=TAGS)
 def eval_calibration(
     eval_cases: pd.DataFrame, eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
 ) -> dg.Output[pd.DataFrame]:
@@ -130,13 +130,7 @@ def eval_calibration(
 
 
 @dg.asset(
-    ins=judged,
-    check_specs=[check],
-    code_version="1",
-    kinds={"matplotlib"},
-    group_name="evals",
-    owners=OWNERS,
-    tags=TAGS,
+    ins=judged, check_specs=[check], code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNER, tags=TAGS
 )
 def prompt_regression(
     eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
