@@ -1,4 +1,4 @@
-"""Ready-made automation conditions: waking when data changes, and getting fresh rows instead of being refused stale ones.
+"""Ready-made automation conditions: waking when data changes, and getting fresh rows first instead of being refused.
 
 They are made of Dagster's own parts. Dagster's automation sensor has to be on for them to do anything.
 """
