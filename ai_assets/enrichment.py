@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, Field, field_validator
 
-from offpeak import Chat, FreshnessContract, Image, Waiting, Workload, batch_asset
+from offpeak import Chat, FreshnessContract, Image, Waiting, Workload, batch_asset, when_data_changes
 from resources.sample_data import FOLDER
 
 OVERNIGHT = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
@@ -96,6 +96,7 @@ class LogEvent(BaseModel):
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:purchasing"],
     tags={"domain": "purchasing"},
@@ -113,6 +114,7 @@ def record_fields(supplier_notes: pd.DataFrame) -> Iterator[Chat]:
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
@@ -131,6 +133,7 @@ def image_alt_text(pictures: pd.DataFrame) -> Iterator[Chat]:
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:operations"],
     tags={"domain": "operations"},

@@ -1,7 +1,8 @@
 """Is another prompt or model better than what is in use? Both answer a suite, a judge grades, and people the judge."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import permutations
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import dagster as dg
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates, when_data_changes
 from resources.judging import against_baseline, against_people, position_bias
 
 ROLE = "You answer customers of a booking software out of the article that you are given, in plain words. "
@@ -49,9 +50,9 @@ class Comparison(BaseModel):
     reason: str = Field(description="What decided it, in one sentence.")
 
 
-OWNER, TAGS = ["team:data-platform"], {"domain": "evals"}
-overnight = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
-buying = {"workload": overnight, "code_version": TRIAL, "group_name": "evals", "owners": OWNER, "tags": TAGS}
+waking = {"automation_condition": when_data_changes()}
+common = waking | {"group_name": "evals", "owners": ["team:data-platform"], "tags": {"domain": "evals"}}
+buying = common | {"code_version": TRIAL, "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))}
 answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=7, hours=13))}
 answered = tolerates(timedelta(days=7, hours=14), min_coverage=0.95)
 judging: dict[str, Any] = buying | {
@@ -60,7 +61,8 @@ judging: dict[str, Any] = buying | {
     "ins": {"eval_outputs": answered, "candidate_outputs": answered},
 }
 judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=8, hours=3), min_coverage=0.95))
-check = dg.AssetCheckSpec("no_regression", asset="prompt_regression", blocking=True)
+Made = Callable[..., Callable[..., dg.AssetsDefinition]]
+reading: Made = partial(dg.asset, ins=judged, kinds={"matplotlib"}, **common)
 
 
 @batch_asset(model="anthropic/claude-haiku-5-5", **answering)
@@ -116,7 +118,7 @@ def eval_comparisons(
                 yield Chat(key=f"{case.case_id}/{first}", system=PAIRWISE, prompt=text, max_tokens=400)
 
 
-@dg.asset(ins=judged, code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNER, tags=TAGS)
+@reading(code_version="1")
 def eval_calibration(
     eval_cases: pd.DataFrame, eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
 ) -> dg.Output[pd.DataFrame]:
@@ -129,9 +131,7 @@ def eval_calibration(
     return dg.Output(thresholds, metadata={**shown, **position_bias(eval_comparisons)})
 
 
-@dg.asset(
-    ins=judged, check_specs=[check], code_version="1", kinds={"matplotlib"}, group_name="evals", owners=OWNER, tags=TAGS
-)
+@reading(code_version="1", check_specs=[dg.AssetCheckSpec("no_regression", asset="prompt_regression", blocking=True)])
 def prompt_regression(
     eval_grades: pd.DataFrame, eval_comparisons: pd.DataFrame
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
@@ -143,7 +143,7 @@ def prompt_regression(
     difference, shown = against_baseline(eval_grades, eval_comparisons)
     yield dg.MaterializeResult(metadata=shown)
     yield dg.AssetCheckResult(
-        check_name=check.name,
+        check_name="no_regression",
         passed=difference.high >= 0,
         description=f"The candidate's grade differs by {difference} points, on {shown['cases']} cases.",
     )
