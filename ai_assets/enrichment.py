@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, Field, field_validator
 
-from offpeak import Chat, FreshnessContract, Image, Waiting, Workload, batch_asset, when_data_changes
+from offpeak import ChangedRows, Chat, FreshnessContract, Image, Waiting, Workload, batch_asset, when_data_changes
 from resources.sample_data import FOLDER
 
 OVERNIGHT = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
@@ -138,8 +138,10 @@ def image_alt_text(pictures: pd.DataFrame) -> Iterator[Chat]:
     owners=["team:operations"],
     tags={"domain": "operations"},
 )
-def log_events(log_lines: pd.DataFrame) -> Iterator[Chat]:
-    """Every log line in one form. Time and host stay out of the question, so a repeated text is bought once."""
-    line: Any
-    for line in log_lines.itertuples():
+def log_events(log_lines: ChangedRows) -> Iterator[Chat]:
+    """Every log line in one form. Time and host stay out of the question, so a repeated text is bought once.
+
+    Of a table this long only the lines are read that changed since the last plan.
+    """
+    for line in log_lines:
         yield Chat(key=line.line_id, system=NORMALISE, prompt=line.text.strip(), effort="low")
