@@ -39,6 +39,11 @@ class SourceDatabase:
     def __str__(self) -> str:
         return self._url.set(query={}).render_as_string(hide_password=True)
 
+    @property
+    def url(self) -> sa.URL:
+        """The address, password included."""
+        return self._url
+
     def open(self, table: str) -> tuple[Sequence[str], Iterator[tuple[Any, ...]]]:
         """The column names, and the rows as a stream."""
         reflected = self._reflect(table)
