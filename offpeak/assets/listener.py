@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 import dagster as dg
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, wait_random_exponential
 from tenacity.nap import sleep_using_event
 
 from offpeak.assets.heartbeat import BEAT, Heartbeat
-from offpeak.assets.observing import Observed, observable
+from offpeak.assets.observing import Observed, in_one_line, observable
 from offpeak.clock import Clock
-from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, NotWatched, OffpeakError
+from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, NotWatched
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
 from offpeak.sources.listening import TURN, Changes, Pending, changes_of
@@ -37,7 +37,6 @@ class Event(StrEnum):
     CHANGED = "changed"
     LEFT_OUT = "left_out"
     AWAY = "away"
-    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +133,7 @@ class SourceListener:
         """Until `stop` is set, or the source turns out to be one that tells of no changes."""
         stop = self._listening.stop
         attempts = Retrying(
-            wait=wait_exponential_jitter(initial=0.2, max=AGAIN.total_seconds(), jitter=0.2),
+            wait=wait_random_exponential(multiplier=0.5, max=AGAIN.total_seconds()),
             sleep=sleep_using_event(stop),
             retry=lambda state: not stop.is_set() and self._is_to_be_tried_again(state),
         )
@@ -143,7 +142,7 @@ class SourceListener:
                 with closing(attempts(self._begin)) as changes:
                     self._follow(changes)
             except ConfigurationError as error:
-                self._say(Event.LEFT_OUT, self._all, str(error))
+                self._say(Event.LEFT_OUT, self._all, f"{in_one_line(error)}.")
                 return
             except Exception as error:  # noqa: BLE001 - of whatever kind: the source, or Dagster's storage, is away
                 self._away(error)
@@ -164,9 +163,7 @@ class SourceListener:
         if self._listening.stop.is_set():
             return
         self._looked_after.clear()
-        first_line, *_ = str(error).splitlines() or [""]
-        said = str(error) if isinstance(error, OffpeakError) else f"{type(error).__name__}: {first_line}"
-        self._say(Event.AWAY, self._all, f"{said.rstrip('.')}. It is tried again.", about="away")
+        self._say(Event.AWAY, self._all, f"{in_one_line(error)}. It is tried again.", about="away")
 
     def _begin(self) -> Changes:
         """Listen, and tell of what has changed while nobody did."""
@@ -174,11 +171,11 @@ class SourceListener:
             raise CouldNotRead(f"{self._source} is listened to by {other}, so this one stands by")
         changes = changes_of(self._source, self._tables, stop=self._listening.stop)
         next(changes)
+        # before the first look, so that the sensor does not tell of the same change
+        self._looked_after = set(self._all)
         self._heartbeat.beat(self._all)
         for table in self._tables:
             self._look(table)
-        left_out = [key for key in self._all if key not in self._looked_after]
-        self._heartbeat.end(left_out)
         if self._looked_after:
             names = ", ".join(sorted(key.to_user_string() for key in self._looked_after))
             self._say(Event.LISTENING, self._looked_after, f"listening to {self._source} for {names}")
@@ -209,12 +206,14 @@ class SourceListener:
                 # the sensor offpeak_sources takes it over
                 self._looked_after.discard(asset.key)
                 self._heartbeat.end([asset.key])
-                self._say(Event.LEFT_OUT, [asset.key], f"{name} is left out: {error}", about=asset.key)
+                self._say(Event.LEFT_OUT, [asset.key], f"{name} is left out: {in_one_line(error)}.", about=asset.key)
                 if isinstance(error, CouldNotRead):
                     self._pending.changed(table, time.monotonic() + AGAIN.total_seconds())
                 continue
-            self._looked_after.add(asset.key)
-            self._said_last.pop(asset.key, None)
+            if asset.key not in self._looked_after:
+                self._looked_after.add(asset.key)
+                self._heartbeat.beat([asset.key])
+                self._said_last.pop(asset.key, None)
             if version is not None:
                 self._listening.instance.report_runless_asset_event(asset.observation(version))
                 self._say(Event.CHANGED, [asset.key], f"{name} has changed: data version {version}")
@@ -226,5 +225,5 @@ class SourceListener:
         if about is not None:
             self._said_last[about] = text
         assets = tuple(sorted(key.to_user_string() for key in keys))
-        at, source, line = self._listening.clock.now(), str(self._source), " ".join(text.split())
-        self._listening.say(Told(at=at, event=event, source=source, assets=assets, text=line))
+        at = self._listening.clock.now()
+        self._listening.say(Told(at=at, event=event, source=str(self._source), assets=assets, text=text))

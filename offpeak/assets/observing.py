@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG, extract_data_version_from_entry
 
+from offpeak.errors import OffpeakError
 from offpeak.sources.changed import Versioned
 
 
@@ -46,3 +47,11 @@ class Observed:
     def observation(self, version: str) -> dg.AssetObservation:
         """What tells Dagster of it."""
         return dg.AssetObservation(asset_key=self.key, tags={DATA_VERSION_TAG: version})
+
+
+def in_one_line(error: BaseException) -> str:
+    """An error for a line of a log, without a full stop. Of one that is not Offpeak's the first line says enough."""
+    if isinstance(error, OffpeakError):
+        return " ".join(str(error).split()).rstrip(".")
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first}".rstrip(".: ")

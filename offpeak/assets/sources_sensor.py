@@ -11,7 +11,7 @@ from datetime import timedelta
 import dagster as dg
 
 from offpeak.assets.heartbeat import listened_to
-from offpeak.assets.observing import Observed
+from offpeak.assets.observing import Observed, in_one_line
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import NotWatched
 
@@ -61,7 +61,7 @@ class Look:
         changed = ", ".join(source.key.to_user_string() for source, _ in self.changed)
         parts = [f"Changed: {changed}." if changed else "Nothing has changed."]
         parts += [f"A listener looks after {self.listened_to} of {self.sources}."] if self.listened_to else []
-        return " ".join([*parts, *self.said])
+        return " ".join([*parts, *(f"{each}." for each in self.said)])
 
 
 def look_at(sources: Sequence[Observed], instance: dg.DagsterInstance, clock: Clock) -> Look:
@@ -69,15 +69,18 @@ def look_at(sources: Sequence[Observed], instance: dg.DagsterInstance, clock: Cl
     left_alone = listened_to(instance, [source.key for source in sources], now=clock.now())
     found, gave_up = Look(sources=len(sources), listened_to=len(left_alone)), set()
     for source in sources:
-        if source.key in left_alone or id(source.manager) in gave_up:
-            continue
         name, began = source.key.to_user_string(), clock.now()
+        if source.key in left_alone:
+            continue
+        if id(source.manager) in gave_up:
+            found.said.append(f"{name} was not looked at: its source answers late")
+            continue
         try:
             version = source.new_version(instance)
         except NotWatched as error:
-            found.said.append(f"{name} is not looked at: {error}")
+            found.said.append(f"{name} is not looked at: {in_one_line(error)}")
         except Exception as error:  # noqa: BLE001 - of whatever kind, it must not keep the others from being looked at
-            found.said.append(f"{name} could not be looked at: {error or type(error).__name__}")
+            found.said.append(f"{name} could not be looked at: {in_one_line(error)}")
             if clock.now() - began > PATIENCE:
                 gave_up.add(id(source.manager))
         else:

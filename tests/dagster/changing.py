@@ -1,8 +1,5 @@
 """Source assets whose tables change, on Postgres, SQLite and in a folder; and what Dagster observed of them."""
 
-import time
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
