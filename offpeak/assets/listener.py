@@ -20,7 +20,7 @@ from tenacity.nap import sleep_using_event
 from offpeak.assets.heartbeat import BEAT, Heartbeat
 from offpeak.assets.observing import Observed, in_one_line, observable
 from offpeak.clock import Clock
-from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, NotWatched
+from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, NotWatched, OffpeakError
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
 from offpeak.sources.listening import TURN, Changes, Pending, changes_of
@@ -92,17 +92,18 @@ def _address(source: SourceDatabase | SourceFolder) -> object:
 def listen(sources: Iterable[Sequence[Observed]], listening: Listening) -> None:
     """Listen until `stop` is set, to each source in a thread of its own: one that hangs does not hold up the others.
 
-    Raises ConfigurationError when no source is left that can be listened to.
+    Where no source tells of changes it waits all the same: the sensor does the work, and whoever started this program
+    beside others need not know what kind of source there is.
     """
     listeners = [SourceListener(each, listening) for each in sources]
     threads = [threading.Thread(target=each.run, name=each.name, daemon=True) for each in listeners]
     for thread in threads:
         thread.start()
     try:
-        while any(thread.is_alive() for thread in threads) and not listening.stop.wait(0.5):
-            continue
-        if not listening.stop.is_set():
-            raise ConfigurationError("No source is left that can be listened to; what was said above says why.")
+        while not listening.stop.wait(0.5):
+            for each, thread in zip(listeners, threads, strict=True):
+                if not thread.is_alive() and not each.given_up:
+                    raise OffpeakError(f"The listener to {each.name} broke down; what was printed above says why.")
     finally:
         listening.stop.set()
         for thread in threads:
@@ -128,9 +129,11 @@ class SourceListener:
         self._looked_after: set[dg.AssetKey] = set()
         self._pending = Pending(quiet=listening.quiet, longest=listening.longest)
         self._said_last: dict[object, str] = {}
+        self.given_up = False
+        """Whether the source turned out to be one that tells of no changes."""
 
     def run(self) -> None:
-        """Until `stop` is set, or the source turns out to be one that tells of no changes."""
+        """Until `stop` is set, or it gives up."""
         stop = self._listening.stop
         attempts = Retrying(
             wait=wait_random_exponential(multiplier=0.5, max=AGAIN.total_seconds()),
@@ -143,6 +146,7 @@ class SourceListener:
                     self._follow(changes)
             except ConfigurationError as error:
                 self._say(Event.LEFT_OUT, self._all, f"{in_one_line(error)}.")
+                self.given_up = True
                 return
             except Exception as error:  # noqa: BLE001 - of whatever kind: the source, or Dagster's storage, is away
                 self._away(error)
@@ -222,8 +226,8 @@ class SourceListener:
         """What was said last `about` something is not said again."""
         if about is not None and self._said_last.get(about) == text:
             return
-        if about is not None:
-            self._said_last[about] = text
         assets = tuple(sorted(key.to_user_string() for key in keys))
         at = self._listening.clock.now()
         self._listening.say(Told(at=at, event=event, source=str(self._source), assets=assets, text=text))
+        if about is not None:
+            self._said_last[about] = text

@@ -43,9 +43,8 @@ class Running:
         listening = Listening(
             instance=instance,
             clock=SystemClock(),
-            say=self.told.append,
             stop=self._stop,
-            **{"quiet": QUIET, **more},
+            **{"quiet": QUIET, "say": self.told.append, **more},
         )
         self._thread = threading.Thread(target=self._run, args=(defs, listening))
         self._thread.start()
@@ -344,11 +343,24 @@ def test_a_project_without_source_tables_has_nothing_to_listen_to(start: Start) 
     assert "no source asset that can be listened to" in str(running.error)
 
 
-def test_a_source_that_tells_of_nothing_ends_the_listener_when_no_other_is_left(start: Start) -> None:
+def test_a_source_that_tells_of_nothing_is_said_and_left_to_the_sensor(
+    instance: dg.DagsterInstance, start: Start
+) -> None:
     running = start(definitions("documents", url="sqlite:///file:app.db?uri=true"))
+    (said,) = until(lambda: running.said(Event.LEFT_OUT))
+    assert "names no file by its path" in said
+    running.stop()
+    assert running.error is None
+    assert observed(instance, "documents") == []
+
+
+def test_a_listener_that_breaks_down_does_not_go_on_as_if_it_listened(application: Application, start: Start) -> None:
+    def broken(_: Told) -> None:
+        raise BrokenPipeError
+
+    running = start(application.definitions(), say=broken)
     until(lambda: running.error is not None)
-    assert running.said(Event.LEFT_OUT)
-    assert "No source is left" in str(running.error)
+    assert "broke down" in str(running.error)
 
 
 def test_assets_below_wake_by_a_version_that_was_told(
