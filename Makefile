@@ -15,8 +15,8 @@ FAMILIES := ticket_labels,document_embeddings,support_dashboard
 
 UP := --port $(PORT)
 UP += $(if $(filter 1,$(ALL)),--all,--select $(FAMILIES))
-# with ONCE=1 nobody is there to change a row, and what listens for changes would only slow down the start
-UP += $(if $(filter 1,$(ONCE)),--once,--alongside "$(BIN)/offpeak sources listen")
+# With ONCE=1 nobody is there to change a row, and what listens for changes would only take time from the run.
+UP += $(if $(filter 1,$(ONCE)),--once,--then "$(BIN)/offpeak sources listen")
 
 ifeq ($(OFFPEAK_PROVIDER),local)
   PORTS := PORT=$(PORT) PROVIDER_PORT=$(PROVIDER_PORT)

@@ -56,10 +56,6 @@ class ProviderUnavailable(NothingBought):
         self.retry_after = retry_after
 
 
-class NotWatched(ConfigurationError):
-    """Nothing keeps track of a table's changes, so that looking whether there are any would mean reading all of it."""
-
-
 class AlreadyBought(OffpeakError):
     """A purchase was made; its state is in the ledger, and running again continues instead of buying."""
 

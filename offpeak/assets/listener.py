@@ -20,7 +20,7 @@ from tenacity.nap import sleep_using_event
 from offpeak.assets.heartbeat import BEAT, Heartbeat
 from offpeak.assets.observing import Observed, in_one_line, observable
 from offpeak.clock import Clock
-from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, NotWatched, OffpeakError
+from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, OffpeakError
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
 from offpeak.sources.listening import TURN, Changes, Pending, changes_of
@@ -206,7 +206,7 @@ class SourceListener:
             name = asset.key.to_user_string()
             try:
                 version = asset.new_version(self._listening.instance)
-            except (NotWatched, CouldNotRead, ConfigurationError) as error:
+            except (ConfigurationError, CouldNotRead) as error:
                 # the sensor offpeak_sources takes it over
                 self._looked_after.discard(asset.key)
                 self._heartbeat.end([asset.key])

@@ -36,7 +36,7 @@ class Observed:
     def new_version(self, instance: dg.DagsterInstance) -> str | None:
         """The data version that Dagster does not know yet; None where nothing has changed.
 
-        Raises NotWatched where looking would mean reading the whole table, and what the source raises.
+        Raises ConfigurationError where looking would mean reading the whole table, and what the source raises.
         """
         record = instance.get_latest_data_version_record(self.key, is_source=True)
         known = extract_data_version_from_entry(record.event_log_entry) if record is not None else None

@@ -13,7 +13,7 @@ import dagster as dg
 from offpeak.assets.heartbeat import listened_to
 from offpeak.assets.observing import Observed, in_one_line
 from offpeak.clock import Clock, SystemClock
-from offpeak.errors import NotWatched
+from offpeak.errors import ConfigurationError
 
 SOURCES_SENSOR = "offpeak_sources"
 
@@ -77,7 +77,7 @@ def look_at(sources: Sequence[Observed], instance: dg.DagsterInstance, clock: Cl
             continue
         try:
             version = source.new_version(instance)
-        except NotWatched as error:
+        except ConfigurationError as error:
             found.said.append(f"{name} is not looked at: {in_one_line(error)}")
         except Exception as error:  # noqa: BLE001 - of whatever kind, it must not keep the others from being looked at
             found.said.append(f"{name} could not be looked at: {in_one_line(error)}")

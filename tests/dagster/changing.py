@@ -7,7 +7,7 @@ import psycopg
 import sqlalchemy as sa
 from dagster._core.definitions.data_version import extract_data_version_from_entry
 
-from offpeak.errors import CouldNotRead, NotWatched
+from offpeak.errors import ConfigurationError, CouldNotRead
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.tables import SourceTables, table_of
 
@@ -22,10 +22,10 @@ class VersionedTables(SourceTables):
                 if source.url.get_backend_name() == "sqlite":
                     cols = [x[1] for x in c.exec_driver_sql(f"PRAGMA table_info({table})")]
                     if "updated_at" not in cols:
-                        raise NotWatched(f"{table} has no updated_at; add one")
+                        raise ConfigurationError(f"{table} has no updated_at; add one")
                     return str(tuple(c.exec_driver_sql(f"SELECT count(*), max(updated_at) FROM {table}").one()))
                 if not c.exec_driver_sql("SELECT to_regclass('change_log')").scalar():
-                    raise NotWatched(f"nothing watches {table}; run offpeak sources watch {table}")
+                    raise ConfigurationError(f"nothing watches {table}; run offpeak sources watch {table}")
                 found = c.exec_driver_sql(f"SELECT max(id) FROM change_log WHERE name = '{table}'").scalar()
                 return f"log-{found}"
         except sa.exc.OperationalError as error:

@@ -12,7 +12,7 @@ from offpeak import with_offpeak
 from offpeak.assets import sources_sensor
 from offpeak.assets.heartbeat import Heartbeat
 from offpeak.assets.sources_sensor import SOURCES_SENSOR
-from offpeak.errors import CouldNotRead, NotWatched
+from offpeak.errors import ConfigurationError, CouldNotRead
 
 from ..conftest import HeldClock
 from .changing import definitions, observed, source_asset
@@ -145,7 +145,7 @@ def test_a_source_that_answers_late_costs_one_wait_and_not_one_per_table(
 def test_a_source_that_nothing_keeps_track_of_is_said(
     tick: Tick, instance: dg.DagsterInstance, tables: dict[str, Any]
 ) -> None:
-    tables["tickets"] = NotWatched("nothing keeps track of tickets. Run `offpeak sources watch tickets`")
+    tables["tickets"] = ConfigurationError("nothing keeps track of tickets. Run `offpeak sources watch tickets`")
     assert tick().skip_message == (
         "Changed: documents. tickets is not looked at: nothing keeps track of tickets. "
         "Run `offpeak sources watch tickets`."
