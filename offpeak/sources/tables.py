@@ -11,7 +11,7 @@ removes every row.
 import hashlib
 import os
 from collections import namedtuple
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
 from typing import Any, get_origin
@@ -20,6 +20,7 @@ import dagster as dg
 import pandas as pd
 
 from offpeak.errors import ConfigurationError, NothingBought
+from offpeak.sources.changed import SINCE_KEY, ChangedRows
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
 
@@ -28,7 +29,8 @@ SOURCE_VARIABLE = "OFFPEAK_SOURCE_URL"
 
 
 class SourceTables(dg.ConfigurableIOManager):
-    """Loads a source asset as a DataFrame, or as a row stream where the parameter is annotated as `Iterator`.
+    """Loads a source asset as a DataFrame, as a row stream where the parameter is annotated as `Iterator`, or as the
+    rows that changed since the last plan where it is annotated as `ChangedRows`.
 
     A stream yields named tuples, like `DataFrame.itertuples(index=False)`, and holds one block of rows at a time.
     `url` replaces the environment variable OFFPEAK_SOURCE_URL; give it as `dg.EnvVar`, because the UI shows plain
@@ -39,16 +41,18 @@ class SourceTables(dg.ConfigurableIOManager):
     default_url: str | None = None
     default_hint: str = "correct default_url"
 
-    def load_input(self, context: dg.InputContext) -> pd.DataFrame | Iterator[Any]:
+    def load_input(self, context: dg.InputContext) -> pd.DataFrame | Iterator[Any] | ChangedRows:
         """The rows as they are now. Raises ConfigurationError or CouldNotRead where there is nothing to read."""
         asked, table = context.dagster_type.typing_type, table_of(context.asset_key)
         if asked in (pd.DataFrame, Any):
             return self.frame(table)
         if (get_origin(asked) or asked) in (Iterator, Iterable):
             return self.rows(table)
+        if asked is ChangedRows:
+            return self.changed(table, since=(context.definition_metadata or {}).get(SINCE_KEY))
         raise TypeError(
-            f"{table} cannot be loaded as {asked}: annotate the parameter as pandas.DataFrame, or as "
-            "collections.abc.Iterator for a row stream"
+            f"{table} cannot be loaded as {asked}: annotate the parameter as pandas.DataFrame, as "
+            "collections.abc.Iterator for a row stream, or as offpeak.ChangedRows"
         )
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:  # noqa: ARG002
@@ -68,7 +72,38 @@ class SourceTables(dg.ConfigurableIOManager):
     def rows(self, table: str) -> Iterator[Any]:
         """The rows as named tuples. A missing table is an error of this call, not of the first row."""
         columns, rows = self.source().open(table)
-        return starmap(namedtuple("Row", columns, rename=True), rows)
+        return _named(columns, rows)
+
+    def changed(self, table: str, *, since: str | None = None) -> ChangedRows:
+        """The rows that changed after the position `since`, each once, as it is now, and the keys of those gone.
+
+        Every row is given, with `complete=True`, where `since` is None, is not of this table's log, or the log may lack
+        a change: after a TRUNCATE, say. A table that is not watched (`offpeak sources watch`) and a folder have
+        no position either. A key is the text of the primary key; where that is not one column, of the first column.
+        Rows and position belong to one snapshot, which is taken now; it stays open until the rows are read.
+        """
+        source = self.source()
+        if isinstance(source, SourceFolder):
+            columns, rows = source.open(table)
+            return ChangedRows((str(row[0]), row) for row in _named(columns, rows))
+        head, changes = source.changes(table, since)
+        named = _row(head.columns)
+        return ChangedRows(
+            ((key, None if row is None else named(*row)) for key, row in changes),
+            position=head.position,
+            complete=head.complete,
+        )
+
+    def data_version(self, asset_key: dg.AssetKey, *, since: str | None = None) -> str:
+        """What changes when the asset's rows do, at a cost that does not grow with them; `since` again if they did not.
+
+        A watched table asks its log. Another one needs an index that begins with `updated_at`, and the version is of
+        the newest `updated_at` and the highest primary key: deletions go unseen, and so does a change that leaves
+        `updated_at` as it was. In a folder it is of names, sizes and times of change. Raises ConfigurationError for a
+        table with neither.
+        """
+        source, table = self.source(), table_of(asset_key)
+        return _digest(source.state(table)) if isinstance(source, SourceFolder) else source.version(table, since)
 
     def version(self, table: str) -> str:
         """A digest that changes with the table: of row count and newest `updated_at`, or of file sizes and times.
@@ -76,7 +111,7 @@ class SourceTables(dg.ConfigurableIOManager):
         A database table without `updated_at` is read whole. A row that is deleted while another is added within the
         same tick of `updated_at` goes unseen.
         """
-        return hashlib.sha256(repr(self.source().state(table)).encode()).hexdigest()[:16]
+        return _digest(self.source().state(table))
 
     def source(self) -> SourceDatabase | SourceFolder:
         """What the address names now. Raises ConfigurationError where nothing says where the tables are."""
@@ -99,6 +134,18 @@ def open_source(url: str, *, hint: str) -> SourceDatabase | SourceFolder:
     if url.startswith("folder:"):
         return SourceFolder(Path(url.removeprefix("folder:")).expanduser())
     return SourceDatabase(url, hint=hint)
+
+
+def _named(columns: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+    return starmap(_row(columns), rows)
+
+
+def _row(columns: Sequence[str]) -> Callable[..., Any]:
+    return namedtuple("Row", columns, rename=True)
+
+
+def _digest(state: tuple[Any, ...]) -> str:
+    return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
 
 
 def table_of(asset_key: dg.AssetKey) -> str:
