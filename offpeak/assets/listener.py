@@ -23,7 +23,7 @@ from offpeak.clock import Clock
 from offpeak.errors import ConfigurationError, CouldNotRead, NotFound, OffpeakError
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
-from offpeak.sources.listening import TURN, Changes, Pending, changes_of
+from offpeak.sources.listening import TURN, Changes, Pending, changes_of, tells_of
 from offpeak.sources.tables import SourceTables, table_of
 
 QUIET = timedelta(seconds=2)
@@ -205,22 +205,31 @@ class SourceListener:
         for asset in self._tables[table]:
             name = asset.key.to_user_string()
             try:
+                if not tells_of(self._source, table):
+                    raise ConfigurationError(
+                        f"{self._source} does not notify of its changes, or may miss some. Run `offpeak sources watch "
+                        f"{table}`; until then the sensor offpeak_sources looks at it"
+                    )
                 version = asset.new_version(self._listening.instance)
             except (ConfigurationError, CouldNotRead) as error:
-                # the sensor offpeak_sources takes it over
-                self._looked_after.discard(asset.key)
-                self._heartbeat.end([asset.key])
-                self._say(Event.LEFT_OUT, [asset.key], f"{name} is left out: {in_one_line(error)}.", about=asset.key)
+                self._leave_out(asset.key, f"{name} is left out: {in_one_line(error)}.")
                 if isinstance(error, CouldNotRead):
                     self._pending.changed(table, time.monotonic() + AGAIN.total_seconds())
                 continue
             if asset.key not in self._looked_after:
                 self._looked_after.add(asset.key)
                 self._heartbeat.beat([asset.key])
-                self._said_last.pop(asset.key, None)
+                self._say(Event.LISTENING, [asset.key], f"listening to {self._source} for {name}")
+            self._said_last.pop(asset.key, None)
             if version is not None:
                 self._listening.instance.report_runless_asset_event(asset.observation(version))
                 self._say(Event.CHANGED, [asset.key], f"{name} has changed: data version {version}")
+
+    def _leave_out(self, key: dg.AssetKey, text: str) -> None:
+        """Leave an asset to the sensor."""
+        self._looked_after.discard(key)
+        self._heartbeat.end([key])
+        self._say(Event.LEFT_OUT, [key], text, about=key)
 
     def _say(self, event: Event, keys: Iterable[dg.AssetKey], text: str, *, about: object = None) -> None:
         """What was said last `about` something is not said again."""

@@ -111,6 +111,17 @@ class SourceDatabase:
             "index and set updated_at with every change"
         )
 
+    def notifies(self, table: str) -> bool:
+        """Whether Postgres notifies listeners of every change of the table."""
+        self._look_for_file(table)
+        kind = LOGS.get(self._engine.dialect.name)
+        if kind is None:
+            return False
+        with self._reading(table), kind.snapshot(self._engine, None) as connection:
+            log = kind(connection, table)
+            standing = log.standing()
+            return standing is not None and standing.broken is None and log.notifies
+
     def knowledge(self, tables: Sequence[str] = ()) -> list[Knowledge]:
         """How the changes of each table are known; without names, of every table there is."""
         reflected = [self._reflect(each) for each in tables or self._names(tables=True)]

@@ -18,12 +18,10 @@ import watchfiles
 from offpeak.errors import ConfigurationError, CouldNotRead
 from offpeak.sources.database import SourceDatabase
 from offpeak.sources.folder import SourceFolder
+from offpeak.sources.log import CHANNEL
 
 if TYPE_CHECKING:
     import psycopg
-
-CHANNEL = "offpeak_changes"
-"""On which the triggers of `offpeak sources watch` notify; the payload is the table's name."""
 
 TURN = timedelta(seconds=0.2)
 
@@ -64,6 +62,13 @@ def changes_of(source: SourceDatabase | SourceFolder, tables: Collection[str], *
                 f"{source} cannot be listened to: {other} has no way to tell of changes that Offpeak knows. The sensor "
                 "offpeak_sources looks at its tables instead."
             )
+
+
+def tells_of(source: SourceDatabase | SourceFolder, table: str) -> bool:
+    """Whether every change of the table makes the source tell of it: on Postgres by the triggers of the table's log."""
+    if isinstance(source, SourceFolder) or source.url.get_backend_name() != "postgresql":
+        return True
+    return source.notifies(table)
 
 
 def _of_postgres(source: SourceDatabase, stop: threading.Event) -> Changes:

@@ -18,7 +18,7 @@ from offpeak.assets.heartbeat import listened_to
 from offpeak.clock import SystemClock
 
 from ..conftest import ROOT, free_port, until
-from .changing import observed, watch
+from .changing import Application, observed
 
 DOCUMENTS = dg.AssetKey("documents")
 
@@ -105,17 +105,9 @@ def kept(dagster_home: Path) -> Iterator[dg.DagsterInstance]:
 def test_killed_and_started_again_it_tells_of_what_it_missed_and_of_nothing_twice(
     postgres: str, listening: Any, kept: dg.DagsterInstance
 ) -> None:
-    name = f"killed_{time.monotonic_ns()}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    address = f"{postgres}/{name}"
-    with psycopg.connect(address, autocommit=True) as connection:
-        for table in ("documents", "tickets"):
-            connection.execute(f"CREATE TABLE {table} (id text PRIMARY KEY, body text)")
-            watch(address, table)
-        source_url = address.replace("postgresql:", "postgresql+psycopg:")
-
-        first = listening(source_url, "--json")
+    application = Application(postgres)
+    with psycopg.connect(application.address, autocommit=True) as connection:
+        first = listening(application.source_url, "--json")
         first.wait_for('"listening"')
         connection.execute("INSERT INTO documents VALUES ('a', 'seen')")
         until(lambda: len(observed(kept, "documents")) == 2)
@@ -124,7 +116,7 @@ def test_killed_and_started_again_it_tells_of_what_it_missed_and_of_nothing_twic
         connection.execute("INSERT INTO documents VALUES ('c', 'missed')")
         assert listened_to(kept, [DOCUMENTS], now=SystemClock().now()), "it could not say that it ends"
 
-        second = listening(source_url, "--json")
+        second = listening(application.source_url, "--json")
         second.wait_for('"listening"')
         versions = observed(kept, "documents")
         assert len(versions) in (3, 4)

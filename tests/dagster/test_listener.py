@@ -21,7 +21,7 @@ from offpeak.clock import SystemClock
 from scripts.embedded_postgres import EmbeddedPostgres
 
 from ..conftest import free_port, postgres_or_skip, until
-from .changing import definitions, observed, source_asset, watch
+from .changing import Application, definitions, observed, source_asset
 
 QUIET = timedelta(seconds=0.2)
 
@@ -84,31 +84,9 @@ def start(instance: dg.DagsterInstance) -> Iterator[Start]:
         each.stop()
 
 
-class Application:
-    """An application with two tables on Postgres, whose changes are kept track of."""
-
-    def __init__(self, server: str, name: str) -> None:
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        self.address = f"{server}/{name}"
-        self.source_url = self.address.replace("postgresql:", "postgresql+psycopg:")
-        for table in ("documents", "tickets"):
-            self.run(f"CREATE TABLE {table} (id text PRIMARY KEY, body text)")
-            watch(self.address, table)
-
-    def run(self, *statements: str) -> None:
-        """One transaction."""
-        with psycopg.connect(self.address) as connection:
-            for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
-
-    def definitions(self) -> dg.Definitions:
-        return definitions("documents", "tickets", url=self.source_url)
-
-
 @pytest.fixture
 def application(postgres: str) -> Application:
-    return Application(postgres, f"application_{time.monotonic_ns()}")
+    return Application(postgres)
 
 
 @pytest.fixture
@@ -123,6 +101,12 @@ def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     with postgres_or_skip(made):
         yield made
     shutil.rmtree(made.folder, ignore_errors=True)
+
+
+def looked_after(instance: dg.DagsterInstance) -> set[str]:
+    """The assets that somebody listens for now."""
+    keys = [dg.AssetKey("documents"), dg.AssetKey("tickets")]
+    return {key.to_user_string() for key in listened_to(instance, keys, now=SystemClock().now())}
 
 
 def after(instance: dg.DagsterInstance, asset: str, count: int) -> list[str]:
@@ -192,7 +176,7 @@ def test_a_transaction_that_is_rolled_back_is_no_version(
 def test_what_changed_while_the_server_restarted_is_told_of_when_it_is_back(
     server: EmbeddedPostgres, instance: dg.DagsterInstance, start: Start
 ) -> None:
-    application = Application(server.url, "application")
+    application = Application(server.url)
     running = start(application.definitions())
     running.ready()
     application.run("INSERT INTO tickets VALUES ('t', 'before')")
@@ -216,7 +200,7 @@ def test_nothing_is_asked_of_the_server_between_two_changes(
     server: EmbeddedPostgres, instance: dg.DagsterInstance, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "BEAT", timedelta(seconds=0.3))
-    application = Application(server.url, "application")
+    application = Application(server.url)
     running = start(application.definitions())
     running.ready()
     application.run("INSERT INTO documents VALUES ('a', 'first')")
@@ -237,24 +221,27 @@ def test_nothing_is_asked_of_the_server_between_two_changes(
     assert asked, "and that a change is looked at"
 
 
-def test_a_table_that_nothing_keeps_track_of_is_said_once_and_left_to_the_sensor(
+def test_a_table_that_nobody_watches_is_said_once_and_left_to_the_sensor_until_it_is_watched(
     postgres: str, instance: dg.DagsterInstance, start: Start
 ) -> None:
-    name = f"untracked_{time.monotonic_ns()}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    address = f"{postgres}/{name}"
-    with psycopg.connect(address) as connection:
-        connection.execute("CREATE TABLE documents (id text PRIMARY KEY, body text)")
-    running = start(definitions("documents", url=address.replace("postgresql:", "postgresql+psycopg:")))
-    (said,) = until(lambda: running.said(Event.LEFT_OUT))
-    assert said.startswith("documents is left out: ")
-    assert "offpeak sources watch documents" in said
-    assert listened_to(instance, [dg.AssetKey("documents")], now=SystemClock().now()) == {}
-    watch(address, "documents")
+    application = Application(postgres, watched=False)
+    application.source.watch("tickets", notify=False)
+    application.run("CREATE INDEX ON documents (body)")
+    running = start(application.definitions())
+    until(lambda: len(running.said(Event.LEFT_OUT)) == 2)
+    documents, tickets = running.said(Event.LEFT_OUT)
+    assert documents.startswith("documents is left out: postgresql")
+    assert "Run `offpeak sources watch documents`" in documents
+    assert "Run `offpeak sources watch tickets`" in tickets
+    assert looked_after(instance) == set()
+
+    application.source.watch("documents")
     assert len(after(instance, "documents", 1)) == 1
-    until(lambda: listened_to(instance, [dg.AssetKey("documents")], now=SystemClock().now()))
-    assert len(running.said(Event.LEFT_OUT)) == 1
+    until(lambda: looked_after(instance) == {"documents"})
+    application.source.unwatch("documents")
+    until(lambda: looked_after(instance) == set())
+    assert len(running.said(Event.LEFT_OUT)) == 3
+    assert len(observed(instance, "documents")) == 1
 
 
 def test_a_second_listener_stands_by_and_takes_over(
@@ -295,6 +282,7 @@ def test_files_are_listened_to(where: str, instance: dg.DagsterInstance, start: 
             connection.execute("PRAGMA journal_mode=wal")
             for table in ("documents", "tickets"):
                 connection.execute(f"CREATE TABLE {table} (id TEXT PRIMARY KEY, updated_at TEXT)")
+                connection.execute(f"CREATE INDEX by_{table} ON {table} (updated_at)")
             connection.commit()
 
     def change(table: str, number: int) -> None:
@@ -354,6 +342,7 @@ def test_a_source_that_tells_of_nothing_is_said_and_left_to_the_sensor(
     assert observed(instance, "documents") == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_listener_that_breaks_down_does_not_go_on_as_if_it_listened(application: Application, start: Start) -> None:
     def broken(_: Told) -> None:
         raise BrokenPipeError
