@@ -11,11 +11,12 @@ import pytest
 from offpeak import with_offpeak
 from offpeak.assets import sources_sensor
 from offpeak.assets.heartbeat import Heartbeat
+from offpeak.assets.observing import Observed
 from offpeak.assets.sources_sensor import SOURCES_SENSOR
 from offpeak.errors import ConfigurationError, CouldNotRead
 
 from ..conftest import HeldClock
-from .changing import definitions, observed, source_asset
+from .changing import Application, definitions, observed, source_asset
 
 NOW = datetime(2026, 3, 29, 1, 0, tzinfo=UTC)
 
@@ -65,11 +66,15 @@ def ticking(defs: dg.Definitions, instance: dg.DagsterInstance) -> Tick:
     repository = with_offpeak(defs).get_repository_def()
     sensor = repository.get_sensor_def(SOURCES_SENSOR)
 
+    cursor: str | None = None
+
     def tick() -> Any:
+        nonlocal cursor
         with dg.build_sensor_context(
-            instance=instance, repository_def=repository, resources=dict(defs.resources or {})
+            instance=instance, repository_def=repository, resources=dict(defs.resources or {}), cursor=cursor
         ) as context:
             ticked = sensor.evaluate_tick(context)
+        cursor = ticked.cursor
         assert not ticked.run_requests
         for each in ticked.asset_events:
             instance.report_runless_asset_event(each)
@@ -142,15 +147,43 @@ def test_a_source_that_answers_late_costs_one_wait_and_not_one_per_table(
     assert "tickets" in message, "what is not looked at is said"
 
 
-def test_a_source_that_nothing_keeps_track_of_is_said(
-    tick: Tick, instance: dg.DagsterInstance, tables: dict[str, Any]
+def test_a_source_that_cannot_be_looked_at_cheaply_is_said_and_not_asked_again_for_a_while(
+    tick: Tick, instance: dg.DagsterInstance, clock: HeldClock, tables: dict[str, Any]
 ) -> None:
     tables["tickets"] = ConfigurationError("nothing keeps track of tickets. Run `offpeak sources watch tickets`")
-    assert tick().skip_message == (
-        "Changed: documents. tickets is not looked at: nothing keeps track of tickets. "
-        "Run `offpeak sources watch tickets`."
-    )
-    assert observed(instance, "tickets") == []
+    said = "Not looked at: tickets. nothing keeps track of tickets. Run `offpeak sources watch tickets`."
+    assert tick().skip_message == f"Changed: documents. {said}"
+    clock.sleep(timedelta(minutes=9))
+    assert tick().skip_message == f"Nothing has changed. {said}"
+    assert [table for table, _ in LOOKS] == ["documents", "tickets", "documents"]
+    clock.sleep(timedelta(minutes=1))
+    tables["tickets"] = "v1"
+    assert tick().skip_message == "Changed: tickets."
+    assert observed(instance, "tickets") == ["v1"]
+
+
+@pytest.mark.parametrize("cursor", ["{", "[]", '{"tickets": 1}', '{"tickets": {"until": "soon", "why": ""}}'])
+def test_a_cursor_of_another_version_counts_for_nothing(cursor: str, instance: dg.DagsterInstance) -> None:
+    tickets = Observed(dg.AssetKey("tickets"), Counted())
+    tick = sources_sensor.Tick([tickets], instance, HeldClock(NOW), cursor)
+    tick.run()
+    assert tick.changed == [(tickets, "v1")]
+
+
+def test_each_kind_of_change_to_a_watched_table_is_told_of_once(postgres: str, instance: dg.DagsterInstance) -> None:
+    application = Application(postgres)
+    tick = ticking(application.definitions(), instance)
+    assert tick().skip_message == "Changed: documents, tickets."
+    assert tick().skip_message == "Nothing has changed."
+    for statement in (
+        "INSERT INTO documents VALUES ('a', 'first')",
+        "UPDATE documents SET body = 'second'",
+        "DELETE FROM documents",
+    ):
+        application.run(statement)
+        assert tick().skip_message == "Changed: documents."
+        assert tick().skip_message == "Nothing has changed."
+    assert len(set(observed(instance, "documents"))) == 4
 
 
 def test_the_sensor_looks_at_tables_of_a_folder(tmp_path: Path, instance: dg.DagsterInstance) -> None:
