@@ -1,12 +1,14 @@
-"""`offpeak sources`: have the application's database log which rows change, and see how changes of a table are known.
+"""`offpeak sources`: how changes of the application's tables are known, and how they reach Dagster.
 
-Only here does Offpeak write to the application's database, on request: two small tables and the triggers that fill them.
+Only `watch` and `unwatch` write to the application's database, and only there is anything installed: two small tables
+and the triggers that fill them.
 """
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from offpeak.cli import listen
 from offpeak.cli.formats import AsJson, columns, console, plain, print_json
 from offpeak.errors import ConfigurationError
 
@@ -30,12 +32,13 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         no_args_is_help=True,
-        help="Have a database log which rows change, so that plans read those alone; see how changes are known.",
+        help="Have a database log which rows change, see how changes are known, and tell Dagster of them at once.",
         rich_markup_mode=None,
     )
     group.command("watch", epilog="Example: offpeak sources watch support_tickets documents")(watch)
     group.command("unwatch", epilog="Example: offpeak sources unwatch documents")(unwatch)
     group.command("show", epilog="Example: offpeak sources show")(show)
+    listen.register(group)
     app.add_typer(group, name="sources")
 
 

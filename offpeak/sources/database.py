@@ -63,6 +63,11 @@ class SourceDatabase:
     def __str__(self) -> str:
         return self._url.set(query={}).render_as_string(hide_password=True)
 
+    @property
+    def url(self) -> sa.URL:
+        """The address, password included."""
+        return self._url
+
     def open(self, table: str) -> tuple[Sequence[str], Iterator[tuple[Any, ...]]]:
         """The column names, and the rows as a stream."""
         reflected = self._reflect(table)
@@ -105,6 +110,17 @@ class SourceDatabase:
             f"begins with updated_at. Run `offpeak sources watch {table}`, which sees deletions too, or make such an "
             "index and set updated_at with every change"
         )
+
+    def notifies(self, table: str) -> bool:
+        """Whether Postgres notifies listeners of every change of the table."""
+        self._look_for_file(table)
+        kind = LOGS.get(self._engine.dialect.name)
+        if kind is None:
+            return False
+        with self._reading(table), kind.snapshot(self._engine, None) as connection:
+            log = kind(connection, table)
+            standing = log.standing()
+            return standing is not None and standing.broken is None and log.notifies
 
     def knowledge(self, tables: Sequence[str] = ()) -> list[Knowledge]:
         """How the changes of each table are known; without names, of every table there is."""

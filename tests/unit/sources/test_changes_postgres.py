@@ -38,11 +38,12 @@ def test_a_transaction_that_began_first_and_commits_last_is_not_lost(postgres_ap
 def test_a_savepoint_that_is_rolled_back_leaves_the_rest_of_its_transaction(postgres_app: Application) -> None:
     reader = postgres_app.reader()
     reader.read()
-    with connect(postgres_app) as connection:
-        connection.execute("UPDATE tickets SET body = 'kept' WHERE id = 1")
-        with pytest.raises(ZeroDivisionError), connection.transaction():
-            connection.execute("UPDATE tickets SET body = 'never' WHERE id = 2")
-            _ = 1 / 0
+    postgres_app.run(
+        "UPDATE tickets SET body = 'kept' WHERE id = 1",
+        "SAVEPOINT here",
+        "UPDATE tickets SET body = 'never' WHERE id = 2",
+        "ROLLBACK TO SAVEPOINT here",
+    )
 
     assert reader.read() == {"1": (1, "kept")}
 
