@@ -15,7 +15,8 @@ FAMILIES := ticket_labels,document_embeddings,support_dashboard
 
 UP := --port $(PORT)
 UP += $(if $(filter 1,$(ALL)),--all,--select $(FAMILIES))
-UP += $(if $(filter 1,$(ONCE)),--once)
+# With ONCE=1 nobody is there to change a row, and what listens for changes would only take time from the run.
+UP += $(if $(filter 1,$(ONCE)),--once,--then "$(BIN)/offpeak sources listen")
 
 ifeq ($(OFFPEAK_PROVIDER),local)
   PORTS := PORT=$(PORT) PROVIDER_PORT=$(PROVIDER_PORT)

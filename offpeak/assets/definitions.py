@@ -16,10 +16,12 @@ from offpeak.assets.gated import gated
 from offpeak.assets.graph import chain_of
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
+from offpeak.assets.observing import observable
 from offpeak.assets.on_time import ON_TIME_CHECK, Watch, on_time_check
 from offpeak.assets.parking import SENSOR_NAME
 from offpeak.assets.readers import batch_assets, reader_name, refuse_undeclared
 from offpeak.assets.resources import API_KEY, BatchApi
+from offpeak.assets.sources_sensor import SOURCES_SENSOR, sources_sensor
 from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
@@ -31,8 +33,9 @@ from offpeak.results.producer import Rhythm, keep_time
 
 
 def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
-    """The same definitions with Offpeak's resources, gates and guarantees, the sensor that collects batches, and a job,
-    `offpeak_housekeeping`, which deletes files that nothing needs any more.
+    """The same definitions with Offpeak's resources, gates and guarantees, the sensor that collects batches, the one
+    that looks whether source assets have changed, and a job, `offpeak_housekeeping`, which deletes files that nothing
+    needs any more.
 
     A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
     `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, for a contract
@@ -63,6 +66,8 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
             jobs.append(housekeeping_job)
         if not _has(sensors, SENSOR_NAME):
             sensors.append(lifecycle_sensor())
+    if (sources := observable(definitions, resources)) and not _has(sensors, SOURCES_SENSOR):
+        sensors.append(sources_sensor(sources))
     made = dg.Definitions(
         assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
         schedules=defs.schedules,

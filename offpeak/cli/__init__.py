@@ -14,7 +14,7 @@ import typer
 
 from offpeak.errors import OffpeakError
 
-VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "erase", "adopt", "contracts", "prices")
+VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "erase", "adopt", "contracts", "sources", "prices")
 """The modules of this package that are commands, in the order in which `--help` lists them."""
 
 

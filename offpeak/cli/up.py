@@ -61,6 +61,10 @@ def up(
     alongside: Annotated[
         list[str] | None, typer.Option(metavar="COMMAND", help="A program to run beside Dagster; may be repeated.")
     ] = None,
+    then: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COMMAND", help="A program to run beside Dagster once that is up; may be repeated."),
+    ] = None,
     wait_for: Annotated[
         list[str] | None,
         typer.Option(metavar="HOST:PORT", help="Run nothing before this address answers; may be repeated."),
@@ -90,7 +94,7 @@ def up(
     try:
         with stopping_on_signals():
             try:
-                session.start(alongside or [], wait_for or [])
+                session.start(alongside or [], wait_for or [], then or [])
                 names = [name.strip() for name in select.split(",") if name.strip()]
                 assets = session.chosen(names, every=every, skip_without_key=skip_without_key)
                 if assets and quote:
@@ -166,8 +170,8 @@ class _Session:
         self._logs = project.dagster_home / "output"
         self._groups = ProcessGroups(self._logs)
 
-    def start(self, alongside: Sequence[str], wait_for: Sequence[str]) -> None:
-        """Start Dagster and what runs beside it; return when all of it is ready."""
+    def start(self, alongside: Sequence[str], wait_for: Sequence[str], then: Sequence[str]) -> None:
+        """Start Dagster and what runs beside it; return when Dagster is ready, and `then` has been started."""
         for address in wait_for:
             if accepts_connections(address):
                 raise ConfigurationError(
@@ -190,6 +194,9 @@ class _Session:
                 )
             self._groups.wait_until(self.webserver.is_ready, within=START_WITHIN, what="The start of Dagster")
         self.console.print(f"Dagster is up at {self.webserver.url} after {time.monotonic() - began:.0f} s")
+        # what uses Dagster's storage must not make it at the same time as Dagster does
+        for number, command in enumerate(then, start=1):
+            self._groups.start(f"then-{number}", shlex.split(command), folder=self.project.root, env=env)
 
     def chosen(self, names: Sequence[str], *, every: bool, skip_without_key: bool) -> list[AssetNode]:
         """The assets to materialise; what is left out for want of a key is said.

@@ -34,6 +34,10 @@ class SourceFolder:
     def __str__(self) -> str:
         return f"folder:{self._folder}"
 
+    @property
+    def path(self) -> Path:
+        return self._folder
+
     def open(self, table: str) -> tuple[Sequence[str], Rows]:
         """The column names, and the rows as a stream."""
         path = self._find(table)

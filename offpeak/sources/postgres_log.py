@@ -185,6 +185,7 @@ class PostgresLog(ChangeLog):
             f"VALUES ({literal(self.table)}, gen_random_uuid()::text, {literal(key.name)})\n"
             "ON CONFLICT (source) DO UPDATE SET epoch = excluded.epoch, key_column = excluded.key_column, "
             "installed_at = now()",
+            self._told(),
         ]
         return statements
 
@@ -200,12 +201,18 @@ class PostgresLog(ChangeLog):
             return [
                 *statements,
                 *(f"DELETE FROM {schema}.{each} WHERE source = {source}" for each in (CHANGES, WATCHED)),
+                self._told(),
             ]
         return [
             *statements,
             f"DROP FUNCTION IF EXISTS {schema}.{FUNCTION}()",
             *(f"DROP TABLE {schema}.{each}" for each in (CHANGES, WATCHED)),
+            self._told(),
         ]
+
+    def _told(self) -> str:
+        """A listener that is there already learns that it can rely on the triggers now, or no longer."""
+        return f"SELECT pg_notify({literal(CHANNEL)}, {literal(self.table)})"
 
     def standing(self) -> Standing | None:
         found = self._found
