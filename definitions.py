@@ -9,6 +9,7 @@ from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
 from schedules.before_nine import before_nine
+from schedules.data_changes import data_changes
 from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
@@ -33,7 +34,7 @@ defs = with_offpeak(
             weekly_evals,
             quarterly_review,
         ],
-        sensors=[batch_lifecycle],
+        sensors=[batch_lifecycle, data_changes],
         resources={
             "batch_api": batch_api(),
             "offpeak_results": results(),

@@ -8,7 +8,7 @@ import dagster as dg
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset, tolerates
+from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset, tolerates, when_data_changes
 from resources.charts import confusion_picture
 
 TAXONOMY = """\
@@ -43,6 +43,7 @@ class TicketLabel(BaseModel):
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
     contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="classification",
     owners=["team:support"],
     tags={"domain": "support"},
@@ -79,6 +80,7 @@ def archive_labels(context: PlanContext, archived_tickets: pd.DataFrame) -> Iter
 
 @dg.asset(
     ins={"ticket_labels": tolerates(timedelta(hours=38), min_coverage=0.99)},
+    automation_condition=when_data_changes(),
     group_name="classification",
     owners=["team:support"],
     tags={"domain": "support"},
@@ -97,6 +99,7 @@ def support_dashboard(
 
 @dg.asset(
     ins={"ticket_labels": tolerates(timedelta(hours=38), min_coverage=0.99)},
+    automation_condition=when_data_changes(),
     group_name="classification",
     owners=["team:support"],
     tags={"domain": "support"},

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from offpeak import Embedding, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from offpeak import Embedding, FreshnessContract, Waiting, Workload, batch_asset, tolerates, when_data_changes
 from resources.chunking import chunks, document_of
 from resources.pictures import as_picture, as_table
 from resources.vectors import drift, neighbours, one_space, require_same_space, unit
@@ -18,7 +18,13 @@ NEAREST = 3
 reading = tolerates(timedelta(hours=38), min_coverage=0.99)
 
 
-@dg.asset(group_name="embeddings", owners=["team:documentation"], tags={"domain": "knowledge"}, kinds={"pandas"})
+@dg.asset(
+    automation_condition=when_data_changes(),
+    group_name="embeddings",
+    owners=["team:documentation"],
+    tags={"domain": "knowledge"},
+    kinds={"pandas"},
+)
 def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) -> pd.DataFrame:
     """The documents in overlapping chunks, for whoever needs the text beside the vector: `key`, `document_id`, `text`.
 
@@ -34,6 +40,7 @@ def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) 
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
     contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="embeddings",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
@@ -104,6 +111,7 @@ def embedding_drift(
 
 @dg.asset(
     ins={"document_embeddings": reading},
+    automation_condition=when_data_changes(),
     group_name="embeddings",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, Field, field_validator
 
-from offpeak import Chat, FreshnessContract, Image, Waiting, Workload, batch_asset
+from offpeak import ChangedRows, Chat, FreshnessContract, Image, Waiting, Workload, batch_asset, when_data_changes
 from resources.sample_data import FOLDER
 
 OVERNIGHT = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
@@ -96,6 +96,7 @@ class LogEvent(BaseModel):
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:purchasing"],
     tags={"domain": "purchasing"},
@@ -113,6 +114,7 @@ def record_fields(supplier_notes: pd.DataFrame) -> Iterator[Chat]:
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
@@ -131,12 +133,15 @@ def image_alt_text(pictures: pd.DataFrame) -> Iterator[Chat]:
     workload=OVERNIGHT,
     contract=NIGHTLY,
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="enrichment",
     owners=["team:operations"],
     tags={"domain": "operations"},
 )
-def log_events(log_lines: pd.DataFrame) -> Iterator[Chat]:
-    """Every log line in one form. Time and host stay out of the question, so a repeated text is bought once."""
-    line: Any
-    for line in log_lines.itertuples():
+def log_events(log_lines: ChangedRows) -> Iterator[Chat]:
+    """Every log line in one form. Time and host stay out of the question, so a repeated text is bought once.
+
+    Of a table this long only the lines are read that changed since the last plan.
+    """
+    for line in log_lines:
         yield Chat(key=line.line_id, system=NORMALISE, prompt=line.text.strip(), effort="low")

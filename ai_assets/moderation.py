@@ -7,7 +7,16 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from offpeak import FreshnessContract, Moderation, Waiting, Workload, batch_asset, freshness_sla, tolerates
+from offpeak import (
+    FreshnessContract,
+    Moderation,
+    Waiting,
+    Workload,
+    batch_asset,
+    freshness_sla,
+    tolerates,
+    when_data_changes,
+)
 
 TIME_ZONE = "Europe/Amsterdam"
 """Where the moderators work."""
@@ -34,6 +43,7 @@ SHOWN = 50
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=6)),  # begun at one, here by seven
     contract=FreshnessContract(valid_for=timedelta(hours=32)),  # 25 between runs in autumn, the deadline, and an hour
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="moderation",
     owners=["team:community"],
     tags={"domain": "community"},
@@ -48,6 +58,7 @@ def moderation_flags(submissions: pd.DataFrame) -> Iterator[Moderation]:
 @dg.asset(
     ins={"moderation_flags": tolerates(timedelta(hours=33), min_coverage=0.95)},
     freshness_policy=freshness_sla("0 9 * * *", timezone=TIME_ZONE),
+    automation_condition=when_data_changes(),
     group_name="moderation",
     owners=["team:community"],
     tags={"domain": "community"},

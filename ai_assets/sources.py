@@ -1,7 +1,8 @@
 """The application's tables: what every other family reads. They are never copied.
 
 Reading an asset that depends on one of these reads its rows as they are at that moment. Observing one (the button in
-the UI, a schedule, or a sensor) only records a version of its rows, so that automation sees that they have changed.
+the UI, a schedule, or a sensor) only records a version of its rows, so that automation sees that they have changed; a
+table that is not watched may be read whole for that.
 """
 
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import dagster as dg
 
-from resources.sources import SourceTables
+from offpeak import SourceTables
 
 
 def live_table(name: str, *, team: str, domain: str, description: str) -> dg.AssetsDefinition:
@@ -23,8 +24,10 @@ def live_table(name: str, *, team: str, domain: str, description: str) -> dg.Ass
         tags={"domain": domain},
     )
 
-    def observe(source_tables: dg.ResourceParam[SourceTables]) -> Iterator[dg.ObserveResult]:
-        version = source_tables.version(spec.key.path[-1])
+    def observe(
+        context: dg.OpExecutionContext, source_tables: dg.ResourceParam[SourceTables]
+    ) -> Iterator[dg.ObserveResult]:
+        version = source_tables.observed_version(spec.key, context.instance)
         yield dg.ObserveResult(asset_key=spec.key, data_version=dg.DataVersion(version))
 
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates, when_data_changes
 
 LONG = 4_000
 """Characters. A longer document is summed up in two steps, and its sections are no longer, unless one paragraph is."""
@@ -35,6 +35,7 @@ NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
     workload=NIGHTLY,
     contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="digests",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
@@ -54,6 +55,7 @@ def document_section_summaries(documents: pd.DataFrame) -> Iterator[Chat]:
     workload=NIGHTLY,
     contract=FreshnessContract(valid_for=timedelta(hours=50)),  # both deadlines, a day between runs, two hours
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="digests",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},

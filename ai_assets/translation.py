@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset
+from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset, when_data_changes
 
 LANGUAGES = {"de": "German", "fr": "French", "es": "Spanish", "ja": "Japanese"}
 """The partitions. A language that is added here is bought whole, and the others are left as they are."""
@@ -26,6 +26,7 @@ Where the document is in {language} already, give it back unchanged. Answer with
     contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
     partitions_def=dg.StaticPartitionsDefinition(list(LANGUAGES)),
     code_version="1",
+    automation_condition=when_data_changes(),
     group_name="translation",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from offpeak.assets.automation import fresh_first, refresh_when_stale
+    from offpeak.assets.automation import fresh_first, refresh_when_stale, when_data_changes
     from offpeak.assets.decorator import BatchAsset, batch_asset
     from offpeak.assets.definitions import with_offpeak
     from offpeak.assets.lifecycle import lifecycle_sensor
@@ -54,6 +54,7 @@ _HOMES = {
     "read": "offpeak.results.reader",
     "tolerances": "offpeak.freshness.gate",
     "tolerates": "offpeak.freshness.gate",
+    "when_data_changes": "offpeak.assets.automation",
     "with_offpeak": "offpeak.assets.definitions",
 }
 
@@ -84,6 +85,7 @@ __all__ = [
     "refresh_when_stale",
     "tolerances",
     "tolerates",
+    "when_data_changes",
     "with_offpeak",
 ]
 

@@ -33,6 +33,10 @@ class PlanError(NothingBought):
     """The plan function yielded something that cannot be bought. The whole plan is discarded."""
 
 
+class AsksAnew(PlanError):
+    """Changed rows ask something else than those that did not change, so every row has to be read."""
+
+
 class InvalidRequest(PlanError):
     """One request cannot be sent: bad key, too large, a field or schema that the provider does not take."""
 

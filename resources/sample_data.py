@@ -1,8 +1,8 @@
 """The sample database: what `OFFPEAK_SOURCE_URL` stands for until it is set.
 
 `python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves a table that exists as it is, edits
-included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew. Events are moved by whole weeks, so that
-the newest is less than a week old.
+included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew. Every table logs its changes, so that an
+edit is seen at once. Events are moved by whole weeks, so that the newest is less than a week old.
 """
 
 import csv
@@ -16,6 +16,8 @@ from typing import Annotated, NoReturn
 import sqlalchemy as sa
 import typer
 from sqlalchemy.pool import NullPool
+
+from offpeak.sources.watching import watch
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / "sample_data"
@@ -62,6 +64,7 @@ def load() -> None:
         create(DATABASE)
     with _writing() as connection:
         _fill(connection)
+        _watch(connection)
         counts = [
             f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
             for table in METADATA.tables.values()
@@ -109,6 +112,7 @@ def create(path: Path) -> None:
     draft.unlink(missing_ok=True)
     with _writing(draft) as connection:
         _fill(connection)
+        _watch(connection)
     draft.replace(path)
 
 
@@ -119,6 +123,12 @@ def _fill(connection: sa.Connection) -> None:
         if table.name not in present:
             table.create(connection)
             connection.execute(sa.insert(table), _rows(table))
+
+
+def _watch(connection: sa.Connection) -> None:
+    """Have the tables log their changes that do not yet."""
+    for table in METADATA.tables:
+        watch(connection, table)
 
 
 def _rows(table: sa.Table) -> list[dict[str, str | None]]:

@@ -1,15 +1,22 @@
-"""Every week: the suite is answered and graded anew, as far as a case, a prompt or a trace has changed."""
+"""Every week: the suite is answered and graded anew, as far as a case, a prompt, a model or a trace has changed."""
 
 import dagster as dg
 
-from ai_assets.evals import eval_calibration, eval_comparisons, eval_grades, eval_outputs, prompt_regression
+from ai_assets.evals import (
+    candidate_outputs,
+    eval_calibration,
+    eval_comparisons,
+    eval_grades,
+    eval_outputs,
+    prompt_regression,
+)
 
 weekly_evaluation = dg.define_asset_job(
     "weekly_evaluation",
     selection=dg.AssetSelection.assets(
-        eval_outputs, eval_grades, eval_comparisons, eval_calibration, prompt_regression
+        eval_outputs, candidate_outputs, eval_grades, eval_comparisons, eval_calibration, prompt_regression
     ),
-    description="Answers of both prompts, grades and comparisons, what the judge is worth, and the verdict.",
+    description="Answers of both variants, grades and comparisons, what the judge is worth, and the verdict.",
 )
 
 weekly_evals = dg.ScheduleDefinition(

@@ -1,7 +1,6 @@
-"""Ready-made automation conditions: getting fresh rows first, instead of being refused stale ones.
+"""Ready-made automation conditions: waking when data changes, and getting fresh rows first instead of being refused.
 
-They are made of Dagster's own parts and go by the check `fresh`, hence by the rows' own age. Dagster's automation
-sensor has to be on for them to do anything.
+They are made of Dagster's own parts. Dagster's automation sensor has to be on for them to do anything.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,31 @@ def refresh_when_stale(asset: str) -> Condition:
         & ~condition.execution_failed()
     )
     return _named(asked, f"refresh_when_stale({asset})")
+
+
+def when_data_changes() -> Condition:
+    """For any asset below the application's tables: run when what it reads has another data version, or its code has.
+
+    Without a change there is no run. Changes that come while a run is on its way, or an input's, wait until that has
+    ended; then there is one run for all of them. A change that a run has taken up which somebody else began (a
+    schedule, a person) asks for none. What was never materialised is not begun, since that would buy everything at a
+    moment that nobody chose; after a failed run the next change, person or schedule has to come. Of time partitions
+    only the latest one is woken.
+    """
+    condition = dg.AutomationCondition
+    renewed: Any = condition.data_version_changed() & ~condition.executed_with_root_target()
+    changed: Any = condition.any_deps_match(renewed | condition.will_be_requested()) | condition.code_version_changed()
+    # `newly_updated` would forget what changed between a plan and its landing, which may be a day later
+    begun = (condition.in_progress().newly_true() & ~changed).with_label("begun")
+    handled = condition.newly_requested() | begun | condition.initial_evaluation()
+    wanted = (
+        condition.in_latest_time_window()
+        & changed.with_label("changed").since(handled.with_label("handled"))
+        & ~condition.missing()
+        & ~condition.in_progress()
+        & ~condition.any_deps_in_progress()
+    )
+    return _named(wanted, "when_data_changes")
 
 
 def fresh_first(cron_schedule: str, *assets: str, timezone: str = "UTC") -> Condition:

@@ -35,6 +35,7 @@ from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
+from offpeak.sources.changed import ChangedRows
 
 NOT_YET = frozenset({"queue", "on_deadline", "notify", "sample"})
 """Arguments that are planned, and that a reader of the design may try."""
@@ -103,6 +104,7 @@ def batch_asset(
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
+        _check_changed_rows(name, parameters)
         declaration = Declaration(
             function=function,
             takes_context=takes_context,
@@ -265,6 +267,16 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, Any]
     except NameError:  # an annotation of a name that only a type checker imports
         hints = {}
     return {each.name: hints.get(each.name) for each in parameters[takes_context:]}, takes_context
+
+
+def _check_changed_rows(name: str, parameters: Mapping[str, Any]) -> None:
+    """Raise DefinitionError where more than one input is to be read as changed rows."""
+    changed = [parameter for parameter, annotation in parameters.items() if annotation is ChangedRows]
+    if len(changed) > 1:
+        raise DefinitionError(
+            f"{name}: {' and '.join(changed)} are all annotated ChangedRows. One input can be: its rows are the "
+            "asset's rows. Annotate the others as pandas.DataFrame; when one of those changes, every row is planned."
+        )
 
 
 def _dependencies(name: str, parameters: Mapping[str, Any], ins: Mapping[str, dg.AssetIn]) -> dict[str, dg.AssetDep]:

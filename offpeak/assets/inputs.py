@@ -7,7 +7,7 @@ gate first.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain
@@ -16,7 +16,7 @@ from typing import Any, get_origin
 import dagster as dg
 import pandas as pd
 
-from offpeak.assets.declaration import Declaration
+from offpeak.assets.declaration import Declaration, DeclaredInput
 from offpeak.assets.lineage import Lineage
 from offpeak.clock import Clock
 from offpeak.errors import DefinitionError, PlanError
@@ -25,8 +25,12 @@ from offpeak.results.admission import admit
 from offpeak.results.io_manager import leaving_out
 from offpeak.results.producer import Producer, producer_in
 from offpeak.results.store import ResultStore
+from offpeak.sources.changed import ChangedRows, changes_since
 
 _LOG = logging.getLogger(__name__)
+
+DATA_VERSION_TAG = "dagster/data_version"
+"""Where Dagster keeps the data version of a materialization."""
 
 
 class InputReader:
@@ -72,14 +76,44 @@ class InputReader:
         """
         return min(self._ages(partition_key))
 
-    def read(self, partition_key: str | None) -> dict[str, Any]:
-        """The inputs, by parameter."""
+    def read(self, partition_key: str | None, *, since: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The inputs, by parameter; `since` has the position from which on changed rows are wanted of one."""
+        wanted = since or {}
         return {
             each.parameter: self._load(
-                self._asset.node_keys_by_input_name[each.op_input], each.annotation, partition_key
+                self.key_of(each), each.annotation, partition_key, since=wanted.get(each.parameter)
             )
             for each in self._declaration.inputs
         }
+
+    def key_of(self, declared: DeclaredInput) -> dg.AssetKey:
+        """The asset that an input is."""
+        return self._asset.node_keys_by_input_name[declared.op_input]
+
+    def versions(self, partition_key: str | None, *, leaving_out: dg.AssetKey) -> dict[str, str | None]:
+        """What changes with each of the other inputs, by asset key; None for one that nothing tells it of."""
+        return {
+            key.to_user_string(): self._version(key, self._partitions(key, partition_key))
+            for key in self._upstream
+            if key not in (self._key, leaving_out)
+        }
+
+    def _version(self, key: dg.AssetKey, partitions: Sequence[str] | None) -> str | None:
+        versions = []
+        for wanted in partitions if partitions is not None else (None,):
+            records = self._latest(key, wanted)
+            if not records:
+                return None
+            event = records[0].asset_materialization
+            tags = event.tags if event is not None and event.tags else {}
+            versions.append(tags.get(DATA_VERSION_TAG) or str(records[0].storage_id))
+        return ",".join(versions)
+
+    def _latest(self, key: dg.AssetKey, partition: str | None) -> Sequence[dg.EventLogRecord]:
+        wanted = None if partition is None else [partition]
+        return self._instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=key, asset_partitions=wanted), limit=1
+        ).records
 
     def _ages(self, partition_key: str | None) -> Iterator[datetime]:
         yield self._clock.now()
@@ -114,29 +148,32 @@ class InputReader:
             yield admitted.as_of
 
     def _materialized(self, key: dg.AssetKey, partitions: Sequence[str] | None) -> Iterator[datetime]:
-        for wanted in ([each] for each in partitions) if partitions is not None else (None,):
-            found = self._instance.fetch_materializations(
-                dg.AssetRecordsFilter(asset_key=key, asset_partitions=wanted), limit=1
-            )
-            for record in found.records:
+        for wanted in partitions if partitions is not None else (None,):
+            for record in self._latest(key, wanted):
                 yield datetime.fromtimestamp(record.timestamp, UTC)
                 if (as_of := self._lineage.as_of(record)) is not None:
                     yield as_of
 
-    def _load(self, key: dg.AssetKey, annotation: Any, partition_key: str | None) -> Any:
+    def _load(self, key: dg.AssetKey, annotation: Any, partition_key: str | None, *, since: str | None = None) -> Any:
         partitions = self._partitions(key, partition_key)
         if partitions is None:
-            return self._load_one(key, annotation, None)
+            return self._load_one(key, annotation, None, since=since)
+        if annotation is ChangedRows:
+            raise PlanError(
+                f"{self._key.to_user_string()} reads changed rows of {key.to_user_string()}, which has partitions. "
+                "Nothing was submitted. Changes are known of whole tables: annotate the parameter as pandas.DataFrame "
+                "or as Iterator."
+            )
         parts = (self._load_one(key, annotation, each) for each in partitions)
         return _together(parts, annotation, count=len(partitions), key=key, consumer=self._key)
 
-    def _load_one(self, key: dg.AssetKey, annotation: Any, partition: str | None) -> Any:
+    def _load_one(self, key: dg.AssetKey, annotation: Any, partition: str | None, *, since: str | None = None) -> Any:
         try:
             return self._loader.load_asset_value(
                 key,
                 python_type=_as_dagster_type(annotation),
                 partition_key=partition,
-                input_definition_metadata=leaving_out(self._not_before.get(key)),
+                input_definition_metadata=leaving_out(self._not_before.get(key)) | changes_since(since),
             )
         except FileNotFoundError as error:  # what Dagster's own IO managers say of an asset that never materialised
             name = key.to_user_string() + (f" partition {partition}" if partition is not None else "")

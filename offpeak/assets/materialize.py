@@ -134,7 +134,17 @@ def _plan(
         order = order_of(
             declaration,
             asset,
-            partitions=partition_plans(declaration, asset, reader, keys, plan_context, checks),
+            plans=partition_plans(
+                declaration,
+                asset,
+                reader,
+                keys,
+                plan_context,
+                checks,
+                ledger=results.ledger,
+                realm=provider.realm,
+                clock=clock,
+            ),
             run_id=context.run.run_id,
             run_tags=context.run.tags,
             elapsed=clock.now() - _created(context, clock),

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG, extract_data_version_from_entry
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from offpeak.errors import OffpeakError
 from offpeak.sources.changed import Versioned
+from offpeak.sources.tables import known_version
 
 
 def observable(assets: Iterable[dg.AssetsDefinition], resources: Mapping[str, Any]) -> dict[dg.AssetKey, str]:
@@ -38,9 +39,7 @@ class Observed:
 
         Raises ConfigurationError where looking would mean reading the whole table, and what the source raises.
         """
-        record = instance.get_latest_data_version_record(self.key, is_source=True)
-        known = extract_data_version_from_entry(record.event_log_entry) if record is not None else None
-        since = known.value if known is not None else None
+        since = known_version(instance, self.key)
         version = self.manager.data_version(self.key, since=since)
         return None if version == since else version
 

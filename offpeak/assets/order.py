@@ -1,6 +1,6 @@
 """What one materialization asks the ledger to buy, and what it is told afterwards: plain values, no Dagster."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -8,6 +8,7 @@ from decimal import Decimal
 from pydantic import BaseModel
 
 from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.readings import Reading
 from offpeak.requests import Request
 
 UNPARTITIONED = ""
@@ -22,6 +23,8 @@ class PartitionPlan:
     as_of: datetime
     """The age of what the requests were made from: the moment before the inputs were read, or older."""
     requests: Iterable[Request]
+    reading: Reading | None = None
+    """How far the inputs are read, where the next plan can go on from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,8 @@ class Order:
     approved: bool = False
     """The run carries the approval of a held surge."""
     policy: FailurePolicy = SURFACE
+    over_all_rows: Callable[[], Iterable[PartitionPlan]] | None = None
+    """The same partitions over every row, where `partitions` may be over changed rows alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,8 @@ class Quote:
     asset: str
     model: str
     rows: int
+    changed_only: bool
+    """`rows` are those that changed since the plan that is valid now; the others stay as they are."""
     new: int
     joined: int
     reused: int

@@ -1,13 +1,14 @@
 """Orders: what one materialization asks to buy, made inside a Dagster run or, to look at it, outside one."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import dagster as dg
 
+from offpeak.assets.changes import ChangedInput, changed_parameter, reads_all
 from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.order import UNPARTITIONED, Order, PartitionPlan
@@ -90,7 +91,17 @@ def prepared_order(
         order = order_of(
             declaration,
             name,
-            partitions=partition_plans(declaration, name, reader, partition_keys, context, []),
+            plans=partition_plans(
+                declaration,
+                name,
+                reader,
+                partition_keys,
+                context,
+                [],
+                ledger=results.ledger,
+                realm=provider.realm,
+                clock=clock,
+            ),
             run_id="",
             run_tags={},
             needed_in=needed_in(found, asset, clock),
@@ -102,7 +113,7 @@ def order_of(
     declaration: Declaration,
     asset: str,
     *,
-    partitions: Iterator[PartitionPlan],
+    plans: Callable[[bool], Iterator[PartitionPlan]],
     run_id: str,
     run_tags: Mapping[str, str],
     elapsed: timedelta = timedelta(0),
@@ -110,7 +121,8 @@ def order_of(
 ) -> Order:
     """The order of one run that was created `elapsed` ago: the workload's deadline counts from there.
 
-    `needed_in` is a deadline that it inherits from downstream, counted from now.
+    `plans` gives its partitions, over every row where it is called with True. `needed_in` is a deadline that it
+    inherits from downstream, counted from now.
     """
     deadline = declaration.workload.deadline - elapsed
     if needed_in is not None:
@@ -122,7 +134,8 @@ def order_of(
         code_version=declaration.code_version,
         valid_for=declaration.contract.valid_for,
         deadline=max(deadline, timedelta(0)),
-        partitions=partitions,
+        partitions=plans(reads_all(run_tags)),
+        over_all_rows=lambda: plans(True),
         policy=declaration.on_failure,
         run_id=run_id,
         approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
@@ -153,24 +166,53 @@ def partition_plans(
     keys: Sequence[str],
     context: PlanContext,
     checks: list[dg.AssetCheckResult],
-) -> Iterator[PartitionPlan]:
-    """A plan per partition, or one for an asset without; the inputs of a partition are loaded when it is reached."""
+    *,
+    ledger: Ledger,
+    realm: str,
+    clock: Clock,
+) -> Callable[[bool], Iterator[PartitionPlan]]:
+    """A plan per partition, or one for an asset without; the inputs of a partition are loaded when it is reached.
+
+    Called with True, it gives plans over every row; else over changed rows, where the function asks for those.
+    """
     planned: Sequence[str | None] = keys or [None]
-    for key in planned:
-        as_of = reader.age(key)
-        yield PartitionPlan(
-            partition_key=UNPARTITIONED if key is None else key,
-            as_of=as_of,
-            requests=stream(
-                declaration,
-                asset,
-                reader.read(key),
-                PlanContext(
-                    partition_key=key,
-                    partition_keys=context.partition_keys,
-                    run_tags=context.run_tags,
-                    log=context.log,
+    parameter = changed_parameter(declaration)
+
+    def plans(whole: bool) -> Iterator[PartitionPlan]:
+        checks.clear()
+        for key in planned:
+            partition = UNPARTITIONED if key is None else key
+            as_of, reading = reader.age(key), None
+            if parameter is None:
+                inputs = reader.read(key)
+            else:
+                changed = ChangedInput(
+                    declaration,
+                    parameter,
+                    asset=asset,
+                    reader=reader,
+                    ledger=ledger,
+                    realm=realm,
+                    now=clock.now(),
+                    whole=whole,
+                )
+                inputs, reading = changed.read(key, partition)
+            yield PartitionPlan(
+                partition_key=partition,
+                as_of=as_of,
+                reading=reading,
+                requests=stream(
+                    declaration,
+                    asset,
+                    inputs,
+                    PlanContext(
+                        partition_key=key,
+                        partition_keys=context.partition_keys,
+                        run_tags=context.run_tags,
+                        log=context.log,
+                    ),
+                    checks=checks,
                 ),
-                checks=checks,
-            ),
-        )
+            )
+
+    return plans

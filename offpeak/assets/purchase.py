@@ -7,12 +7,13 @@ answered, and goes on from there.
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.work import Report, Work
 from offpeak.clock import Clock
-from offpeak.errors import SurgeHeld
+from offpeak.errors import AsksAnew, PlanError, SurgeHeld
 from offpeak.ledger import jobs
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
@@ -30,6 +31,13 @@ SURGE_SHARE = 0.2
 
 def quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock) -> Quote:
     """What the order would buy. Reads its partitions to the end; sends nothing and writes nothing."""
+    try:
+        return _quote(order, ledger=ledger, provider=provider, rates=rates, clock=clock)
+    except AsksAnew:
+        return _quote(_over_all_rows(order), ledger=ledger, provider=provider, rates=rates, clock=clock)
+
+
+def _quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock) -> Quote:
     with _planned(order, ledger, provider, clock, dry=True) as (plan, coding):
         counts = plan.counts
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
@@ -39,6 +47,7 @@ def quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates
             asset=order.asset,
             model=order.model,
             rows=counts.rows,
+            changed_only=plan.over_changed_rows,
             new=counts.new,
             joined=counts.joined,
             reused=counts.reused,
@@ -62,6 +71,22 @@ def begin(
 
     Raises PlanError and SurgeHeld; nothing was bought then.
     """
+    try:
+        return _begin(order, ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
+    except AsksAnew as error:
+        log.info(f"{error} Every row is read.")
+        return _begin(_over_all_rows(order), ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
+
+
+def _over_all_rows(order: Order) -> Order:
+    if order.over_all_rows is None:
+        raise PlanError(f"{order.asset}: nothing says how all of its rows are read. Nothing was submitted.")
+    return replace(order, partitions=order.over_all_rows(), over_all_rows=None)
+
+
+def _begin(
+    order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, log: logging.Logger
+) -> int:
     with _planned(order, ledger, provider, clock, dry=False) as (plan, coding):
         approval = plan.approval()
         surge = plan.surge()
@@ -77,9 +102,9 @@ def begin(
                 )
         lane, why = _lane(order)
         plan.commit(lane=lane, reason=why, approval=approval)
-        job_id, counts = plan.job_id, plan.counts
+        job_id, counts, rows = plan.job_id, plan.counts, "changed rows" if plan.over_changed_rows else "rows"
     log.info(
-        f"{order.asset}: job {job_id}, {counts.rows:,} rows: {counts.new:,} to buy, {counts.joined:,} on their way, "
+        f"{order.asset}: job {job_id}, {counts.rows:,} {rows}: {counts.new:,} to buy, {counts.joined:,} on their way, "
         f"{counts.reused:,} bought before, {counts.removed:,} removed. Lane {lane}: {why}."
     )
     return job_id
@@ -138,7 +163,7 @@ def _planned(
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:
         for part in order.partitions:
-            plan.add_partition(part.partition_key, part.as_of, part.requests)
+            plan.add_partition(part.partition_key, part.as_of, part.requests, part.reading)
         plan.seal()
         yield plan, coding
 

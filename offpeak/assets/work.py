@@ -337,7 +337,7 @@ class Work:
         if rejection is not None:
             jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection, ages=ages)
             raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
-        if not summary.rows:
+        if not summary.rows and summary.missing:  # without a row there is none that lacks an answer
             why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self.job_id)}"
             expired = jobs.only_expired(self._ledger, self.job_id)
             jobs.close(self._ledger, self.job_id, JobState.EXPIRED if expired else JobState.FAILED, why=why)

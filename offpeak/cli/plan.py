@@ -167,7 +167,7 @@ def _print(told: Told) -> None:
             ("asset", quote.asset),
             ("partition", shown),
             ("model", f"{quote.model}, at {told.realm}"),
-            ("rows", f"{quote.rows:,}"),
+            ("rows", f"{quote.rows:,} that changed; the others stay" if quote.changed_only else f"{quote.rows:,}"),
             ("  new", f"{quote.new:,} to buy"),
             ("  reused", f"{quote.reused:,} bought before"),
             ("  on their way", f"{quote.joined:,} asked already, here or by another row of this plan"),

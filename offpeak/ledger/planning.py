@@ -8,7 +8,8 @@ Two plans of one target at once: the newer job's rows stand; the older job only 
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -19,20 +20,22 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import from_micros, to_micros
-from offpeak.errors import PlanError
+from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import tables
+from offpeak.ledger import readings, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.readings import Reading
 from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.room import require_room
 from offpeak.ledger.staging import Known, Staging, Surge
 from offpeak.ledger.states import ChunkState, JobState, must, record, transition
 from offpeak.providers.base import Provider
 from offpeak.requests import Request
+from offpeak.requests.fingerprint import SEVERAL, differing
 
 BLOCK = 5_000
 """Rows that are fingerprinted, looked up and encoded together."""
@@ -90,6 +93,7 @@ class Plan:
         self._ledger, self._provider, self._spec = ledger, provider, spec
         self._coding, self._dry = coding, dry
         self._as_of: dict[int, int] = {}
+        self._readings: dict[int, Reading] = {}
         self._position = 0
         self._attached: set[int] = set()
         self._seen: set[bytes] = set()
@@ -139,15 +143,37 @@ class Plan:
                 if mine:
                     discard_chunks(self._ledger, job_id=row.id)
 
-    def add_partition(self, partition_key: str, as_of: datetime, requests: Iterable[Request]) -> None:
-        """Read one partition's requests to their end. Raises PlanError; InvalidRequest names the row."""
+    def add_partition(
+        self, partition_key: str, as_of: datetime, requests: Iterable[Request], reading: Reading | None = None
+    ) -> None:
+        """Read one partition's requests to their end. Raises PlanError; InvalidRequest names the row.
+
+        With a partial `reading` they are those of changed rows: a changed key that is not among them is gone, every
+        other one stays as it is. Raises AsksAnew when they ask something else than the rows that did not change.
+        """
         target_id = self._target(partition_key)
         if target_id in self._as_of:
             raise PlanError(f"{self._spec.asset}: partition {partition_key!r} was planned twice in one run.")
         self._as_of[target_id] = to_micros(as_of)
-        rows = iter(requests)
+        changed = self._follow(target_id, reading) if reading is not None else None
+        rows = changed.checked(requests) if changed is not None else iter(requests)
         while block := list(itertools.islice(rows, BLOCK)):
             self._add_block(target_id, block)
+        if changed is not None:
+            changed.finish()
+
+    def _follow(self, target_id: int, reading: Reading) -> "_ChangedKeys":
+        self._readings[target_id] = reading
+        return _ChangedKeys(self._spec.asset, target_id, reading, self._staging)
+
+    @property
+    def over_changed_rows(self) -> bool:
+        """Whether all of it is over changed rows alone."""
+        return len(self._partial) == len(self._as_of)
+
+    @property
+    def _partial(self) -> list[int]:
+        return [target_id for target_id, reading in self._readings.items() if reading.partial]
 
     def _target(self, partition_key: str) -> int:
         table, asset, database = tables.target, self._spec.asset, self._ledger.database
@@ -166,6 +192,8 @@ class Plan:
     def _add_block(self, target_id: int, block: Sequence[Request]) -> None:
         first = self._position
         prints = self._coding.fingerprints(block, first)
+        if target_id in self._readings and self._readings[target_id].partial:
+            self._refuse_other_question(target_id)
         self._position += len(block)
         self.counts.rows += len(block)
         self._staging.add(
@@ -230,7 +258,7 @@ class Plan:
 
     def seal(self) -> None:
         """All partitions are read. Raises PlanError for an empty plan and for duplicate keys."""
-        if not self.counts.rows:
+        if not self.counts.rows and not self.over_changed_rows:
             raise PlanError(
                 f"{self._spec.asset}: the plan is empty. Nothing was submitted, and the rows it has stay as they are. "
                 "If its source should have rows, look why it gave none; otherwise do not materialise this asset."
@@ -242,11 +270,11 @@ class Plan:
         if not self._dry and (self._attached or self._writer.left):
             self._staging.refuse_lost(self._spec.asset)
         if self._dry:
-            self.counts.removed = self._staging.absent(list(self._as_of))
+            self.counts.removed = self._staging.absent(list(self._as_of), partial=self._partial)
 
     def surge(self) -> Surge | None:
         """What would change for keys that are wanted already, or None. A raised code_version says it is meant."""
-        found = self._staging.surge(realm=self._provider.realm, targets=list(self._as_of))
+        found = self._staging.surge(realm=self._provider.realm, targets=list(self._as_of), partial=self._partial)
         meant = self._spec.code_version is not None and found and found.code_version != self._spec.code_version
         return None if meant else found
 
@@ -269,15 +297,16 @@ class Plan:
 
     def commit(self, *, lane: str, reason: str, approval: int | None = None) -> None:
         """Make this plan the valid one, and its job one that may be submitted."""
-        targets, table = list(self._as_of), tables.target
+        targets, partial, table = list(self._as_of), self._partial, tables.target
         with self._ledger.database.write() as connection:
+            self._refuse_moved_base(connection)
             connection.execute(
                 table.update()
                 .where(table.c.id.in_(targets), sa.func.coalesce(table.c.planned_by, 0) < self.job_id)
                 .values(planned_by=self.job_id)
             )
         reach(FaultPoint.TARGETS_TAKEN)
-        removed = self._staging.write(job_id=self.job_id, targets=targets)
+        removed = self._staging.write(job_id=self.job_id, targets=targets, partial=partial)
         reach(FaultPoint.ROWS_WANTED)
         self.counts.removed = sum(removed.values())
         now, who = self._ledger.clock.now(), str(self._ledger.claimant)
@@ -288,7 +317,7 @@ class Plan:
                         job_id=self.job_id, target_id=target_id, as_of=as_of, removed=removed.get(target_id, 0)
                     )
                 )
-                connection.execute(
+                made_valid = connection.execute(
                     table.update()
                     .where(table.c.id == target_id, table.c.planned_by == self.job_id)
                     .values(
@@ -296,11 +325,14 @@ class Plan:
                         as_of=as_of,
                         realm=self._provider.realm,
                         code_version=self._spec.code_version,
-                        components=self._components(),
                         fields=self._fields(),
                         valid_for=self._spec.valid_for // timedelta(microseconds=1),
+                        # of the rows that did not change a partial plan says nothing
+                        **({} if target_id in partial else {"components": self._components()}),
                     )
                 )
+                if made_valid.rowcount:
+                    readings.record(connection, target_id, self._readings.get(target_id))
             why = f"{lane}: {reason}"
             must(
                 connection,
@@ -320,6 +352,31 @@ class Plan:
                 )
         self._done = True
         reach(FaultPoint.JOB_QUEUED)
+
+    def _refuse_other_question(self, target_id: int) -> None:
+        """Raise AsksAnew when the rows read now ask something else than those that did not change."""
+        table = tables.target
+        with self._ledger.database.read() as connection:
+            before = connection.execute(sa.select(table.c.components).where(table.c.id == target_id)).scalar()
+        known = orjson.loads(before or "{}")
+        # where rows differed among themselves, one more that differs says nothing
+        names = [name for name in differing(known, self._coding.components()) if known.get(name) != SEVERAL]
+        if names:
+            raise AsksAnew(f"{self._spec.asset}: changed rows ask something else than the others ({', '.join(names)}).")
+
+    def _refuse_moved_base(self, connection: Connection) -> None:
+        """Raise PlanError when the plan that a partial one stands on is not the valid one any more."""
+        table = tables.target
+        for target_id in self._partial:
+            base = self._readings[target_id].base
+            found = connection.execute(
+                sa.select(table.c.job_id, table.c.planned_by).where(table.c.id == target_id).with_for_update()
+            ).one()
+            if base is None or {found.job_id, found.planned_by} != {base.job_id}:
+                raise PlanError(
+                    f"{self._spec.asset}: another plan came between while this one read what had changed. Nothing was "
+                    "submitted. Materialise again."
+                )
 
     def _row(self) -> dict[str, object]:
         kind = self._coding.kind
@@ -365,6 +422,65 @@ class Plan:
 
     def _components(self) -> str:
         return orjson.dumps(self._coding.components(), option=orjson.OPT_SORT_KEYS).decode()
+
+
+class _ChangedKeys:
+    """The keys of changed rows while a plan reads them; memory holds no more than a block of them."""
+
+    def __init__(self, asset: str, target_id: int, reading: Reading, staging: Staging) -> None:
+        self._asset, self._target_id, self._reading, self._staging = asset, target_id, reading, staging
+        self._block: list[str] = []
+        self._first: set[str] = set()
+        self._last: deque[str] = deque(maxlen=BLOCK)
+        reading.feed.tell(self._add if reading.partial else self._remember)
+
+    def _add(self, key: str) -> None:
+        self._block.append(key)
+        if len(self._block) == BLOCK:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._block:
+            self._staging.touch(self._target_id, self._block)
+            self._block = []
+
+    def _remember(self, key: str) -> None:
+        if len(self._first) < BLOCK:
+            self._first.add(key)
+        self._last.append(key)
+
+    def checked(self, requests: Iterable[Request]) -> Iterator[Request]:
+        """The same requests. Raises PlanError where the first is not called by the key of a row that was just read.
+
+        A plan over every row need not know; but that is the time to be told, and not when the first row is gone.
+        """
+        rows = iter(requests)
+        for first in itertools.islice(rows, 1):
+            if not self._reading.partial and first.key not in self._first and first.key not in self._last:
+                raise PlanError(self._strange(first.key))
+            yield first
+        yield from rows
+
+    def finish(self) -> None:
+        """The function has ended. Raises PlanError where it left rows unread, or named one that did not change."""
+        if not self._reading.feed.read_to_end:
+            raise PlanError(
+                f"{self._asset}: its function did not read {self._reading.source} to the end. Nothing was submitted. A "
+                "change that is left unread would be taken for one that is done: go through all rows, and skip those "
+                "that are not to be asked."
+            )
+        if self._reading.partial:
+            self._flush()
+            stranger = self._staging.untouched(self._target_id)
+            if stranger is not None:
+                raise PlanError(self._strange(stranger))
+
+    def _strange(self, key: str) -> str:
+        return (
+            f"{self._asset}: {key!r} is the key of no row of {self._reading.source} that was read. Nothing was "
+            "submitted. An asset that reads changed rows has one request for a row at most and calls it by the row's "
+            "key, because that is how the plan knows what is gone; read a DataFrame or an Iterator to be free in this."
+        )
 
 
 def _chunks(connection: Connection, job_id: int) -> list[int]:

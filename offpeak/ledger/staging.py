@@ -28,6 +28,16 @@ staged = sa.Table(
     prefixes=["TEMPORARY"],
 )
 
+touched = sa.Table(
+    "touched",
+    sa.MetaData(),
+    sa.Column("target_id", sa.BigInteger, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    prefixes=["TEMPORARY"],
+    sqlite_with_rowid=False,
+)
+"""The keys of the changed rows that a partial plan has read, those of rows that are gone included."""
+
 StagedRow = tuple[int, int, str, bytes, str | None]
 
 
@@ -72,6 +82,7 @@ class Staging:
         self._drop()
         with self._reading():
             staged.create(self._connection)
+            touched.create(self._connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -92,6 +103,20 @@ class Staging:
             self._database.bulk_insert(
                 self._connection, staged, ["position", "target_id", "key", "fingerprint", "scope"], rows
             )
+
+    def touch(self, target_id: int, keys: Sequence[str]) -> None:
+        """Note changed rows of a partial plan."""
+        rows = [(target_id, key) for key in keys]
+        with self._reading():
+            self._database.bulk_insert(self._connection, touched, ["target_id", "key"], rows, ignore_existing=True)
+
+    def untouched(self, target_id: int) -> str | None:
+        """A staged key that belongs to no changed row, if there is one."""
+        here = sa.exists().where(touched.c.target_id == staged.c.target_id, touched.c.key == staged.c.key)
+        query = sa.select(staged.c.key).where(staged.c.target_id == target_id, ~here).limit(1)
+        with self._reading() as connection:
+            found = connection.execute(query).scalar()
+        return None if found is None else str(found)
 
     def known(self, first: int, end: int) -> dict[bytes, Known]:
         """What the ledger knows of the fingerprints staged at positions first..end-1."""
@@ -145,8 +170,11 @@ class Staging:
                 "submitted. Materialise again: they are new then."
             )
 
-    def surge(self, *, realm: str, targets: Sequence[int]) -> Surge | None:
-        """What would change for keys that the valid plan holds already; None when nothing would."""
+    def surge(self, *, realm: str, targets: Sequence[int], partial: Sequence[int] = ()) -> Surge | None:
+        """What would change for keys that the valid plan holds already; None when nothing would.
+
+        The rows that a partial plan leaves out stand in both plans, unchanged.
+        """
         old, chunk, new = tables.request.alias("old"), tables.chunk.alias("old_chunk"), tables.request.alias("new")
         wanted = tables.wanted
         changed = sa.case((sa.or_(new.c.id.is_(None), new.c.id != wanted.c.request_id), 1), else_=0)
@@ -164,6 +192,8 @@ class Staging:
         )
         with self._reading() as connection:
             common, differing, example = connection.execute(query).one()
+            if differing and partial:
+                common += connection.execute(_left_out(partial)).scalar_one()
             before = connection.execute(
                 sa.select(tables.target.c.components, tables.target.c.code_version)
                 .where(tables.target.c.id.in_(targets), tables.target.c.components.is_not(None))
@@ -173,8 +203,10 @@ class Staging:
             return None
         return Surge(int(differing), int(common), orjson.loads(before.components), before.code_version, str(example))
 
-    def write(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
+    def write(self, *, job_id: int, targets: Sequence[int], partial: Sequence[int] = ()) -> dict[int, int]:
         """Make the staged rows the wanted ones, in key order; returns how many keys of each target are gone.
+
+        Of `partial` targets only keys that were touched can be gone.
 
         Leaves out targets for which a newer job has begun to write its plan: that one stands.
         """
@@ -198,18 +230,19 @@ class Staging:
                     text = _UPSERT_UNTIL
                 connection.execute(sa.text(text).bindparams(sa.bindparam("mine", expanding=True)), bound)
             if last is None:
-                return self._remove_absent(job_id=job_id, targets=targets)
+                return self._remove_absent(job_id=job_id, targets=targets, partial=partial)
             after = (last.target_id, last.key)
 
-    def absent(self, targets: Sequence[int]) -> int:
+    def absent(self, targets: Sequence[int], *, partial: Sequence[int] = ()) -> int:
         """How many wanted rows of `targets` the staged plan does not hold."""
         with self._reading() as connection:
-            return int(connection.execute(sa.select(sa.func.count()).select_from(_absent(targets))).scalar_one())
+            gone = _absent(targets, partial)
+            return int(connection.execute(sa.select(sa.func.count()).select_from(gone)).scalar_one())
 
-    def _remove_absent(self, *, job_id: int, targets: Sequence[int]) -> dict[int, int]:
+    def _remove_absent(self, *, job_id: int, targets: Sequence[int], partial: Sequence[int]) -> dict[int, int]:
         wanted = tables.wanted
         with self._reading() as connection:
-            absent = connection.execute(sa.select(_absent(targets))).all()
+            absent = connection.execute(sa.select(_absent(targets, partial))).all()
         removed: dict[int, int] = {}
         for part in slices(absent, 400):
             with self._writing() as connection:
@@ -230,12 +263,26 @@ class Staging:
     def _drop(self) -> None:
         with self._reading() as connection:
             connection.exec_driver_sql("DROP TABLE IF EXISTS staged")
+            connection.exec_driver_sql("DROP TABLE IF EXISTS touched")
 
 
-def _absent(targets: Sequence[int]) -> sa.Subquery:
+def _absent(targets: Sequence[int], partial: Sequence[int]) -> sa.Subquery:
     wanted = tables.wanted
     here = sa.exists().where(staged.c.target_id == wanted.c.target_id, staged.c.key == wanted.c.key)
-    return sa.select(wanted.c.target_id, wanted.c.key).where(wanted.c.target_id.in_(targets), ~here).subquery()
+    whole = [target_id for target_id in targets if target_id not in partial]
+    pair = sa.select(wanted.c.target_id, wanted.c.key)
+    gone = pair.where(wanted.c.target_id.in_(whole), ~here)
+    if not partial:
+        return gone.subquery()
+    changed = pair.join(touched, sa.and_(touched.c.target_id == wanted.c.target_id, touched.c.key == wanted.c.key))
+    return sa.union_all(gone, changed.where(wanted.c.target_id.in_(partial), ~here)).subquery()
+
+
+def _left_out(partial: Sequence[int]) -> sa.Select[tuple[int]]:
+    """How many wanted rows of partial targets the plan does not speak of."""
+    wanted = tables.wanted
+    spoken_of = sa.exists().where(touched.c.target_id == wanted.c.target_id, touched.c.key == wanted.c.key)
+    return sa.select(sa.func.count()).where(wanted.c.target_id.in_(partial), ~spoken_of).select_from(wanted)
 
 
 def _uncontested(connection: Connection, job_id: int, targets: Sequence[int]) -> list[int]:

@@ -16,6 +16,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     erasure     a request whose bytes are to go from every file, and whether they have
     parked_run  a queued run of the orchestrator that holds the place of jobs while they wait
     sla         one occurrence of a deadline by which an asset has to be fresh
+    reading     up to where the plan of a target has read an input whose changes are known
     event       what changed state, when, by whom and why
 """
 
@@ -257,6 +258,17 @@ sla = sa.Table(
     sa.Column("state", sa.Text, nullable=False, comment="due, endangered, missed or met"),
     sa.Column("entered_at", sa.BigInteger, nullable=False, comment="when it entered that state"),
     sa.UniqueConstraint("asset", "due_at"),
+)
+
+reading = sa.Table(
+    "reading",
+    metadata,
+    sa.Column("target_id", sa.BigInteger, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True, comment="the input's asset key"),
+    sa.Column("position", sa.Text, comment="where its changed rows go on"),
+    sa.Column("version", sa.Text, comment="the data version of an input that is read whole"),
+    sa.Column("asked", sa.Text, nullable=False, comment="digest of what was asked of each row"),
+    sa.Column("complete_at", sa.BigInteger, nullable=False, comment="when every row was last read"),
 )
 
 event = sa.Table(

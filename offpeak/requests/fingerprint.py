@@ -29,7 +29,7 @@ SIZE = 20
 COMPONENTS = ("endpoint", "model", "output", "parameters", "system")
 """What the surge guard can name when a whole plan changes."""
 
-_SEVERAL = "several"
+SEVERAL = "several"
 
 
 def canonical_json(value: Any) -> bytes:
@@ -89,7 +89,7 @@ class Fingerprinter:
         """A digest of each component over all requests so far; "several" where the requests differ among themselves."""
         found = {name: digest(self._constant[name]) for name in ("endpoint", "model", "output")}
         for name, seen in self._seen.items():
-            found[name] = next(iter(seen)) if len(seen) == 1 else _SEVERAL if seen else ""
+            found[name] = next(iter(seen)) if len(seen) == 1 else SEVERAL if seen else ""
         return found
 
     def _begin(self, common: tuple[Any, ...], request: Request) -> hashlib.blake2b:

@@ -13,6 +13,11 @@ SINCE_KEY = "offpeak/since"
 """Input metadata for the IO manager: the position from which on changes are wanted. Absent: every row."""
 
 
+def changes_since(position: str | None) -> dict[str, Any]:
+    """Input metadata for a load that wants what changed after `position`; None wants every row."""
+    return {} if position is None else {SINCE_KEY: position}
+
+
 class ChangedRows(Iterable[Any]):
     """The changed rows of one table, once through.
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from offpeak.errors import ConfigurationError, CouldNotRead
-from offpeak.sources.log import ChangeLog, Standing
+from offpeak.sources.log import CHANGES, WATCHED, ChangeLog, Standing
 from offpeak.sources.watching import LOGS, Knowledge, execute, installation, removal
 
 BLOCK = 2_000
@@ -124,7 +124,7 @@ class SourceDatabase:
 
     def knowledge(self, tables: Sequence[str] = ()) -> list[Knowledge]:
         """How the changes of each table are known; without names, of every table there is."""
-        reflected = [self._reflect(each) for each in tables or self._names(tables=True)]
+        reflected = [self._reflect(each) for each in tables or self._tables()]
         return [self._knowledge(each) for each in reflected]
 
     def watching_statements(self, table: str, *, notify: bool = True, readers: Sequence[str] = ()) -> list[str]:
@@ -232,10 +232,9 @@ class SourceDatabase:
         if file and not file.startswith(("file:", ":")) and not Path(file).exists():
             raise ConfigurationError(f"{table} cannot be read from {self}: there is no such file; {self._hint}")
 
-    def _names(self, *, tables: bool = False) -> list[str]:
+    def _tables(self) -> list[str]:
         with self._reading("The database"), self._engine.connect() as connection:
-            inspector = sa.inspect(connection)
-            return sorted({*inspector.get_table_names(), *([] if tables else inspector.get_view_names())})
+            return sorted({*sa.inspect(connection).get_table_names()} - {WATCHED, CHANGES})
 
     def _reflect(self, table: str) -> sa.Table:
         self._look_for_file(table)

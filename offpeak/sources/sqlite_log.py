@@ -145,7 +145,8 @@ class SqliteLog(ChangeLog):
         return False
 
     def _triggers(self, key: str) -> dict[str, str]:
-        old, new = (f"SELECT CAST({row}.{quoted(key)} AS TEXT) AS key" for row in ("OLD", "NEW"))
+        # Two keys that the column's collation takes for equal are two.
+        old, new = (f"SELECT CAST({row}.{quoted(key)} AS TEXT) COLLATE BINARY AS key" for row in ("OLD", "NEW"))
         events = {
             "insert": ("AFTER INSERT", new),
             "update": ("AFTER UPDATE", f"{old} UNION {new}"),
@@ -172,7 +173,7 @@ class SqliteLog(ChangeLog):
             " AND ".join(f"{quoted(column)} = NEW.{quoted(column)}" for column in columns if column)
             for columns in self._unique()
         ]
-        cast = f"SELECT CAST({quoted(key)} AS TEXT) AS key FROM {quoted(self.table)} WHERE "
+        cast = f"SELECT CAST({quoted(key)} AS TEXT) COLLATE BINARY AS key FROM {quoted(self.table)} WHERE "
         return " UNION ".join(cast + each for each in same)
 
     def _unique(self) -> list[list[str | None]]:

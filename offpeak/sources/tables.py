@@ -18,6 +18,7 @@ from typing import Any, get_origin
 
 import dagster as dg
 import pandas as pd
+from dagster._core.definitions.data_version import extract_data_version_from_entry
 
 from offpeak.errors import ConfigurationError, NothingBought
 from offpeak.sources.changed import SINCE_KEY, ChangedRows
@@ -105,6 +106,16 @@ class SourceTables(dg.ConfigurableIOManager):
         source, table = self.source(), table_of(asset_key)
         return _digest(source.state(table)) if isinstance(source, SourceFolder) else source.version(table, since)
 
+    def observed_version(self, asset_key: dg.AssetKey, instance: dg.DagsterInstance) -> str:
+        """What an observation records: the cheap version, told from the last one observed, or that of the whole table.
+
+        Only a table that has no cheap version is read whole.
+        """
+        try:
+            return self.data_version(asset_key, since=known_version(instance, asset_key))
+        except ConfigurationError:
+            return self.version(table_of(asset_key))
+
     def version(self, table: str) -> str:
         """A digest that changes with the table: of row count and newest `updated_at`, or of file sizes and times.
 
@@ -146,6 +157,13 @@ def _row(columns: Sequence[str]) -> Callable[..., Any]:
 
 def _digest(state: tuple[Any, ...]) -> str:
     return hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+
+
+def known_version(instance: dg.DagsterInstance, asset_key: dg.AssetKey) -> str | None:
+    """The data version of a source asset that Dagster observed last; None before the first."""
+    record = instance.get_latest_data_version_record(asset_key, is_source=True)
+    known = extract_data_version_from_entry(record.event_log_entry) if record is not None else None
+    return known.value if known is not None else None
 
 
 def table_of(asset_key: dg.AssetKey) -> str:

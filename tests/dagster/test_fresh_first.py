@@ -11,6 +11,8 @@ import pytest
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, fresh_first, refresh_when_stale, tolerates
 from offpeak.errors import DefinitionError
 
+from .automation import Daemon
+
 HOUR = timedelta(hours=1)
 
 
@@ -31,28 +33,9 @@ def labels() -> Iterator[Chat]:
 def dashboard(labels: pd.DataFrame) -> None: ...
 
 
-class Daemon:
-    """Dagster's evaluation of all conditions, tick by tick."""
-
-    def __init__(self, made: Any) -> None:
-        self.made, self.cursor = made, None
-
-    def tick(self, at: datetime) -> set[str]:
-        """The assets that are asked for."""
-        result = dg.evaluate_automation_conditions(
-            defs=self.made.defs, instance=self.made.instance, cursor=self.cursor, evaluation_time=at
-        )
-        self.cursor = result.cursor
-        return {
-            each.key.to_user_string()
-            for each in result.results
-            if isinstance(each.key, dg.AssetKey) and not each.true_subset.is_empty
-        }
-
-
 def test_a_consumer_waits_for_fresh_rows_which_are_bought_first(project: Any, sensor_of: Any) -> None:
     made = project(labels, dashboard)
-    daemon, today = Daemon(made), datetime.now(UTC).replace(hour=0, minute=0)
+    daemon, today = Daemon(made.defs, made.instance), datetime.now(UTC).replace(hour=0, minute=0)
     assert daemon.tick(today) == set()
     assert daemon.tick(today + 10 * HOUR) == set()  # it has ticked, and there are no rows yet
     made.run("labels")
@@ -67,7 +50,7 @@ def test_a_consumer_waits_for_fresh_rows_which_are_bought_first(project: Any, se
 
 def test_a_stale_producer_is_renewed_before_the_consumer_runs(project: Any, sensor_of: Any) -> None:
     made = project(labels, dashboard)
-    daemon, today = Daemon(made), datetime.now(UTC).replace(hour=0, minute=0)
+    daemon, today = Daemon(made.defs, made.instance), datetime.now(UTC).replace(hour=0, minute=0)
     made.run("labels")
     daemon.tick(today)
     sensor_of(made).tick(datetime.now(UTC) + 38 * HOUR)
@@ -78,7 +61,7 @@ def test_a_stale_producer_is_renewed_before_the_consumer_runs(project: Any, sens
 
 def test_after_a_failed_run_nothing_is_asked_again(project: Any, provider: Any, sensor_of: Any) -> None:
     made = project(labels)
-    daemon = Daemon(made)
+    daemon = Daemon(made.defs, made.instance)
     made.run("labels")
     sensor_of(made).tick(datetime.now(UTC) + 38 * HOUR)
     assert daemon.tick(datetime.now(UTC)) == {"labels"}

@@ -51,7 +51,14 @@ NIGHTLY = {
         (
             "weekly_evals",
             "UTC",
-            {"eval_outputs", "eval_grades", "eval_comparisons", "eval_calibration", "prompt_regression"},
+            {
+                "eval_outputs",
+                "candidate_outputs",
+                "eval_grades",
+                "eval_comparisons",
+                "eval_calibration",
+                "prompt_regression",
+            },
         ),
         ("follow_ups", "UTC", {"follow_up_results"}),
         ("weekly_drift", "UTC", {"embedding_drift"}),

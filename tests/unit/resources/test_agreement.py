@@ -69,6 +69,21 @@ def test_the_bootstrap_of_two_pairs_has_the_interval_that_counting_gives() -> No
     assert (found.value, found.low, found.high) == (0.5, 0, 1)
 
 
+def test_the_bootstrap_of_ten_pairs_has_the_quantiles_of_the_binomial_distribution() -> None:
+    # five differences of 1 and five of 0: the mean of a sample of ten is X/10, with X heads of ten tosses of a coin.
+    # P(X <= 1) = (1 + 10) / 1024 = 1.1% and P(X <= 2) = (1 + 10 + 45) / 1024 = 5.5%: the 2.5% quantile is 2, so 0.2.
+    # The distribution is the same from above: the 97.5% quantile is 8, so 0.8.
+    found = paired_bootstrap([1.0] * 5 + [0.0] * 5)
+    assert (found.value, found.low, found.high) == (0.5, pytest.approx(0.2), pytest.approx(0.8))
+
+
+def test_the_bootstrap_of_uneven_pairs_has_an_uneven_interval() -> None:
+    # two differences of 1 and eight of 0: X hits of ten, each with 0.2. P(X = 0) = 0.8^10 = 10.7%: the 2.5% quantile is
+    # 0. P(X <= 4) = 96.7% and P(X <= 5) = 99.4%: the 97.5% quantile is 5, so 0.5. The mean is 0.2, not the middle.
+    found = paired_bootstrap([1.0] * 2 + [0.0] * 8)
+    assert (found.value, found.low, found.high) == (pytest.approx(0.2), 0.0, pytest.approx(0.5))
+
+
 def test_the_bootstrap_of_many_pairs_is_near_the_normal_interval() -> None:
     # 100 differences, half -1 and half 0: mean -1/2, standard deviation 1/2, of the mean 1/2 / 10 = 0.05.
     # normal interval: -0.5 -+ 1.96 * 0.05 = -0.598 to -0.402; a bootstrap mean moves in steps of 0.01

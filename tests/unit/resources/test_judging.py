@@ -43,6 +43,19 @@ def test_the_judge_is_compared_with_people_on_the_traced_answers_alone() -> None
     assert figures["plot"].value.startswith("![The judge against people](data:image/png;base64,")
 
 
+def test_agreement_kappa_and_interval_of_ten_answers_are_those_worked_out_by_hand() -> None:
+    # a 4 or 5 is a pass. Both pass 5 and fail 3, the person alone passes 1, the judge alone 1: agreement 8/10.
+    # by chance 6/10 * 6/10 + 4/10 * 4/10 = 0.52: kappa = 0.28 / 0.48 = 7/12. The interval of 8 in 10 by Wilson's
+    # formula is worked out in test_agreement.py: 0.490 to 0.943.
+    people = ["5", "4", "5", "4", "5", "4", "1", "2", "3", "1"]
+    judge = [4, 5, 5, 4, 4, 3, 5, 1, 3, 2]
+    _, figures = against_people(
+        cases(*people), grades({f"E-{number}/traced": (grade, grade, 0.5) for number, grade in enumerate(judge)})
+    )
+    assert (figures["agreement"], figures["cohens_kappa"]) == (pytest.approx(0.8), pytest.approx(7 / 12))
+    assert figures["agreement_interval"] == "0.80 (95%: 0.49 to 0.94)"
+
+
 def test_a_judge_that_is_never_right_has_no_threshold() -> None:
     thresholds, figures = against_people(cases("5"), grades({"E-0/traced": (1, 1, 0.9)}))
     assert thresholds["confidence_from"].isna().all()

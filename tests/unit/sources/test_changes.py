@@ -54,9 +54,9 @@ def test_what_was_rolled_back_is_not_given(application: Application) -> None:
     reader.read()
     version = application.version()
 
-    with pytest.raises(ZeroDivisionError), application.engine.begin() as connection:
+    with application.engine.connect() as connection:
         connection.exec_driver_sql("UPDATE tickets SET body = 'never' WHERE id = 2")
-        _ = 1 / 0
+        connection.rollback()
 
     assert application.version(since=version) == version
     assert (reader.read(), reader.complete) == ({}, False)

@@ -6,11 +6,13 @@ from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import dagster as dg
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from ai_assets.digests import DID
+from offpeak.sources.database import SourceDatabase
 from resources import sample_data
 from resources.sources import SourceTables
 
@@ -170,6 +172,31 @@ def test_loading_adds_a_table_that_is_not_there_yet_and_keeps_the_others(databas
 
     assert "40 submissions" in run("load")[1]
     assert body("T-0042") == "A new text."
+
+
+def test_every_table_logs_its_changes_also_in_a_database_from_before_that(database: Path) -> None:
+    run("load")
+    watching = SourceTables().source()
+    assert isinstance(watching, SourceDatabase)
+    for table in sample_data.METADATA.tables:
+        watching.unwatch(table)
+
+    run("load")
+
+    assert {each.how for each in watching.knowledge()} == {"log"}
+
+
+def test_an_edit_is_the_one_changed_row(database: Path) -> None:
+    run("load")
+    tickets = dg.AssetKey("support_tickets")
+    version, position = SourceTables().data_version(tickets), SourceTables().changed("support_tickets").position
+
+    run("load")
+    assert SourceTables().data_version(tickets, since=version) == version
+    run("edit", "ticket", "T-0042", "A new text.")
+
+    assert SourceTables().data_version(tickets, since=version) != version
+    assert [row.ticket_id for row in SourceTables().changed("support_tickets", since=position)] == ["T-0042"]
 
 
 def test_traces_of_production_carry_an_answer_and_the_grade_of_a_person() -> None:

@@ -7,8 +7,11 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
 
 from ai_assets.sources import documents, support_tickets
+from offpeak.sources.watching import watch
 from resources.sources import SourceTables
 
 
@@ -113,6 +116,36 @@ def test_observing_records_a_version_that_changes_with_the_rows(tables: Path, re
             versions.append(observation.data_version)
 
     assert versions[0] == versions[1] != versions[2]
+
+
+def test_observing_a_watched_table_asks_its_log_alone(tmp_path: Path) -> None:
+    tables = SourceTables(url=f"sqlite:///{tmp_path / 'app.db'}")
+    engine = sa.create_engine(tables.url or "", poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE support_tickets (ticket_id TEXT PRIMARY KEY)")
+        watch(connection, "support_tickets")
+    job = dg.define_asset_job("observe", selection=dg.AssetSelection.all(include_sources=True))
+    made = dg.Definitions(assets=[support_tickets], resources={"source_tables": tables}, jobs=[job])
+    versions, asked = [], []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        for ticket in (None, None, "T-1"):
+            if ticket:
+                with engine.begin() as connection:
+                    connection.exec_driver_sql("INSERT INTO support_tickets VALUES (?)", (ticket,))
+            sa.event.listen(sa.Engine, "before_cursor_execute", note)
+            assert made.resolve_job_def("observe").execute_in_process(instance=instance).success
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+            event = instance.fetch_observations(support_tickets.key, limit=1).records[0]
+            assert event.asset_observation is not None
+            versions.append(event.asset_observation.data_version)
+
+    assert versions[0] == versions[1] != versions[2]
+    assert asked
+    assert not [each for each in asked if "FROM support_tickets" in each]
 
 
 def test_the_definitions_load_and_say_what_the_tables_are(resources: dict[str, Any]) -> None:
