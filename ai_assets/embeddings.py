@@ -18,8 +18,9 @@ from offpeak import (
     tolerates,
     when_data_changes,
 )
+from resources.charts import drift_picture
 from resources.chunking import chunks, document_of
-from resources.pictures import as_picture, as_table
+from resources.pictures import as_table
 from resources.vector_index import nearest
 from resources.vectors import drift, one_space, require_same_space, unit
 
@@ -106,17 +107,10 @@ def embedding_drift(
     now = one_space(document_embeddings)
     require_same_space(embedding_baseline, now, otherwise="Materialise embedding_baseline again.")
     moved = drift(unit(embedding_baseline), unit(now))
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.hist([moved.like_before, moved.like_now], bins=30, density=True, label=["baseline", "now"])
-    axes.set(xlabel="cosine with the mean of the baseline", ylabel="density")
-    axes.legend()
     added = len(set(now["key"]) - set(embedding_baseline["key"]))
     removed = len(set(embedding_baseline["key"]) - set(now["key"]))
     figures = {"shift": moved.shift, "by_chance": moved.chance, "chunks_added": added, "chunks_removed": removed}
-    yield dg.MaterializeResult(metadata={**figures, "plot": as_picture(figure, "Likeness to the baseline")})
+    yield dg.MaterializeResult(metadata={**figures, "plot": drift_picture(moved)})
     yield dg.AssetCheckResult(
         check_name="no_drift",
         passed=not moved.drifted,
@@ -146,14 +140,10 @@ def embedding_neighbours(
     search; elsewhere numpy compares each chunk with every other.
     """
     vectors = one_space(document_embeddings)
-    sources = vectors["key"].map(document_of)
-    database = offpeak_results.ledger.database
+    sources, database = vectors["key"].map(document_of), offpeak_results.ledger.database
     frame, how = nearest(vectors, sources, count=NEAREST, database=database, view="document_vectors")
     titles = dict(zip(documents["document_id"], documents["title"], strict=True))
-    shown = frame[frame["key"] < frame["neighbour"]].nlargest(10, "likeness")
-    pairs = pd.DataFrame(
-        {name: shown[name].map(document_of).map(titles) for name in ("key", "neighbour")}
-        | {"likeness": shown["likeness"]}
-    )
+    shown = frame[frame["key"] < frame["neighbour"]].nlargest(10, "likeness").drop(columns="rank")
+    pairs = shown.assign(**{name: shown[name].map(document_of).map(titles) for name in ("key", "neighbour")})
     context.add_output_metadata({"chunks": len(vectors), "computed_with": how, "nearest_pairs": as_table(pairs)})
     return frame

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resources.pictures import as_picture
+from resources.vectors import Drift
 
 Pair = tuple["pd.Series[Any]", "pd.Series[Any]"]
 
@@ -38,6 +39,18 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
         same = int(counts.trace())
         axes.set_title(f"{name}: {same} of {len(human)} agree ({same / len(human):.0%})")
     return as_picture(figure, "confusion matrices")
+
+
+def drift_picture(moved: Drift) -> dg.MarkdownMetadataValue:
+    """How like the mean of the baseline the vectors are, those of the baseline and those of now."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.hist([moved.like_before, moved.like_now], bins=30, density=True, label=["baseline", "now"])
+    axes.set(xlabel="cosine with the mean of the baseline", ylabel="density")
+    axes.legend()
+    return as_picture(figure, "Likeness to the baseline")
 
 
 def confusion(human: "pd.Series[Any]", model: "pd.Series[Any]", labels: Sequence[str]) -> NDArray[np.int64]:
