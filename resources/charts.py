@@ -22,7 +22,8 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(pairs), 4.4), layout="constrained")
+    side = max(4.4, 0.6 * max(map(len, orders.values())))  # inches
+    figure = Figure(figsize=((side + 0.2) * len(pairs), side), layout="constrained")
     drawn = figure.subplots(1, len(pairs), squeeze=False)[0]
     for axes, (name, (human, model)) in zip(drawn, pairs.items(), strict=True):
         labels = list(orders[name])
@@ -32,7 +33,7 @@ def confusion_picture(pairs: Mapping[str, Pair], orders: Mapping[str, Sequence[s
         for (row, column), count in np.ndenumerate(counts):
             ink = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=ink)
-        axes.set_xticks(range(len(labels)), labels)
+        axes.set_xticks(range(len(labels)), labels, rotation=45 if len(labels) > 5 else 0)
         axes.set_yticks(range(len(labels)), labels)
         axes.set_xlabel("the model said")
         axes.set_ylabel("a person said")
