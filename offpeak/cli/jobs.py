@@ -1,4 +1,4 @@
-"""`offpeak jobs`: what was and is being bought, one job told whole, and the approval of a held one.
+"""`offpeak jobs`: what was and is being bought, one job told whole, and approval of what waits for somebody.
 
 A job that is open has a condition beside its state: what the ledger last saw of it, and what that means.
 """
@@ -30,6 +30,7 @@ from offpeak.clock import in_words
 if TYPE_CHECKING:
     from offpeak.ledger.history import ChunkRecord, JobHistory, Reason
     from offpeak.ledger.jobs import Bill, JobRow
+    from offpeak.ledger.ledger import Ledger
     from offpeak.ledger.watching import Timing, Watched
 
 WIDE = 130
@@ -45,13 +46,14 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
-        help="List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create.",
+        help="List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create.",
         epilog="Example: offpeak jobs --watch --asset ticket_labels",
         rich_markup_mode=None,
     )
     group.callback()(jobs)
     group.command("show", epilog="Example: offpeak jobs show 7")(show)
     group.command("approve", epilog="Example: offpeak jobs approve 7")(approve)
+    group.command("reject", epilog="Example: offpeak jobs reject 7")(reject)
     group.command("resolve", epilog="Example: offpeak jobs resolve 12 --adopt batch_68f1")(resolve)
     app.add_typer(group, name="jobs")
 
@@ -73,7 +75,7 @@ def jobs(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create."""
+    """List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create."""
     if context.invoked_subcommand is not None:
         return
     if watch:
@@ -135,17 +137,64 @@ def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fals
 
 
 def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Let a plan that the surge guard holds go through the next time its asset is materialised."""
+    """Let a job go on: one whose sample has been shown, or a plan that the surge guard holds."""
+    from offpeak.ledger import samples
     from offpeak.ledger.jobs import approve as let_through
-    from offpeak.ledger.jobs import bill
+    from offpeak.ledger.jobs import bill, listed
+    from offpeak.ledger.states import JobState
 
+    who = f"{getpass.getuser()}, offpeak jobs approve"
     with open_ledger(database_url) as ledger:
-        row = let_through(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs approve")
+        rows = listed(ledger, ids=[job_id])
+        if rows and rows[0].state is not JobState.HELD and samples.of_job(ledger, job_id) is not None:
+            released = samples.approve(ledger, job_id, who=who)
+            parked = _holds_a_place(ledger, released.id)
+            said = f"The sample of job {released.id} of {released.asset} is approved: {released.rest or 0:,} requests "
+            said += "are released. "
+            said += "Its parked run goes on." if parked else f"To buy them, materialise {released.asset} again."
+            (row,) = listed(ledger, ids=[job_id])
+        else:
+            row = let_through(ledger, job_id, who=who)
+            said = f"Job {row.id} of {row.asset} is approved. Nothing is bought yet: materialise {row.asset} again."
         document = _as_json(row, bill(ledger, job_id), None)
     if as_json:
         print_json(document)
     else:
-        typer.echo(f"Job {row.id} of {row.asset} is approved. Nothing is bought yet: materialise {row.asset} again.")
+        typer.echo(said)
+
+
+def reject(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Have the rest of a plan not bought, whose sample has been shown; the sample's answers are kept."""
+    from offpeak.ledger import jobs as ledger_jobs
+    from offpeak.ledger import parked_runs, samples
+    from offpeak.ledger.jobs import bill, listed
+    from offpeak.ledger.states import PARKED, JobState
+
+    with open_ledger(database_url) as ledger:
+        found = samples.reject(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs reject")
+        for each in samples.jobs_of(ledger, found.id):
+            run = parked_runs.of_job(ledger, each)
+            if run is None or run.state not in PARKED:  # a parked run ends its job itself, and fails
+                why = f"the sample of job {found.id} was rejected"
+                ledger_jobs.close(ledger, each, JobState.CANCELLED, why=why)
+        (row,) = listed(ledger, ids=[job_id])
+        document = _as_json(row, bill(ledger, job_id), None)
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(
+            f"The sample of job {found.id} of {found.asset} is rejected: {found.rest or 0:,} requests are not bought. "
+            f"Mend the asset and materialise it again; as it is, it would draw another sample."
+        )
+
+
+def _holds_a_place(ledger: "Ledger", sample_id: int) -> bool:
+    """Whether a parked run waits for the sample, and so goes on by itself."""
+    from offpeak.ledger import parked_runs, samples
+    from offpeak.ledger.states import PARKED
+
+    runs = (parked_runs.of_job(ledger, each) for each in samples.jobs_of(ledger, sample_id))
+    return any(run is not None and run.state in PARKED for run in runs)
 
 
 def _as_json(row: "JobRow", bill: "Bill", standing: "Watched | None") -> dict[str, Any]:
@@ -233,6 +282,11 @@ def _notes(rows: "Sequence[JobRow]", standing: "Mapping[int, Watched]") -> Itera
             continue
         if found.condition is Condition.HELD:
             yield f"{begin}Job {row.id} is held. {found.why}\nIf it is meant: offpeak jobs approve {row.id}"
+        elif found.condition is Condition.AWAITING_APPROVAL:
+            yield (
+                f"{begin}Job {row.id} of {row.asset}: {found.why}.\nIf it is right: offpeak jobs approve {row.id}; if "
+                f"not: offpeak jobs reject {row.id}"
+            )
         else:
             yield f"{begin}Job {row.id} of {row.asset} is {words(found.condition.value)}: {found.why}."
         begin = ""
