@@ -124,17 +124,27 @@ class Plan:
         spec = self._spec
 
         def anew() -> bool:
-            found = self._staging.surge(realm=self._provider.realm, targets=list(self._as_of))
+            targets = list(self._as_of)
+            found = self._staging.surge(realm=self._provider.realm, targets=targets, partial=self._partial)
             return found is not None and found.share > SURGE_SHARE
 
         return ruling(
             self._ledger,
             asset=spec.asset,
             realm=self._provider.realm,
-            components=self._components(),
+            components=self._whole_components(),
             forced=spec.sample_known,
             anew=anew,
         )
+
+    def _whole_components(self) -> str:
+        """The components of what is asked of all rows: changed rows ask what the others do, of which there are more."""
+        if not self.over_changed_rows:
+            return self._components()
+        table = tables.target
+        query = sa.select(table.c.components).where(table.c.id.in_(self._partial)).limit(1)
+        with self._ledger.database.read() as connection:
+            return connection.execute(query).scalar() or self._components()
 
     def sampled(self) -> tuple[list[str], int]:
         """Of a dry plan: the keys that would be bought before the rest, and the bytes of their bodies."""
