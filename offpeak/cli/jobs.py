@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from offpeak.ledger.history import ChunkRecord, JobHistory, Reason
     from offpeak.ledger.jobs import Bill, JobRow
     from offpeak.ledger.ledger import Ledger
+    from offpeak.ledger.samples import DrawnSample
     from offpeak.ledger.watching import Timing, Watched
 
 WIDE = 130
@@ -119,6 +120,7 @@ def _watch(asset: str | None, *, limit: int, database_url: str | None, as_json: 
 
 def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """One job whole: its partitions, batches, failures by reason, cost, times, and everything that happened."""
+    from offpeak.ledger import samples
     from offpeak.ledger.history import of_job
     from offpeak.ledger.watching import timings, watched
 
@@ -127,13 +129,14 @@ def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fals
         found = watched(ledger, now=ledger.clock.now(), asset=history.job.asset)
         standing = next((each for each in found if each.job.id == job_id), None)
         (timing,) = timings(ledger, ids=[job_id])
+        sample = samples.of_job(ledger, job_id)
     if as_json:
         document = plain(history)
         del document["bill"]
         job = _as_json(history.job, history.bill, standing)
-        print_json({**document, "job": job, "timing": _timing_as_json(timing)})
+        print_json({**document, "job": job, "timing": _timing_as_json(timing), "sample": plain(sample)})
     else:
-        _print_history(history, standing, timing)
+        _print_history(history, standing, timing, sample)
 
 
 def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
@@ -146,7 +149,7 @@ def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = F
     who = f"{getpass.getuser()}, offpeak jobs approve"
     with open_ledger(database_url) as ledger:
         rows = listed(ledger, ids=[job_id])
-        if rows and rows[0].state is not JobState.HELD and samples.of_job(ledger, job_id) is not None:
+        if rows and rows[0].state is not JobState.HELD and samples.of_job(ledger, job_id, of_others=True) is not None:
             released = samples.approve(ledger, job_id, who=who)
             parked = _holds_a_place(ledger, released.id)
             said = f"The sample of job {released.id} of {released.asset} is approved: {released.rest or 0:,} requests "
@@ -305,7 +308,9 @@ def _batches(row: "JobRow", standing: "Watched | None") -> str:
     return f"{row.chunks}: {', '.join(parts)}" if parts else str(row.chunks)
 
 
-def _print_history(history: "JobHistory", standing: "Watched | None", timing: "Timing") -> None:
+def _print_history(
+    history: "JobHistory", standing: "Watched | None", timing: "Timing", sample: "DrawnSample | None"
+) -> None:
     out, job, bill, run = console(), history.job, history.bill, history.parked
     partitions = [target.partition_key for target in history.targets if target.partition_key]
     tokens = f"{bill.input_tokens:,} in ({bill.cached_tokens:,} from the cache), {bill.output_tokens:,} out"
@@ -324,6 +329,7 @@ def _print_history(history: "JobHistory", standing: "Watched | None", timing: "T
             if job.closed_at
             else ("cost", "not known before the job has ended"),
             ("tokens", tokens if job.closed_at else None),
+            ("sample", None if sample is None else _sample(sample)),
             ("created", when(job.created_at)),
             ("deadline", when(job.deadline_at)),
             ("ended", when(job.closed_at)),
@@ -342,6 +348,16 @@ def _print_history(history: "JobHistory", standing: "Watched | None", timing: "T
         what = f"{words(event.subject)} {event.subject_id}"
         events.add_row(when(event.at), what, words(event.state), event.why or "")
     out.print(events)
+
+
+def _sample(sample: "DrawnSample") -> str:
+    told = f"{sample.requests:,} requests, {words(sample.state.value)} since {when(sample.entered_at)}"
+    if sample.failed is None:
+        return told
+    return (
+        f"{told}: {sample.failed:,} without a usable answer, {pico_text(sample.cost_pico or 0)}; "
+        f"{sample.rest or 0:,} held, about {pico_text(sample.rest_pico or 0)}"
+    )
 
 
 def _condition(standing: "Watched") -> str:

@@ -90,15 +90,18 @@ def get(ledger: Ledger, sample_id: int) -> DrawnSample | None:
     return None if row is None else _read(row)
 
 
-def of_job(ledger: Ledger, job_id: int) -> DrawnSample | None:
-    """The sample that decides about a job: the one that holds its chunks, else the one drawn from its own plan."""
+def of_job(ledger: Ledger, job_id: int, *, of_others: bool = False) -> DrawnSample | None:
+    """The sample that decides about a job: the one that holds its chunks, else the one drawn from its own plan.
+
+    `of_others`: it may be another asset's, which asks the same.
+    """
     chunk, link, sample = tables.chunk, tables.job_chunk, tables.sample
     holding = (
         sa.select(sample)
         .join(chunk, chunk.c.held_by == sample.c.id)
         .join(link, link.c.chunk_id == chunk.c.id)
         .join(tables.job, tables.job.c.id == link.c.job_id)
-        .where(link.c.job_id == job_id, sample.c.asset == tables.job.c.asset)
+        .where(link.c.job_id == job_id, sa.true() if of_others else sample.c.asset == tables.job.c.asset)
         .order_by(sample.c.state.in_(_UNDECIDED).desc(), sample.c.id.desc())
         .limit(1)
     )
@@ -279,7 +282,7 @@ def _waiting(ledger: Ledger, job_id: int, done: str) -> DrawnSample:
         asset = connection.execute(sa.select(table.c.asset).where(table.c.id == job_id)).scalar()
     if asset is None:
         raise NotFound(f"There is no job {job_id}. Nothing was {done}. `offpeak jobs` lists them.")
-    found = of_job(ledger, job_id)
+    found = of_job(ledger, job_id) or of_job(ledger, job_id, of_others=True)
     if found is None:
         raise PlanError(f"Job {job_id} of {asset} has no sample that waits for anybody. Nothing was {done}.")
     match found.state:

@@ -1,4 +1,4 @@
-"""A sample is shown among the asset's events, and the rest of its plan waits with the parked run until it is released."""
+"""A sample is shown among the asset's events, and the rest of its plan waits with the parked run for its release."""
 
 from collections.abc import Callable
 from typing import Any
@@ -94,7 +94,7 @@ def test_the_parked_run_shows_the_sample_and_waits_for_approval(
         "held_cost_usd": pytest.approx(3 * found["sample_cost_usd"]),
         "offpeak_job": 1,
     }
-    assert 0 < found["sample_cost_usd"]
+    assert found["sample_cost_usd"] > 0
 
     assert "9 requests wait for approval of its sample since" in offpeak("jobs")
     here.turn()
