@@ -19,8 +19,7 @@ def batch_operations(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Which batches are on their way and which need somebody, how long past ones took, and how old their results are.
 
-    It reads the ledger and buys nothing. The check fails while a job is stuck, late, unattended, waits
-    for the approval of its sample, or has landed and was left.
+    It reads the ledger and buys nothing. The check fails while a job is stuck, late, unattended, or landed and left.
     """
     report = operations_report(offpeak_results.ledger)
     texts = {
@@ -37,7 +36,6 @@ def batch_operations(
         check_name="nothing_stuck",
         passed=not report.problems,
         severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(report.problems[:5])
-        or "Nothing is stuck, late, unattended, unapproved, or landed and left.",
+        description=" ".join(report.problems[:5]) or "Nothing is stuck, late, unattended, or landed and left.",
         metadata={"jobs": len(report.problems)},
     )

@@ -146,12 +146,18 @@ def refused(ledger: Ledger, sample_id: int) -> bool:
 def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
     """What was drawn and what came of it, failures first, then by key."""
     request, answer, failure = tables.request, tables.answer, tables.failure
+    drawn = (
+        sa.select(request.c.id)
+        .join(tables.chunk, tables.chunk.c.id == request.c.chunk_id)
+        .where(tables.chunk.c.drawn_for == sample_id)
+    )
     latest = (
         sa.select(
             failure.c.request_id,
             sa.func.max(failure.c.submission_id).label("submission_id"),
             sa.func.sum(failure.c.cost_pico).label("cost_pico"),
         )
+        .where(failure.c.request_id.in_(drawn))
         .group_by(failure.c.request_id)
         .subquery()
     )
@@ -166,19 +172,18 @@ def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
             sa.func.coalesce(answer.c.cost_pico, 0) + sa.func.coalesce(latest.c.cost_pico, 0),
         )
         .select_from(request)
-        .join(tables.chunk, tables.chunk.c.id == request.c.chunk_id)
         .outerjoin(answer, answer.c.request_id == request.c.id)
         .outerjoin(latest, latest.c.request_id == request.c.id)
         .outerjoin(
             failure,
             sa.and_(failure.c.request_id == request.c.id, failure.c.submission_id == latest.c.submission_id),
         )
-        .where(tables.chunk.c.drawn_for == sample_id)
+        .where(request.c.id.in_(drawn))
     )
     with ledger.database.read() as connection:
         found = [tuple(row) for row in connection.execute(query)]
         keys = _keys(connection, sample_id, [row[0] for row in found])
-    drawn = [
+    told = [
         DrawnRow(
             keys=keys.get(request_id, []),
             request_id=request_id,
@@ -191,7 +196,7 @@ def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
         )
         for request_id, chunk_id, output, vector, reason, message, cost in found
     ]
-    return sorted(drawn, key=lambda row: (not row.failed, row.keys[:1], row.request_id))
+    return sorted(told, key=lambda row: (not row.failed, row.keys[:1], row.request_id))
 
 
 def _keys(connection: Connection, sample_id: int, requests: Sequence[int]) -> dict[int, list[str]]:

@@ -235,20 +235,22 @@ def settle(ledger: Ledger, connection: Connection, *, job_id: int, asset: str, s
         case Rule.SEND:
             pass
         case Rule.DRAW:
-            held_by = job_id
-            drawn = sa.select(sa.func.coalesce(sa.func.sum(tables.chunk.c.requests), 0))
-            requests = int(connection.execute(drawn.where(tables.chunk.c.drawn_for == job_id)).scalar_one())
-            values = {
-                "id": job_id,
-                "asset": asset,
-                "state": SampleState.BUYING.value,
-                "entered_at": to_micros(now),
-                "max_failures": sample.max_failures,
-                "requests": requests,
-            }
-            connection.execute(tables.sample.insert().values(values))
-            why = f"{requests:,} requests are bought before the rest of the plan"
-            record(connection, tables.sample, job_id, SampleState.BUYING, at=now, who=who, why=why)
+            chunk, held_by = tables.chunk, job_id
+            total = sa.func.coalesce(sa.func.sum(chunk.c.requests), 0)
+            requests = int(connection.execute(sa.select(total).where(chunk.c.drawn_for == job_id)).scalar_one())
+            held = int(connection.execute(sa.select(total).where(chunk.c.held_by == job_id)).scalar_one())
+            if held:  # another plan may have queued all of it in the meantime
+                values = {
+                    "id": job_id,
+                    "asset": asset,
+                    "state": SampleState.BUYING.value,
+                    "entered_at": to_micros(now),
+                    "max_failures": sample.max_failures,
+                    "requests": requests,
+                }
+                connection.execute(tables.sample.insert().values(values))
+                why = f"{requests:,} requests are bought before {held:,} others"
+                record(connection, tables.sample, job_id, SampleState.BUYING, at=now, who=who, why=why)
         case Rule.FOLLOW:
             held_by = _followed(connection, asset, ruling.sample_id)
     connection.execute(tables.chunk.update().where(tables.chunk.c.held_by == job_id).values(held_by=held_by))

@@ -1,5 +1,7 @@
 """A new question is asked of a few rows first, and nothing else of the plan is bought before it is released."""
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -8,13 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.errors import NotFound, PlanError, SampleHeld, SampleRejected, SubmissionRejected, SurgeHeld
-from offpeak.ledger import jobs, samples, submissions, tables
+from offpeak.ledger import adopting, erasing, jobs, pruning, samples, submissions, tables
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.sampling import Sample
 from offpeak.ledger.states import JobState, SampleState
 from offpeak.ledger.watching import watched
+from offpeak.providers.base import Provider
+from offpeak.requests import Chat
 
-from ...conftest import LocalProvider, Shop, tickets, until
+from ...conftest import LocalProvider, Shop, requests, tickets, until
 
 TEN = Sample(rows=10)
 ROWS = tickets(40)
@@ -331,3 +335,62 @@ def test_nothing_that_is_held_can_be_claimed(any_shop: Shop, local_provider: Loc
     submissions.submit(any_shop.ledger, any_shop.provider, replace(held, held_by=None))
     assert bought(local_provider) == 10
     assert len(local_provider.batches()) == 1
+
+
+# What else looks at chunks and their files
+
+
+def test_housekeeping_leaves_what_is_held_alone(any_shop: Shop, local_provider: LocalProvider) -> None:
+    hold(any_shop)
+    for path in any_shop.ledger.spool.iterdir():
+        os.utime(path, (0, 0))
+    pruning.prune(any_shop.ledger, keep=timedelta(0))
+    pruning.sweep_folder(any_shop.ledger)
+    samples.approve(any_shop.ledger, 1, who="me")
+    assert any_shop.buy(ROWS, sample=TEN).rows == 40
+    assert bought(local_provider) == 40
+
+
+def test_a_row_that_is_erased_while_it_is_held_goes_with_its_chunk(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    hold(any_shop)
+    drawn = {key for row in samples.rows(any_shop.ledger, 1) for key in row.keys}
+    held = next(key for key in ROWS if key not in drawn)
+    erasing.erase(any_shop.ledger, any_shop.asset, held, who="me")
+    samples.reject(any_shop.ledger, 1, who="me")
+    erasing.finish(any_shop.ledger, [any_shop.provider])
+    assert not any(ROWS[held].encode() in path.read_bytes() for path in any_shop.ledger.spool.iterdir())
+    assert bought(local_provider) == 10
+
+
+def test_a_copy_that_is_set_apart_holds_nothing(any_shop: Shop) -> None:
+    hold(any_shop)
+    adopting.set_apart(any_shop.ledger, who="me", although_at_home=True)
+    assert state_of(any_shop, 1) is SampleState.WITHDRAWN
+    assert len(any_shop.quote(ROWS, sample=TEN).sample_keys) == 10
+
+
+def test_a_plan_that_is_not_finished_leaves_nothing_held(
+    any_shop: Shop, open_account: Callable[..., Provider], local_provider: LocalProvider
+) -> None:
+    shop = replace(any_shop, provider=open_account(max_requests=7))
+    with pytest.raises(PlanError, match="the same key more than once"):
+        shop.buy([*requests(ROWS, shop.system), Chat(key="T0000", prompt="Another text.")], sample=TEN)
+    assert set(chunks(shop)) == {"taken_back"}
+    assert files(shop) == 0
+    hold(shop)
+    assert chunks(shop)["queued"] == 5
+    samples.approve(shop.ledger, 2, who="me")
+    assert shop.buy(ROWS, sample=TEN).rows == 40
+    assert bought(local_provider) == 40
+
+
+def test_a_run_that_comes_later_looks_at_the_sample_of_one_that_is_gone(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    any_shop.leave(ROWS, sample=TEN)
+    hold(any_shop)
+    assert state_of(any_shop, 1) is SampleState.WAITING
+    assert samples.get(any_shop.ledger, 2) is None
+    assert bought(local_provider) == 10
