@@ -272,7 +272,8 @@ class SourceDatabase:
         try:
             yield
         except SQLAlchemyError as error:
-            state = getattr(getattr(error, "orig", None), "sqlstate", None)
+            orig = getattr(error, "orig", None)
+            state = getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None)  # psycopg's word, and psycopg2's
             raise ConfigurationError(
                 f"The log of changes of {table} in {self} cannot be installed or removed: {self._cause(error)}. All is "
                 f"as it was. {_REMEDIES.get(str(state), 'See that the database is reachable and can be written to')}"

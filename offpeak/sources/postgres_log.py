@@ -102,7 +102,7 @@ SELECT w.epoch, w.key_column, pg_current_snapshot()::text AS snapshot,
       (SELECT a.attnum::text FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
         AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum WHERE a.attrelid = c.oid AND a.attname = w.key_column),
       getdatabaseencoding()) || '\\x00'::bytea IN t.tgargs) = 1) AS working,
-  md5(concat_ws('/', c.oid, c.relfilenode,
+  md5(concat_ws('/', c.oid,
     (SELECT string_agg(concat_ws(':', t.oid, t.xmin), ',' ORDER BY t.oid) FROM pg_trigger t
       WHERE t.tgrelid = c.oid AND t.tgname = ANY(CAST(:triggers AS text[]))),
     (SELECT string_agg(concat_ws(':', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a
