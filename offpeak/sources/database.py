@@ -173,7 +173,6 @@ class SourceDatabase:
             if log is None or entries is None:
                 query = sa.select(sa.cast(key, sa.Text).label(_KEY), *table.columns)
             else:
-                log.reads_by_index()
                 found = entries.outerjoin(table, log.same_key(key, entries.c.key))
                 query = sa.select(entries.c.key.label(_KEY), *table.columns).select_from(found)
             place = table.columns.keys().index(key.name) + 1
@@ -193,7 +192,6 @@ class SourceDatabase:
             entries = log.entries(standing, since)
             if entries is None:
                 return standing.position
-            log.reads_by_index()
             changed = connection.scalar(sa.select(sa.exists(sa.select(entries.c.key))))
             return standing.position if changed or since is None else since
 

@@ -263,10 +263,6 @@ class PostgresLog(ChangeLog):
         # 1.0 and 1.00 are one number and two texts.
         return sa.and_(column == typed, sa.cast(column, sa.Text) == key)
 
-    def reads_by_index(self) -> None:
-        for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"):
-            self.connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
-
     @property
     def recorded(self) -> bool:
         query = sa.text(f"SELECT EXISTS (SELECT FROM {self._in_text}.{WATCHED} WHERE source = :source)")
