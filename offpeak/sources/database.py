@@ -105,10 +105,12 @@ class SourceDatabase:
         if (newest := _newest(reflected)) is not None:
             with self._reading(table), self._engine.connect() as connection:
                 return sha256(repr(tuple(connection.execute(newest).one())).encode()).hexdigest()[:16]
+        problem = self._knowledge(reflected).problem
         raise ConfigurationError(
-            f"{table} in {self} cannot say cheaply whether it has changed: it is not watched, and no index of it "
-            f"begins with updated_at. Run `offpeak sources watch {table}`, which sees deletions too, or make such an "
-            "index and set updated_at with every change"
+            f"{table} in {self} cannot say cheaply whether it has changed: "
+            f"{f'its log cannot be used ({problem})' if problem else 'it is not watched'}, and no index of it begins "
+            f"with updated_at. Run `offpeak sources watch {table}`, which sees deletions too, or make such an index "
+            "and set updated_at with every change"
         )
 
     def notifies(self, table: str) -> bool:
@@ -178,6 +180,11 @@ class SourceDatabase:
             place = table.columns.keys().index(key.name) + 1
             for block in connection.execute(query.execution_options(yield_per=BLOCK)).partitions():
                 for row in block:
+                    if row[0] is None:
+                        raise CouldNotRead(
+                            f"{table.name} in {self} has a row whose {key.name} is NULL, so that nothing names it. "
+                            "Nothing was planned; give it a value, or annotate the parameter as Iterator"
+                        )
                     yield row[0], None if row[place] is None else tuple(row[1:])
 
     def _logged_version(self, table: str, since: str | None) -> str | None:
