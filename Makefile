@@ -46,7 +46,7 @@ ifeq ($(POSTGRES),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench bench-parked docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked bench-sources docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench: venv ## Measure 50,000 requests beside a plain script
 
 bench-parked: venv ## Measure a thousand parked runs beside Dagster's own queue; ARGS=--postgres for storage there
 	@$(BIN)/python -m tests.bench.bench_parked $(ARGS)
+
+bench-sources: venv ## Measure what knowing the changed rows of a million costs, and what it costs who writes them
+	@$(BIN)/python -m tests.bench.bench_sources $(ARGS)
 
 docs: venv ## Write the command reference anew from the commands' own help
 	@$(BIN)/python scripts/write_command_reference.py

@@ -105,10 +105,12 @@ class SourceDatabase:
         if (newest := _newest(reflected)) is not None:
             with self._reading(table), self._engine.connect() as connection:
                 return sha256(repr(tuple(connection.execute(newest).one())).encode()).hexdigest()[:16]
+        problem = self._knowledge(reflected).problem
         raise ConfigurationError(
-            f"{table} in {self} cannot say cheaply whether it has changed: it is not watched, and no index of it "
-            f"begins with updated_at. Run `offpeak sources watch {table}`, which sees deletions too, or make such an "
-            "index and set updated_at with every change"
+            f"{table} in {self} cannot say cheaply whether it has changed: "
+            f"{f'its log cannot be used ({problem})' if problem else 'it is not watched'}, and no index of it begins "
+            f"with updated_at. Run `offpeak sources watch {table}`, which sees deletions too, or make such an index "
+            "and set updated_at with every change"
         )
 
     def notifies(self, table: str) -> bool:
@@ -173,12 +175,16 @@ class SourceDatabase:
             if log is None or entries is None:
                 query = sa.select(sa.cast(key, sa.Text).label(_KEY), *table.columns)
             else:
-                log.reads_by_index()
                 found = entries.outerjoin(table, log.same_key(key, entries.c.key))
                 query = sa.select(entries.c.key.label(_KEY), *table.columns).select_from(found)
             place = table.columns.keys().index(key.name) + 1
             for block in connection.execute(query.execution_options(yield_per=BLOCK)).partitions():
                 for row in block:
+                    if row[0] is None:
+                        raise CouldNotRead(
+                            f"{table.name} in {self} has a row whose {key.name} is NULL, so that nothing names it. "
+                            "Nothing was planned; give it a value, or annotate the parameter as Iterator"
+                        )
                     yield row[0], None if row[place] is None else tuple(row[1:])
 
     def _logged_version(self, table: str, since: str | None) -> str | None:
@@ -193,7 +199,6 @@ class SourceDatabase:
             entries = log.entries(standing, since)
             if entries is None:
                 return standing.position
-            log.reads_by_index()
             changed = connection.scalar(sa.select(sa.exists(sa.select(entries.c.key))))
             return standing.position if changed or since is None else since
 
@@ -272,7 +277,8 @@ class SourceDatabase:
         try:
             yield
         except SQLAlchemyError as error:
-            state = getattr(getattr(error, "orig", None), "sqlstate", None)
+            orig = getattr(error, "orig", None)
+            state = getattr(orig, "sqlstate", None) or getattr(orig, "pgcode", None)  # psycopg's word, and psycopg2's
             raise ConfigurationError(
                 f"The log of changes of {table} in {self} cannot be installed or removed: {self._cause(error)}. All is "
                 f"as it was. {_REMEDIES.get(str(state), 'See that the database is reachable and can be written to')}"

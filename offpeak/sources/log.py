@@ -94,10 +94,6 @@ class ChangeLog(ABC):
     def same_key(self, column: sa.Column[object], key: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
         """Whether an entry is of the row, in such words that the primary key's index finds it."""
 
-    def reads_by_index(self) -> None:
-        """Have the planner take indexes for what this transaction reads, whatever it believes about the log."""
-        return
-
     @property
     @abstractmethod
     def recorded(self) -> bool:

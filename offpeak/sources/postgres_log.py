@@ -102,7 +102,7 @@ SELECT w.epoch, w.key_column, pg_current_snapshot()::text AS snapshot,
       (SELECT a.attnum::text FROM pg_attribute a JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
         AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum WHERE a.attrelid = c.oid AND a.attname = w.key_column),
       getdatabaseencoding()) || '\\x00'::bytea IN t.tgargs) = 1) AS working,
-  md5(concat_ws('/', c.oid, c.relfilenode,
+  md5(concat_ws('/', c.oid,
     (SELECT string_agg(concat_ws(':', t.oid, t.xmin), ',' ORDER BY t.oid) FROM pg_trigger t
       WHERE t.tgrelid = c.oid AND t.tgname = ANY(CAST(:triggers AS text[]))),
     (SELECT string_agg(concat_ws(':', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a
@@ -262,10 +262,6 @@ class PostgresLog(ChangeLog):
             typed = sa.cast(key, sa.Numeric)
         # 1.0 and 1.00 are one number and two texts.
         return sa.and_(column == typed, sa.cast(column, sa.Text) == key)
-
-    def reads_by_index(self) -> None:
-        for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"):
-            self.connection.exec_driver_sql(f"SET LOCAL enable_{way} = off")
 
     @property
     def recorded(self) -> bool:

@@ -28,13 +28,15 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS offpeak_changes_position ON offpeak_changes (source, position)",
 )
 
-_LOGGED = """CREATE TRIGGER {trigger} {event} ON {table} BEGIN
+_TRIGGER = """CREATE TRIGGER {trigger} {event} ON {table} BEGIN
   UPDATE offpeak_watched SET position = position + 1 WHERE source = {source};
-  INSERT INTO offpeak_changes (source, key, position)
-    SELECT {source}, changed.key, watched.position FROM ({keys}) AS changed, offpeak_watched AS watched
-    WHERE watched.source = {source} AND changed.key IS NOT NULL
-    ON CONFLICT (source, key) DO UPDATE SET position = excluded.position;
+{entries}
 END"""
+
+_ENTRY = """  INSERT INTO offpeak_changes (source, key, position)
+    SELECT {source}, {key}, watched.position FROM offpeak_watched AS watched{rows}
+    WHERE watched.source = {source} AND {key} IS NOT NULL AND {condition}
+    ON CONFLICT (source, key) DO UPDATE SET position = excluded.position;"""
 
 
 class SqliteLog(ChangeLog):
@@ -120,10 +122,9 @@ class SqliteLog(ChangeLog):
         # One of the future is of a file that was put back to a former state.
         if not place.isdecimal() or int(place) > int(standing.at):
             return None
-        query = sa.text(
-            f"SELECT key FROM {CHANGES} INDEXED BY offpeak_changes_position "
-            "WHERE source = :source AND position > :position"
-        ).bindparams(source=self.table, position=int(place))
+        query = sa.text(f"SELECT key FROM {CHANGES} WHERE source = :source AND position > :position").bindparams(
+            source=self.table, position=int(place)
+        )
         return query.columns(sa.column("key", sa.Text)).subquery("changed")
 
     def same_key(self, column: sa.Column[object], key: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
@@ -145,36 +146,39 @@ class SqliteLog(ChangeLog):
         return False
 
     def _triggers(self, key: str) -> dict[str, str]:
+        source = literal(self.table)
+
+        def entry(row: str, condition: str = "TRUE", rows: str = "") -> str:
+            return _ENTRY.format(source=source, key=_as_text(row, key), condition=condition, rows=rows)
+
         # Two keys that the column's collation takes for equal are two.
-        old, new = (f"SELECT CAST({row}.{quoted(key)} AS TEXT) COLLATE BINARY AS key" for row in ("OLD", "NEW"))
+        moved = f"{_as_text('OLD', key)} COLLATE BINARY IS NOT {_as_text('NEW', key)}"
         events = {
-            "insert": ("AFTER INSERT", new),
-            "update": ("AFTER UPDATE", f"{old} UNION {new}"),
-            "delete": ("AFTER DELETE", old),
+            "insert": ("AFTER INSERT", [entry("NEW")]),
+            "update": ("AFTER UPDATE", [entry("NEW"), entry("OLD", moved)]),
+            "delete": ("AFTER DELETE", [entry("OLD")]),
         }
-        if replaced := self._replaced(key):
-            # REPLACE removes rows that hold a unique value already, and fires no trigger for them.
-            events |= {"replace": ("BEFORE INSERT", replaced), "move": ("BEFORE UPDATE", replaced)}
+        # REPLACE removes rows that hold a unique value already, and fires no trigger for them.
+        holding = f", {quoted(self.table)} AS held"
+        held = [
+            entry(
+                "held", " AND ".join(f"held.{quoted(each)} = NEW.{quoted(each)}" for each in columns if each), holding
+            )
+            for columns in self._unique()
+        ]
+        if held:
+            events |= {"replace": ("BEFORE INSERT", held), "move": ("BEFORE UPDATE", held)}
         made = {}
-        for name, (event, keys) in events.items():
+        for name, (event, entries) in events.items():
             trigger = f"offpeak_{name}_{self.table}"
-            made[trigger] = _LOGGED.format(
+            made[trigger] = _TRIGGER.format(
                 trigger=quoted(trigger),
                 event=event,
                 table=quoted(self.table),
-                source=literal(self.table),
-                keys=keys,
+                source=source,
+                entries="\n".join(entries),
             )
         return made
-
-    def _replaced(self, key: str) -> str:
-        """The keys of rows that share a unique value with the new one."""
-        same = [
-            " AND ".join(f"{quoted(column)} = NEW.{quoted(column)}" for column in columns if column)
-            for columns in self._unique()
-        ]
-        cast = f"SELECT CAST({quoted(key)} AS TEXT) COLLATE BINARY AS key FROM {quoted(self.table)} WHERE "
-        return " UNION ".join(cast + each for each in same)
 
     def _unique(self) -> list[list[str | None]]:
         """The columns of each unique index but the primary key's; None for an expression."""
@@ -205,6 +209,10 @@ class SqliteLog(ChangeLog):
         query = sa.text("SELECT sql FROM sqlite_master WHERE type = :kind AND name = :name")
         found = self.connection.execute(query, {"kind": kind, "name": name}).scalar()
         return None if found is None else str(found)
+
+
+def _as_text(row: str, key: str) -> str:
+    return f"CAST({row}.{quoted(key)} AS TEXT)"
 
 
 def _whole_or_text(declared: str) -> bool:

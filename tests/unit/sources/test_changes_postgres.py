@@ -71,6 +71,23 @@ def test_reading_waits_for_a_rewrite_and_never_sees_an_empty_table(postgres_app:
         assert reading.result(20) == {"1": (1, "ONE"), "2": (2, "TWO"), "3": (3, "THREE")}
 
 
+def test_the_other_driver_reads_the_same(postgres_app: Application) -> None:
+    pytest.importorskip("psycopg2")
+    postgres_app.source.unwatch("tickets")
+    other = Application(postgres_app.url.replace("+psycopg", "+psycopg2"))
+    other.source.watch("tickets")
+    reader = other.reader()
+    reader.read()
+    version = other.version()
+    with connect(postgres_app) as early:
+        early.execute("UPDATE tickets SET body = 'early' WHERE id = 1")
+        postgres_app.run("DELETE FROM tickets WHERE id = 2")
+        assert reader.read() == {"2": None}
+
+    assert other.version(since=version) != version
+    assert reader.read() == {"1": (1, "early")}
+
+
 def test_copy_and_statements_of_many_rows_are_logged(postgres_app: Application) -> None:
     reader = postgres_app.reader()
     reader.read()

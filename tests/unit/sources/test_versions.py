@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak import ChangedRows, SourceTables
-from offpeak.errors import ConfigurationError
+from offpeak.errors import ConfigurationError, CouldNotRead
 from offpeak.sources.changed import SINCE_KEY, Versioned
 
 from .conftest import Application
@@ -104,8 +104,9 @@ def test_a_broken_log_tells_no_version(application: Application) -> None:
     version = application.version()
     application.run("DROP TABLE tickets", "CREATE TABLE tickets (id INTEGER PRIMARY KEY, body TEXT)")
 
-    with pytest.raises(ConfigurationError, match="offpeak sources watch tickets"):
+    with pytest.raises(ConfigurationError, match="offpeak sources watch tickets") as refused:
         application.version(since=version)
+    assert "its log cannot be used (its triggers are missing" in str(refused.value)
 
 
 def test_a_folder_has_a_version_of_its_files(tmp_path: Path) -> None:
@@ -134,6 +135,13 @@ def test_a_view_gives_every_row_by_its_first_column(application: Application) ->
 
     assert set(reader.read()) == {"one", "two", "three"}
     assert (reader.complete, reader.position) == (True, None)
+
+
+def test_a_row_that_nothing_names_is_an_error_and_never_a_row_that_is_gone(application: Application) -> None:
+    application.run("CREATE TABLE words (word TEXT, count INTEGER)", "INSERT INTO words VALUES (NULL, 1)")
+
+    with pytest.raises(CouldNotRead, match="words .* has a row whose word is NULL"):
+        application.reader("words").read()
 
 
 def test_a_parameter_annotated_as_changed_rows_gets_what_changed_since(application: Application) -> None:
