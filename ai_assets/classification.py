@@ -85,6 +85,7 @@ def archive_labels(context: PlanContext, archived_tickets: pd.DataFrame) -> Iter
     owners=["team:support"],
     tags={"domain": "support"},
     kinds={"pandas"},
+    code_version="1",
 )
 def support_dashboard(
     context: dg.AssetExecutionContext, ticket_labels: pd.DataFrame, support_tickets: pd.DataFrame
@@ -104,6 +105,7 @@ def support_dashboard(
     owners=["team:support"],
     tags={"domain": "support"},
     kinds={"matplotlib"},
+    code_version="1",
 )
 def label_quality(ticket_labels: pd.DataFrame, support_tickets: pd.DataFrame) -> dg.MaterializeResult[None]:
     """How far the labels agree with those that people gave: the accuracy, and what is taken for what, as a picture."""

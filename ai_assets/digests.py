@@ -98,6 +98,7 @@ def what_was_done(events: pd.DataFrame) -> str:
     owners=["team:product"],
     tags={"domain": "product"},
     kinds={"pandas"},
+    code_version="1",
 )
 def digest_outbox(context: dg.AssetExecutionContext, weekly_digests: pd.DataFrame) -> pd.DataFrame:
     """The mails of Monday morning, one for each user with a digest: `user_id`, `subject` and `text`."""

@@ -2,15 +2,27 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from offpeak import Embedding, FreshnessContract, Waiting, Workload, batch_asset, tolerates, when_data_changes
+from offpeak import (
+    Embedding,
+    FreshnessContract,
+    OffpeakResults,
+    Waiting,
+    Workload,
+    batch_asset,
+    tolerates,
+    when_data_changes,
+)
+from resources.charts import drift_picture
 from resources.chunking import chunks, document_of
-from resources.pictures import as_picture, as_table
-from resources.vectors import drift, neighbours, one_space, require_same_space, unit
+from resources.pictures import as_table
+from resources.vector_index import nearest
+from resources.vectors import drift, one_space, require_same_space, unit
 
 NEAREST = 3
 """Neighbours of each chunk."""
@@ -25,14 +37,17 @@ reading = tolerates(timedelta(hours=38), min_coverage=0.99)
     tags={"domain": "knowledge"},
     kinds={"pandas"},
 )
-def document_chunks(context: dg.AssetExecutionContext, documents: pd.DataFrame) -> pd.DataFrame:
+def document_chunks(documents: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
     """The documents in overlapping chunks, for whoever needs the text beside the vector: `key`, `document_id`, `text`.
 
-    A key names a text: an edited paragraph has another key, and the chunks that are as they were keep theirs.
+    A key names a text: an edited paragraph has another key, and the chunks that are as they were keep theirs. So the
+    keys are the data version: what reads the chunks is out of date when one of them is another, and not before.
     """
     rows = [(key, document_id, text) for document_id, key, text in pieces(documents)]
-    context.add_output_metadata({"chunks": len(rows), "documents": len(documents)})
-    return pd.DataFrame(rows, columns=["key", "document_id", "text"])
+    frame = pd.DataFrame(rows, columns=["key", "document_id", "text"])
+    version = dg.DataVersion(sha256("\n".join(sorted(frame["key"])).encode()).hexdigest())
+    shown = {"chunks": len(rows), "documents": len(documents)}
+    return dg.MaterializeResult(value=frame, metadata=shown, data_version=version)
 
 
 @batch_asset(
@@ -65,6 +80,7 @@ def pieces(documents: pd.DataFrame) -> Iterator[tuple[Any, str, str]]:
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
     kinds={"pandas"},
+    code_version="1",
 )
 def embedding_baseline(document_embeddings: pd.DataFrame) -> pd.DataFrame:
     """What drift is measured against: the vectors of the day on which this was last materialised."""
@@ -78,6 +94,7 @@ def embedding_baseline(document_embeddings: pd.DataFrame) -> pd.DataFrame:
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
     kinds={"numpy", "matplotlib"},
+    code_version="1",
 )
 def embedding_drift(
     embedding_baseline: pd.DataFrame, document_embeddings: pd.DataFrame
@@ -90,17 +107,10 @@ def embedding_drift(
     now = one_space(document_embeddings)
     require_same_space(embedding_baseline, now, otherwise="Materialise embedding_baseline again.")
     moved = drift(unit(embedding_baseline), unit(now))
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    axes.hist([moved.like_before, moved.like_now], bins=30, density=True, label=["baseline", "now"])
-    axes.set(xlabel="cosine with the mean of the baseline", ylabel="density")
-    axes.legend()
     added = len(set(now["key"]) - set(embedding_baseline["key"]))
     removed = len(set(embedding_baseline["key"]) - set(now["key"]))
     figures = {"shift": moved.shift, "by_chance": moved.chance, "chunks_added": added, "chunks_removed": removed}
-    yield dg.MaterializeResult(metadata={**figures, "plot": as_picture(figure, "Likeness to the baseline")})
+    yield dg.MaterializeResult(metadata={**figures, "plot": drift_picture(moved)})
     yield dg.AssetCheckResult(
         check_name="no_drift",
         passed=not moved.drifted,
@@ -115,29 +125,25 @@ def embedding_drift(
     group_name="embeddings",
     owners=["team:documentation"],
     tags={"domain": "knowledge"},
-    kinds={"numpy"},
+    kinds={"numpy", "postgres"},
+    code_version="1",
 )
 def embedding_neighbours(
-    context: dg.AssetExecutionContext, document_embeddings: pd.DataFrame, documents: pd.DataFrame
+    context: dg.AssetExecutionContext,
+    document_embeddings: pd.DataFrame,
+    documents: pd.DataFrame,
+    offpeak_results: dg.ResourceParam[OffpeakResults],
 ) -> pd.DataFrame:
     """The nearest chunks of other documents, for each chunk: `key`, `neighbour`, `likeness` (cosine) and `rank` from 1.
 
-    All is computed here with numpy, chunk against chunk: fine for some ten thousand, and an index's work beyond that.
+    With results in Postgres and pgvector there, the vectors are kept as `document_vectors`, with an index for any
+    search; elsewhere numpy compares each chunk with every other.
     """
     vectors = one_space(document_embeddings)
-    keys = list(vectors["key"])
-    near = neighbours(unit(vectors), [document_of(key) for key in keys], count=NEAREST)
-    rows = [
-        (key, keys[other], likeness, rank)
-        for key, found in zip(keys, near, strict=True)
-        for rank, (other, likeness) in enumerate(found, start=1)
-    ]
-    frame = pd.DataFrame(rows, columns=["key", "neighbour", "likeness", "rank"])
+    sources, database = vectors["key"].map(document_of), offpeak_results.ledger.database
+    frame, how = nearest(vectors, sources, count=NEAREST, database=database, view="document_vectors")
     titles = dict(zip(documents["document_id"], documents["title"], strict=True))
-    shown = frame[frame["key"] < frame["neighbour"]].nlargest(10, "likeness")
-    pairs = pd.DataFrame(
-        {name: shown[name].map(document_of).map(titles) for name in ("key", "neighbour")}
-        | {"likeness": shown["likeness"]}
-    )
-    context.add_output_metadata({"chunks": len(keys), "nearest_pairs": as_table(pairs)})
+    shown = frame[frame["key"] < frame["neighbour"]].nlargest(10, "likeness").drop(columns="rank")
+    pairs = shown.assign(**{name: shown[name].map(document_of).map(titles) for name in ("key", "neighbour")})
+    context.add_output_metadata({"chunks": len(vectors), "computed_with": how, "nearest_pairs": as_table(pairs)})
     return frame

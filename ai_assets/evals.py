@@ -62,7 +62,7 @@ judging: dict[str, Any] = buying | {
 }
 judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=8, hours=3), min_coverage=0.95))
 Made = Callable[..., Callable[..., dg.AssetsDefinition]]
-reading: Made = partial(dg.asset, ins=judged, kinds={"matplotlib"}, **common)
+reading: Made = partial(dg.asset, ins=judged, kinds={"matplotlib"}, code_version="1", **common)
 
 
 @batch_asset(model="anthropic/claude-haiku-5-5", **answering)

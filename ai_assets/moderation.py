@@ -63,6 +63,7 @@ def moderation_flags(submissions: pd.DataFrame) -> Iterator[Moderation]:
     owners=["team:community"],
     tags={"domain": "community"},
     kinds={"pandas"},
+    code_version="1",
 )
 def moderation_queue(
     context: dg.AssetExecutionContext, moderation_flags: pd.DataFrame, submissions: pd.DataFrame

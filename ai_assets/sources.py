@@ -106,6 +106,15 @@ eval_cases = live_table(
     "`human_grade` (1 to 5) that a person gave it.",
 )
 
+package_descriptions = live_table(
+    "package_descriptions",
+    team="data-platform",
+    domain="evals",
+    description="What Debian's packages say of themselves in one line, by `package`, and the section in which their "
+    "maintainers put them: labelled text that nobody wrote for this project. Without apt-cache they are "
+    "Python packages, which have no section.",
+)
+
 follow_up_requests = live_table(
     "follow_up_requests",
     team="support",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from offpeak.assets.automation import fresh_first, refresh_when_stale, when_data_changes
+    from offpeak.assets.catching_up import partitions_due
     from offpeak.assets.decorator import BatchAsset, batch_asset
     from offpeak.assets.definitions import with_offpeak
     from offpeak.assets.lifecycle import lifecycle_sensor
@@ -51,6 +52,7 @@ _HOMES = {
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
     "refresh_when_stale": "offpeak.assets.automation",
+    "partitions_due": "offpeak.assets.catching_up",
     "read": "offpeak.results.reader",
     "tolerances": "offpeak.freshness.gate",
     "tolerates": "offpeak.freshness.gate",
@@ -81,6 +83,7 @@ __all__ = [
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",
+    "partitions_due",
     "read",
     "refresh_when_stale",
     "tolerances",

@@ -1,8 +1,9 @@
 """The sample database: what `OFFPEAK_SOURCE_URL` stands for until it is set.
 
-`python -m resources.sample_data load` makes it from `sample_data/*.csv` and leaves a table that exists as it is, edits
-included. `edit ticket T-0042 "new text"` changes one row, `reset` begins anew. Every table logs its changes, so that an
-edit is seen at once. Events are moved by whole weeks, so that the newest is less than a week old.
+`python -m resources.sample_data load` makes it from `sample_data/*.csv` (`package_descriptions` from the packages of
+this machine), and leaves a table that exists as it is, edits included. `edit ticket T-0042 "new text"` changes one row,
+`reset` begins anew. Every table logs its changes, so that an edit is seen at once. Events are moved by whole weeks, so
+that the newest is less than a week old.
 """
 
 import csv
@@ -18,6 +19,7 @@ import typer
 from sqlalchemy.pool import NullPool
 
 from offpeak.sources.watching import watch
+from resources.package_descriptions import package_descriptions, python_packages
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDER = PROJECT / "sample_data"
@@ -52,6 +54,7 @@ EVAL_CASES = _table(
 FOLLOW_UP_REQUESTS = _table(
     "follow_up_requests", "request_id", "user_id", "question", "answered_in_real_time", "asked_at"
 )
+PACKAGES = _table("package_descriptions", "package", "section", "description")
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -69,7 +72,10 @@ def load() -> None:
             f"{connection.scalar(sa.select(sa.func.count()).select_from(table))} {table.name}"
             for table in METADATA.tables.values()
         ]
+        sections = connection.scalar(sa.select(sa.func.count(PACKAGES.c.section)))
     print(f"{DATABASE}: {', '.join(counts)}")
+    if not sections:
+        print("package_descriptions are of Python packages, as there is no apt-cache here: they have no section")
 
 
 @app.command()
@@ -122,7 +128,8 @@ def _fill(connection: sa.Connection) -> None:
     for table in METADATA.tables.values():
         if table.name not in present:
             table.create(connection)
-            connection.execute(sa.insert(table), _rows(table))
+            if rows := _rows(table):
+                connection.execute(sa.insert(table), rows)
 
 
 def _watch(connection: sa.Connection) -> None:
@@ -132,6 +139,8 @@ def _watch(connection: sa.Connection) -> None:
 
 
 def _rows(table: sa.Table) -> list[dict[str, str | None]]:
+    if table is PACKAGES:
+        return list(package_descriptions() or python_packages())
     with (FOLDER / f"{table.name}.csv").open(encoding="utf-8", newline="") as file:
         rows = [{name: value or None for name, value in line.items()} for line in csv.DictReader(file)]
     return _moved_to_now(rows, "occurred_at") if table is EVENTS else rows

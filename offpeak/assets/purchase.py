@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from offpeak.assets.order import Order, Quote, Receipt
+from offpeak.assets.pace import Pace, Told, counted
 from offpeak.assets.work import Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
@@ -29,16 +30,27 @@ SURGE_SHARE = 0.2
 """Share of the unchanged keys that may get a new fingerprint before a plan is held."""
 
 
-def quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock) -> Quote:
-    """What the order would buy. Reads its partitions to the end; sends nothing and writes nothing."""
+def quote(
+    order: Order,
+    *,
+    ledger: Ledger,
+    provider: Provider,
+    rates: ModelRates,
+    clock: Clock,
+    told: Told = lambda _rows: None,
+) -> Quote:
+    """What the order would buy. Reads its partitions to the end; sends nothing and writes nothing.
+
+    `told` hears now and then how many rows were read.
+    """
     try:
-        return _quote(order, ledger=ledger, provider=provider, rates=rates, clock=clock)
+        return _quote(order, ledger, provider, rates, clock, told)
     except AsksAnew:
-        return _quote(_over_all_rows(order), ledger=ledger, provider=provider, rates=rates, clock=clock)
+        return _quote(_over_all_rows(order), ledger, provider, rates, clock, told)
 
 
-def _quote(order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock) -> Quote:
-    with _planned(order, ledger, provider, clock, dry=True) as (plan, coding):
+def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, told: Told) -> Quote:
+    with _planned(order, ledger, provider, clock, told, dry=True) as (plan, coding):
         counts = plan.counts
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
         surge = plan.surge() if not order.approved and plan.approval() is None else None
@@ -87,7 +99,8 @@ def _over_all_rows(order: Order) -> Order:
 def _begin(
     order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, log: logging.Logger
 ) -> int:
-    with _planned(order, ledger, provider, clock, dry=False) as (plan, coding):
+    pace = Pace(log.info, order.asset, unit="rows planned", clock=clock)
+    with _planned(order, ledger, provider, clock, pace.at, dry=False) as (plan, coding):
         approval = plan.approval()
         surge = plan.surge()
         if surge is not None and not order.approved and approval is None:
@@ -147,7 +160,7 @@ def purchase(
 
 @contextmanager
 def _planned(
-    order: Order, ledger: Ledger, provider: Provider, clock: Clock, *, dry: bool
+    order: Order, ledger: Ledger, provider: Provider, clock: Clock, told: Told, *, dry: bool
 ) -> Iterator[tuple[Plan, Coding]]:
     """The order's plan, read to its end and sealed."""
     spec = JobSpec(
@@ -163,7 +176,8 @@ def _planned(
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:
         for part in order.partitions:
-            plan.add_partition(part.partition_key, part.as_of, part.requests, part.reading)
+            rows = counted(part.requests, told, so_far=plan.counts.rows)
+            plan.add_partition(part.partition_key, part.as_of, rows, part.reading)
         plan.seal()
         yield plan, coding
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from offpeak.assets.order import PartitionReceipt, Receipt
+from offpeak.assets.pace import Pace
 from offpeak.clock import Clock, in_words
 from offpeak.errors import (
     CouldNotRead,
@@ -102,6 +103,7 @@ class Work:
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
         self._away: datetime | None = None
+        self._pace: Pace | None = None
 
     def carry_out(self) -> None:
         """Until nothing is on its way and nothing is left to try.
@@ -112,6 +114,7 @@ class Work:
         jobs.start(self._ledger, self.job_id)
         self._look_for_late()
         began = self._clock.now()
+        self._pace = Pace(self._log.info, self._asset, unit="requests answered", clock=self._clock)
         while not self._round():
             self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
 
@@ -314,6 +317,12 @@ class Work:
         erasing.after_apply(self._ledger, self._provider, chunk, batch, log=self._log)
 
     def _tell(self, chunks: list[Submission], settled: list[bool]) -> None:
+        if self._pace is not None:
+            done = sum(
+                chunk.requests if over else self._finished.get(chunk.chunk_id, 0)
+                for chunk, over in zip(chunks, settled, strict=True)
+            )
+            self._pace.at(done, of=sum(chunk.requests for chunk in chunks))
         if self._report is not None:
             pending = [chunk for chunk, done in zip(chunks, settled, strict=True) if not done]
             self._report(

@@ -3,6 +3,8 @@
 In JSON money is decimal text (a float would lose what makes it exact) and time is ISO 8601 in UTC.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +53,35 @@ def print_json(document: Any) -> None:
     import orjson
 
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+@contextmanager
+def counting(doing: str, *, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while a terminal is there: what is done, how many of them so far, and how fast.
+
+    Nobody knows of how many, so the bar only moves; the function that is given hears how many there were.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    shown = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with shown:
+        task = shown.add_task(doing, total=None, rate="")
+
+        def count(so_far: int) -> None:
+            elapsed = shown.tasks[0].elapsed or 0
+            rate = f", {so_far / elapsed:,.0f} a second" if elapsed >= 1 else ""
+            shown.update(task, rate=f"{so_far:,} {unit}{rate}")
+
+        yield count
 
 
 def print_json_line(document: Any) -> None:

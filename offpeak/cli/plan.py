@@ -5,13 +5,13 @@ estimated.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from offpeak.cli.formats import AsJson, console, dollars_text, pairs, plain, print_json, when
+from offpeak.cli.formats import AsJson, console, counting, dollars_text, pairs, plain, print_json, when
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -47,19 +47,17 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What materialising an asset now would buy, at what price and when it would land. Buys nothing."""
-    from rich.console import Console
-
     if partition is not None and partition_range is not None:
         raise typer.BadParameter("Give either --partition or --partition-range.")
-    with Console(stderr=True).status(f"Planning {asset}"):
-        told = _tell(asset, partition, partition_range)
+    with counting(f"Planning {asset}", unit="rows") as count:
+        told = _tell(asset, partition, partition_range, count)
     if as_json:
         print_json(_as_json(told))
     else:
         _print(told)
 
 
-def _tell(asset: str, partition: str | None, partition_range: str | None) -> Told:
+def _tell(asset: str, partition: str | None, partition_range: str | None, count: Callable[[int], None]) -> Told:
     import dagster as dg
 
     from offpeak.assets.orders import prepared_order
@@ -76,7 +74,12 @@ def _tell(asset: str, partition: str | None, partition_range: str | None) -> Tol
         partitions = _partitions(found, asset, partition, partition_range, instance)
         with prepared_order(defs, found.key, partition_keys=partitions, instance=instance, clock=clock) as prepared:
             told = quote(
-                prepared.order, ledger=prepared.ledger, provider=prepared.provider, rates=prepared.rates, clock=clock
+                prepared.order,
+                ledger=prepared.ledger,
+                provider=prepared.provider,
+                rates=prepared.rates,
+                clock=clock,
+                told=count,
             )
             return Told(told, partitions, prepared.provider.realm)
 

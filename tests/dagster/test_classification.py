@@ -1,5 +1,6 @@
 """The classification family over its sample data, bought from the local provider."""
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,26 @@ def test_a_second_backfill_buys_only_the_ticket_that_was_changed(
     landed = classification.landed("archive_labels", partitions=YEAR)
     assert sum(each.metadata["bought"] for each in landed.values()) == 1
     assert provider.get("/local/tally")["anthropic"]["answers_delivered"] == ARCHIVED + 1
+
+
+def test_a_dashboard_has_another_data_version_when_a_label_is_another_and_not_before(
+    classification: Any, tmp_path: Path
+) -> None:
+    def version() -> Any:
+        return classification.landed("ticket_labels", "support_dashboard")["support_dashboard", None].data_version
+
+    first = version()
+    assert first is not None
+    assert version() == first, "neither the code nor a label changed"
+    table = tmp_path / "support_tickets.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines).replace(body_of(lines), "Please cancel my plan at once and pay the money back."))
+    assert version() != first
+
+
+def body_of(lines: list[str]) -> str:
+    """What the first ticket says."""
+    return next(csv.DictReader(lines))["body"]
 
 
 def test_quality_agrees_with_the_dashboard_and_has_a_picture(classification: Any) -> None:

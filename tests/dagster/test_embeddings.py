@@ -2,24 +2,27 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
+import psycopg
 import pytest
 
 from ai_assets import embeddings
 from ai_assets.sources import documents
-from offpeak import BatchAsset, Embedding, FreshnessContract, Waiting, Workload, batch_asset, read
+from offpeak import BatchAsset, Embedding, FreshnessContract, Waiting, Workload, batch_asset, offpeak_resources, read
 from offpeak.ledger.dead_letters import Chosen, requeue
 from offpeak.ledger.ledger import Ledger
 from resources import sample_data
 from resources.sources import SourceTables
 from resources.vectors import TwoSpaces
+
+from ..conftest import Place
 
 NIGHT = ("document_chunks", "document_embeddings", "embedding_neighbours")
 OTHER_MODEL = "openai/text-embedding-3-large"
@@ -48,12 +51,19 @@ class Library:
     project: Any
     database: Path
     ledger_url: str
+    results: Mapping[str, Any] = field(default_factory=dict)
+    """Where results go, if not to SQLite."""
 
     def assets(self, vectors: BatchAsset = embeddings.document_embeddings) -> Any:
         loaded = dg.load_assets_from_modules([embeddings])
         others = [each for each in loaded if isinstance(each, dg.AssetsDefinition) and each.key != vectors.key]
         tables = SourceTables(url=f"sqlite:///{self.database}")
-        return self.project(vectors, *others, documents, resources={"source_tables": tables})
+        return self.project(vectors, *others, documents, resources={"source_tables": tables, **self.results})
+
+    def neighbours(self) -> pd.DataFrame:
+        family = self.assets()
+        frame: pd.DataFrame = family.defs.load_asset_value("embedding_neighbours", instance=family.instance)
+        return frame
 
     def sql(self, statement: str, *values: str) -> None:
         with sqlite3.connect(self.database) as connection:
@@ -88,6 +98,39 @@ def test_an_edited_paragraph_is_all_that_is_bought_and_a_second_night_buys_nothi
     library.sql("DELETE FROM documents WHERE document_id = 'D-001'")
     gone = family.landed("document_embeddings")["document_embeddings", None].metadata
     assert (gone["bought"], gone["removed"]) == (0, 3)
+
+
+def test_chunks_have_another_data_version_when_a_text_is_another_and_not_before(library: Library) -> None:
+    family = library.assets()
+    first = family.landed("document_chunks")["document_chunks", None].data_version
+    assert first is not None
+    library.sql("UPDATE documents SET updated_at = '2026-11-30' WHERE document_id = 'D-003'")
+    assert family.landed("document_chunks")["document_chunks", None].data_version == first
+    library.sql(
+        "UPDATE documents SET body = body || ' And more.', updated_at = '2026-12-01' WHERE document_id = 'D-003'"
+    )
+    assert family.landed("document_chunks")["document_chunks", None].data_version != first
+
+
+def test_in_postgres_the_neighbours_are_those_of_numpy_and_a_search_sees_the_vectors(
+    library: Library, provider: Any, postgres_place: Place
+) -> None:
+    with psycopg.connect(postgres_place.url.replace("+psycopg", "")) as connection:
+        connection.execute("CREATE EXTENSION vector")
+    results = offpeak_resources(
+        database_url=postgres_place.url, spool_dir=str(postgres_place.spool), batch_api=provider.api()
+    )
+    assert "SQLite" in library.assets().landed(*NIGHT)["embedding_neighbours", None].metadata["computed_with"]
+    by_numpy = library.neighbours()
+    in_postgres = replace(library, results=results, ledger_url=postgres_place.url)
+    landed = in_postgres.assets().landed(*NIGHT)
+    assert landed["embedding_neighbours", None].metadata["computed_with"].startswith("pgvector, document_vectors_")
+    found = in_postgres.neighbours()
+    pairs, wanted = (set(zip(each["key"], each["neighbour"], strict=True)) for each in (found, by_numpy))
+    assert len(pairs & wanted) / len(wanted) >= 0.95
+    with psycopg.connect(postgres_place.url.replace("+psycopg", "")) as connection:
+        keys = {key for (key,) in connection.execute("SELECT key FROM document_vectors").fetchall()}
+    assert keys == set(by_numpy["key"])
 
 
 def test_documents_of_another_kind_are_drift_and_the_same_ones_are_not(library: Library) -> None:

@@ -1,9 +1,13 @@
 """The project's own definitions: they load, and every asset says what it is and who owns it."""
 
+import re
+
 import dagster as dg
 import pytest
 
 from resources.batch_api import batch_api
+
+from ..conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,13 @@ def test_every_asset_has_a_description_an_owner_a_group_and_kinds(defs: dg.Defin
         if not (spec.description and spec.owners and spec.group_name and spec.kinds)
     ]
     assert bare == []
+
+
+def test_what_is_made_of_other_assets_says_which_code_made_it(defs: dg.Definitions) -> None:
+    """Without a code_version Dagster takes every materialization for new data, and wakes what stands below."""
+    own_version = {"document_chunks"}  # of the keys, whatever was observed of the documents
+    specs = [spec for spec in defs.resolve_all_asset_specs() if spec.deps]
+    assert {spec.key.to_user_string() for spec in specs if not spec.code_version} == own_version
 
 
 NIGHTLY = {
@@ -88,3 +99,15 @@ def test_a_provider_that_is_neither_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("OFFPEAK_PROVIDER", "remote")
     with pytest.raises(Exception, match="OFFPEAK_PROVIDER is 'remote': it is either local or live"):
         batch_api()
+
+
+def test_every_family_reads_in_under_150_lines() -> None:
+    longest = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "ai_assets").glob("*.py")}
+    assert {name: lines for name, lines in longest.items() if lines >= 150} == {}
+
+
+def test_every_batch_asset_is_planned_in_a_unit_test_as_a_user_would(defs: dg.Definitions) -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests" / "unit" / "ai_assets").glob("*.py"))
+    bought = [spec.key.to_user_string() for spec in defs.resolve_all_asset_specs() if "offpeak" in spec.kinds]
+    assert len(bought) > 10
+    assert [name for name in bought if not re.search(rf"\b{name}\.plan\(", tests)] == []

@@ -1,5 +1,6 @@
 """What is embedded of a document."""
 
+import dagster as dg
 import pandas as pd
 
 from ai_assets.embeddings import document_chunks, document_embeddings
@@ -23,10 +24,9 @@ def test_a_document_is_embedded_in_chunks_with_its_title_and_an_empty_one_not_at
 
 
 def test_the_chunks_have_the_keys_and_texts_of_the_vectors() -> None:
-    import dagster as dg
-
-    with dg.build_asset_context() as context:
-        frame = document_chunks(context, DOCUMENTS)
+    made = document_chunks(DOCUMENTS)
+    assert isinstance(made, dg.MaterializeResult)
+    frame = made.value
     planned = [(each.key, each.text) for each in document_embeddings.plan(DOCUMENTS) if isinstance(each, Embedding)]
     assert list(frame[["key", "text"]].itertuples(index=False, name=None)) == planned
     assert list(frame["document_id"]) == ["D-1"]

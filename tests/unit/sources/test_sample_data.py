@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from ai_assets.digests import DID
 from offpeak.sources.database import SourceDatabase
 from resources import sample_data
+from resources.package_descriptions import package_descriptions
 from resources.sources import SourceTables
 
 MIX = {"billing": 90, "bug": 90, "how-to": 75, "other": 45}
@@ -148,6 +149,27 @@ def test_loading_makes_the_tables_that_the_assets_read(database: Path) -> None:
     tickets = SourceTables().frame("support_tickets")
     assert tickets.to_dict("records")[1]["subject"] is None
     assert list(tickets.columns) == list(rows("support_tickets")[0])
+
+
+def test_public_texts_are_loaded_where_there_is_apt_cache(database: Path) -> None:
+    said = run("load")[1]
+    assert f"{len(package_descriptions())} package_descriptions" in said
+    assert len(SourceTables().frame("package_descriptions")) == len(package_descriptions())
+
+
+def test_without_apt_cache_python_packages_take_their_place_and_have_no_section(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    package_descriptions.cache_clear()
+    code, said = run("load")
+    package_descriptions.cache_clear()
+    assert code == 0
+    assert "there is no apt-cache here: they have no section" in said
+    frame = SourceTables().frame("package_descriptions")
+    assert {"dagster", "pandas"} <= set(frame["package"])
+    assert frame["section"].isna().all()
+    assert frame["description"].str.strip().ne("").all()
 
 
 def test_loading_again_keeps_an_edit_and_reset_undoes_it(database: Path) -> None:
