@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from offpeak.freshness.sla import freshness_sla
     from offpeak.lanes.workload import Waiting, Workload
     from offpeak.ledger.policy import FailurePolicy
+    from offpeak.ledger.sampling import Sample
     from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
@@ -42,6 +43,7 @@ _HOMES = {
     "Moderation": "offpeak.requests",
     "OffpeakResults": "offpeak.results.io_manager",
     "PlanContext": "offpeak.assets.plan",
+    "Sample": "offpeak.ledger.sampling",
     "SourceTables": "offpeak.sources.tables",
     "Waiting": "offpeak.lanes.workload",
     "Workload": "offpeak.lanes.workload",
@@ -74,6 +76,7 @@ __all__ = [
     "Moderation",
     "OffpeakResults",
     "PlanContext",
+    "Sample",
     "SourceTables",
     "Waiting",
     "Workload",

@@ -68,6 +68,14 @@ class OutcomeUnknown(AlreadyBought):
     """A paid call was sent and its answer never arrived. It is reconciled with the provider, never resent blind."""
 
 
+class SampleHeld(AlreadyBought):
+    """A sample of the plan was bought, and the rest waits until somebody has looked at it."""
+
+
+class SampleRejected(AlreadyBought):
+    """The rest of a plan is not bought, because its sample was rejected or withdrawn; the sample's answers are kept."""
+
+
 class JobFailed(AlreadyBought):
     """A job ended without the answers that its asset needs."""
 

@@ -60,6 +60,11 @@ class FaultPoint(StrEnum):
     CLEANED = "cleaned"
     """The provider's files are deleted; the ledger does not know."""
 
+    SAMPLE_SHOWN = "sample_shown"
+    """A sample's rows and figures are shown; the ledger does not know."""
+    SAMPLE_JUDGED = "sample_judged"
+    """The ledger knows what came of a sample, and whether the rest of the plan is released; none of it is sent."""
+
     BURIED = "buried"
     """Dead letters are written; the next round is not."""
     CANCEL_SENT = "cancel_sent"

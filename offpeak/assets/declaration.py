@@ -18,6 +18,7 @@ from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.sampling import Sample
 from offpeak.providers import NAMES
 from offpeak.providers.schemas import anthropic_schema, openai_schema
 from offpeak.requests.fingerprint import canonical_json
@@ -80,6 +81,8 @@ class Declaration:
     wait: str = "park"
     """One of WAYS_TO_WAIT."""
     on_failure: FailurePolicy = SURFACE
+    sample: Sample | None = None
+    """What is bought first where the question is new."""
 
     @property
     def provider(self) -> str:

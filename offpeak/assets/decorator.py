@@ -32,12 +32,13 @@ from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.policy import FailurePolicy, failure_policy
+from offpeak.ledger.sampling import Sample, declared_sample
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 from offpeak.sources.changed import ChangedRows
 
-NOT_YET = frozenset({"queue", "on_deadline", "notify", "sample"})
+NOT_YET = frozenset({"queue", "on_deadline", "notify"})
 """Arguments that are planned, and that a reader of the design may try."""
 
 
@@ -74,6 +75,7 @@ def batch_asset(
     output: type[BaseModel] | None = None,
     wait: Literal["park", "run"] = "park",
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
+    sample: int | Sample | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -85,7 +87,9 @@ def batch_asset(
     get. `wait="park"`: while its batches are on their way a run is held without a process, where Dagster's queue
     allows it; "run": the run waits for them. `on_failure` says what becomes of requests without a usable answer, once
     they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
-    `FailurePolicy`. `io_manager_key` sends the result frame to an IO manager of your own.
+    `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
+    others until somebody approves, or as a `Sample` says. `io_manager_key` sends the result frame to an IO manager of
+    your own.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
     Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
@@ -100,7 +104,7 @@ def batch_asset(
         check_output(name, output, provider=model.partition("/")[0])
         check_contract(name, workload, contract)
         check_wait(name, wait)
-        policy = failure_policy(name, on_failure)
+        policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -124,6 +128,7 @@ def batch_asset(
             io_manager_key=io_manager_key,
             wait=wait,
             on_failure=policy,
+            sample=drawn,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -236,7 +241,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = ["model", "output", "workload", "contract", "wait", "on_failure", "ins", "io_manager_key"]
+        known = ["model", "output", "workload", "contract", "wait", "on_failure", "sample", "ins", "io_manager_key"]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

@@ -4,7 +4,7 @@ Also the way of the frames to an IO manager of the user's own, where the asset h
 """
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from offpeak.assets.canary import Verdict, summary
 from offpeak.assets.declaration import ANSWERS_CHECK, Declaration
 from offpeak.assets.fresh import fresh_result
 from offpeak.assets.order import UNPARTITIONED, PartitionReceipt, Receipt
 from offpeak.assets.preview import ROWS, preview
 from offpeak.freshness.standing import Freshness
+from offpeak.ledger.policy import INVALID_OUTPUT
+from offpeak.money import dollars
 from offpeak.results.store import ResultStore
 
 
@@ -55,6 +58,29 @@ def land(
         data_version=dg.DataVersion(data_version(receipt.partitions)),
         check_results=[*worst(checks), usable_answers(receipt), fresh_result(freshness)],
         **value,
+    )
+
+
+def sample_observation(verdict: Verdict, asset: dg.AssetKey, *, partition: str | None) -> dg.AssetObservation:
+    """What the UI shows among the asset's events."""
+    failed = Counter(row.reason for row in verdict.rows)
+    return dg.AssetObservation(
+        asset,
+        description=summary(verdict),
+        partition=partition,
+        metadata={
+            "sample": dg.MetadataValue.md(verdict.table),
+            "decision": verdict.why,
+            "sampled": len(verdict.rows),
+            "answered": len(verdict.rows) - verdict.failed,
+            "failed": verdict.failed,
+            "failed_schema": failed[INVALID_OUTPUT],
+            "failed_share": verdict.share,
+            "sample_cost_usd": float(dollars(verdict.cost_pico)),
+            "held": verdict.rest,
+            "held_cost_usd": float(dollars(verdict.rest_pico)),
+            "offpeak_job": verdict.sample.id,
+        },
     )
 
 

@@ -15,7 +15,7 @@ from offpeak.assets import parking
 from offpeak.assets.declaration import WAYS_TO_WAIT, Declaration
 from offpeak.assets.fresh import expected_of, freshness_of
 from offpeak.assets.inputs import InputReader
-from offpeak.assets.landing import land, worst
+from offpeak.assets.landing import land, sample_observation, worst
 from offpeak.assets.orders import needed_in, order_of, partition_plans
 from offpeak.assets.plan import PlanContext
 from offpeak.assets.progress import progress_of
@@ -62,6 +62,9 @@ def materialize_batch(
             clock=clock,
             log=context.log,
             policy=declaration.on_failure,
+            show=lambda verdict: context.log_event(
+                sample_observation(verdict, context.asset_key, partition=_one_partition(context))
+            ),
         )
         if in_place is None:
             parking.begin_submitting(context)
@@ -82,6 +85,10 @@ def materialize_batch(
     expected = expected_of(spec, declaration, results.store, now=now, instance=context.instance)
     freshness = freshness_of(spec, declaration, results.store, now=now, expected=expected)
     yield land(declaration, context, receipt, results.store, checks, freshness)
+
+
+def _one_partition(context: dg.AssetExecutionContext) -> str | None:
+    return context.partition_key if context.has_partition_key else None
 
 
 def _park(context: dg.AssetExecutionContext, results: OffpeakResults, work: Work) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
+from offpeak.ledger.sampling import Sample
 from offpeak.requests import Request
 
 UNPARTITIONED = ""
@@ -50,6 +51,12 @@ class Order:
     policy: FailurePolicy = SURFACE
     over_all_rows: Callable[[], Iterable[PartitionPlan]] | None = None
     """The same partitions over every row, where `partitions` may be over changed rows alone."""
+    sample: Sample | None = None
+    """What is bought before the rest, where the question is new."""
+    sample_known: bool = False
+    """The run asks for a sample although the question may be known."""
+    releases_sample: bool = False
+    """The run carries the approval of a sample that waits for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,10 @@ class Quote:
     lands_by: datetime
     surge: str | None
     """Why the plan would be held, or None."""
+    sample_keys: Sequence[str] = ()
+    """The rows that would be bought before the rest, in key order; none where all is sent at once."""
+    estimated_sample_cost: Decimal = Decimal(0)
+    """Dollars at the batch rate, for those alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,13 @@ from offpeak.assets.changes import ChangedInput, changed_parameter, reads_all
 from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.order import UNPARTITIONED, Order, PartitionPlan
+from offpeak.assets.parking import ORIGIN_TAG
 from offpeak.assets.plan import PlanContext, stream
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import Clock, moment
 from offpeak.errors import ConfigurationError
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sampling import SAMPLE_TAG, sample_of_run
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -24,6 +26,9 @@ from offpeak.results.producer import rhythm_of
 
 APPROVE_TAG = "offpeak/approve"
 """A run tag: this run may go on although the surge guard would hold its plan."""
+
+PARENT_TAG = "dagster/parent_run_id"
+"""Dagster's own: the run is a retry or a re-execution of that one."""
 
 _NO = frozenset({"", "false", "no", "0"})
 
@@ -46,11 +51,13 @@ def prepared_order(
     partition_keys: Sequence[str] = (),
     instance: dg.DagsterInstance,
     clock: Clock,
+    run_tags: Mapping[str, str] | None = None,
 ) -> Iterator[PreparedOrder]:
     """The order that materialising `asset` now would make, without a run; inputs are loaded as the order is read.
 
-    `defs` are the project's definitions, through `with_offpeak`. Raises ConfigurationError when `asset` is not a batch
-    asset of theirs, or when partition keys are given where there are none (or none where they are needed).
+    `defs` are the project's definitions, through `with_offpeak`; `run_tags` are those of such a run. Raises
+    ConfigurationError when `asset` is not a batch asset of theirs, or when partition keys are given where there are
+    none (or none where they are needed).
     """
     name = asset.to_user_string()
     graph = defs.resolve_asset_graph()
@@ -103,7 +110,7 @@ def prepared_order(
                 clock=clock,
             ),
             run_id="",
-            run_tags={},
+            run_tags=run_tags or {},
             needed_in=needed_in(found, asset, clock),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
@@ -127,6 +134,8 @@ def order_of(
     deadline = declaration.workload.deadline - elapsed
     if needed_in is not None:
         deadline = min(deadline, needed_in)
+    approved = run_tags.get(APPROVE_TAG, "").lower() not in _NO
+    sample, sample_known = sample_of_run(asset, declaration.sample, run_tags.get(SAMPLE_TAG))
     return Order(
         asset=asset,
         model=declaration.model,
@@ -138,7 +147,11 @@ def order_of(
         over_all_rows=lambda: plans(True),
         policy=declaration.on_failure,
         run_id=run_id,
-        approved=run_tags.get(APPROVE_TAG, "").lower() not in _NO,
+        approved=approved,
+        sample=sample,
+        sample_known=sample_known,
+        # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
+        releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )
 
 

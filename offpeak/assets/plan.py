@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 
 from offpeak.assets.declaration import Declaration
 from offpeak.errors import InvalidRequest, PlanError
 from offpeak.requests import Request
 from offpeak.requests.keys import check_request
+from offpeak.sources.changed import ChangedRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ def stream(
 def plan(
     declaration: Declaration, asset: str, positional: Sequence[Any], named: Mapping[str, Any], context: PlanContext
 ) -> list[Request]:
-    """The requests for the given inputs, checked: for a user's unit tests.
+    """The requests for the given inputs, checked: for a user's unit tests. A frame serves as changed rows too.
 
     Raises InvalidRequest for a bad or repeated key, TypeError for inputs that the function does not take.
     """
@@ -64,6 +66,10 @@ def plan(
         inspect.Parameter(each.parameter, inspect.Parameter.POSITIONAL_OR_KEYWORD) for each in declaration.inputs
     ]
     inputs = inspect.Signature(parameters).bind(*positional, **named).arguments
+    for each in declaration.inputs:
+        given = inputs.get(each.parameter)
+        if each.annotation is ChangedRows and isinstance(given, pd.DataFrame):  # a run gives its rows, one by one
+            inputs[each.parameter] = given.itertuples(index=False)
     requests: list[Request] = []
     seen: dict[str, int] = {}
     for position, request in enumerate(stream(declaration, asset, inputs, context)):

@@ -17,7 +17,9 @@ def progress_of(chunks: Sequence[OpenChunk]) -> str:
     parts = [f"{finished:,} of {requests:,} requests"]
     if len(chunks) > 1:
         parts.append(f"{landed} of {len(chunks)} batches landed")
-    waiting = sum(not (chunk.settled or chunk.at_provider) for chunk in chunks)
+    if held := sum(chunk.requests for chunk in chunks if chunk.held):
+        parts.append(f"{held:,} held until a sample is released")
+    waiting = sum(not (chunk.settled or chunk.at_provider or chunk.held) for chunk in chunks)
     if waiting:
         parts.append(f"{waiting} not at the provider yet")
     return f"{percent}%: {', '.join(parts)}"

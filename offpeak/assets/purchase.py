@@ -15,19 +15,17 @@ from offpeak.assets.pace import Pace, Told, counted
 from offpeak.assets.work import Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
-from offpeak.ledger import jobs
+from offpeak.ledger import jobs, samples
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.room import on_disk
-from offpeak.ledger.staging import Surge
+from offpeak.ledger.staging import SURGE_SHARE, Surge
+from offpeak.ledger.states import SampleState
 from offpeak.ledger.submissions import LIST_LAG
 from offpeak.money import ModelRates, dollars, estimate_usage
 from offpeak.providers.base import BATCH_WINDOW, Kind, Provider
 from offpeak.requests.fingerprint import differing
-
-SURGE_SHARE = 0.2
-"""Share of the unchanged keys that may get a new fingerprint before a plan is held."""
 
 
 def quote(
@@ -54,6 +52,8 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         counts = plan.counts
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
         surge = plan.surge() if not order.approved and plan.approval() is None else None
+        drawn, drawn_bytes = plan.sampled()
+        sample_cost, _, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)
         lane, why = _lane(order)
         return Quote(
             asset=order.asset,
@@ -73,6 +73,8 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
             lane_reason=why,
             lands_by=clock.now() + (BATCH_WINDOW if counts.new or counts.joined else timedelta(0)),
             surge=_surge_reason(order, surge, coding, rates, ledger, counts.new, counts.new_bytes) if surge else None,
+            sample_keys=drawn,
+            estimated_sample_cost=dollars(sample_cost) if drawn else dollars(0),
         )
 
 
@@ -116,11 +118,36 @@ def _begin(
         lane, why = _lane(order)
         plan.commit(lane=lane, reason=why, approval=approval)
         job_id, counts, rows = plan.job_id, plan.counts, "changed rows" if plan.over_changed_rows else "rows"
+    _settle_samples(order, job_id, ledger=ledger, log=log)
     log.info(
         f"{order.asset}: job {job_id}, {counts.rows:,} {rows}: {counts.new:,} to buy, {counts.joined:,} on their way, "
         f"{counts.reused:,} bought before, {counts.removed:,} removed. Lane {lane}: {why}."
     )
     return job_id
+
+
+def _settle_samples(order: Order, job_id: int, *, ledger: Ledger, log: logging.Logger) -> None:
+    """Say what is sampled, release what the run approves of, and let go of samples of what is not asked any more."""
+    for older in samples.supersede(ledger, job_id):
+        log.info(f"{order.asset}: the sample of job {older} is withdrawn: this plan asks something else.")
+    found = samples.of_job(ledger, job_id)
+    if found is None or not found.undecided:
+        return
+    held = samples.held_requests(ledger, found.id)
+    if found.state is SampleState.WAITING and order.releases_sample:
+        why = f"run {order.run_id} carries the tag offpeak/approve"
+        samples.approve(ledger, found.id, who=str(ledger.claimant), why=why)
+        log.info(
+            f"{order.asset}: the sample of job {found.id} is approved by a tag of this run; {held:,} are released."
+        )
+    elif found.id == job_id:
+        most = found.max_failures
+        until = "somebody approves" if most is None else f"at most {most:.0%} of it fail, or somebody approves"
+        log.info(
+            f"{order.asset}: it asks something new. {found.requests:,} are bought first, {held:,} held until {until}."
+        )
+    else:
+        log.info(f"{order.asset}: {held:,} requests wait for the sample of job {found.id}.")
 
 
 def purchase(
@@ -137,7 +164,8 @@ def purchase(
     """Buy what the order lacks and wait until it has landed.
 
     Raises PlanError and SurgeHeld (nothing was bought), SubmissionRejected (the provider refused), JobFailed (no row
-    has an answer, or a batch does not end). ProviderUnavailable and OutcomeUnknown are waited out.
+    has an answer, or a batch does not end), SampleHeld and SampleRejected (no more than a sample was bought).
+    ProviderUnavailable and OutcomeUnknown are waited out.
     """
     job_id = begin(order, ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
     work = Work(
@@ -172,6 +200,8 @@ def _planned(
         valid_for=order.valid_for,
         fields=list(order.output.model_fields) if order.output is not None else None,
         policy=order.policy,
+        sample=order.sample,
+        sample_known=order.sample_known,
     )
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:

@@ -6,12 +6,13 @@ and leaves the waiting to whoever collects it.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
+from offpeak.assets import canary
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.assets.pace import Pace
 from offpeak.clock import Clock, in_words
@@ -22,14 +23,18 @@ from offpeak.errors import (
     OffpeakError,
     OutcomeUnknown,
     ProviderUnavailable,
+    SampleHeld,
+    SampleRejected,
     SubmissionRejected,
 )
-from offpeak.ledger import collecting, erasing, failing, jobs, late, retrying, sightings, submissions
+from offpeak.faultpoints import FaultPoint, reach
+from offpeak.ledger import collecting, erasing, failing, jobs, late, retrying, samples, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.room import on_disk
-from offpeak.ledger.states import ChunkState, JobState, SubmissionState
+from offpeak.ledger.samples import DrawnSample
+from offpeak.ledger.states import ChunkState, JobState, SampleState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars
 from offpeak.providers.base import BatchState, BatchView, Provider
@@ -90,6 +95,7 @@ class Work:
         policy: FailurePolicy = SURFACE,
         list_lag: timedelta = submissions.LIST_LAG,
         report: Report | None = None,
+        show: canary.Show | None = None,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
@@ -97,7 +103,7 @@ class Work:
         self._asset, self._model = asset, model.partition("/")[2]
         self._ledger, self._provider, self._rates = ledger, provider, rates
         self._clock, self._log = clock, log
-        self._list_lag, self._report = list_lag, report
+        self._list_lag, self._report, self._show = list_lag, report, show
         self._output, self._validate = output, collecting.validator(output)
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
@@ -109,20 +115,22 @@ class Work:
         """Until nothing is on its way and nothing is left to try.
 
         ProviderUnavailable, OutcomeUnknown and, for a while, LedgerUnavailable are waited out; raises JobFailed for a
-        batch that does not end.
+        batch that does not end, SampleHeld where only a person can release what is left, and SampleRejected.
         """
         jobs.start(self._ledger, self.job_id)
         self._look_for_late()
         began = self._clock.now()
         self._pace = Pace(self._log.info, self._asset, unit="requests answered", clock=self._clock)
         while not self._round():
+            self._refuse_held()
             self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
 
     def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
         """Collect what has landed and submit what has not been, without waiting for a batch.
 
         True: nothing is on its way any more. False: the rest is at the provider, except where `again_at` says when to
-        try again. Raises JobFailed for a batch that does not end.
+        try again, and for what is held until a sample is released. Raises JobFailed for a batch that does not end, and
+        SampleRejected.
         """
         jobs.start(self._ledger, self.job_id)
         self._look_for_late()
@@ -143,6 +151,7 @@ class Work:
         """Cancel what no other live job waits for, and collect what was finished; True once all of it has ended."""
         began = self._clock.now()
         while True:
+            samples.withdraw(self._ledger, self.job_id, why=f"job {self.job_id} was stopped")
             discard_chunks(self._ledger, job_id=self.job_id)
             shared = jobs.awaited_by_others(self._ledger, self.job_id)
             mine = [each for each in submissions.of_job(self._ledger, self.job_id) if each.chunk_id not in shared]
@@ -177,9 +186,9 @@ class Work:
         return now + max(pause, self._asked_to_wait)
 
     def _unsubmitted(self) -> list[sightings.OpenChunk]:
-        """The chunks that are neither at the provider nor through."""
+        """The chunks that are neither at the provider nor through, nor held by a sample."""
         chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
-        return [chunk for chunk in chunks if not (chunk.settled or chunk.at_provider)]
+        return [chunk for chunk in chunks if not (chunk.settled or chunk.at_provider or chunk.held)]
 
     def _look_for_late(self) -> None:
         """See whether a batch that was given up has turned up, and settle those of this asset that have."""
@@ -244,6 +253,8 @@ class Work:
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
         self._tell(chunks, settled)
+        if self._judge_samples(chunks):
+            return self._step()
         if not all(settled):
             return False
         if not chunks:
@@ -261,6 +272,88 @@ class Work:
             return self._step()
         return True
 
+    def _judge_samples(self, chunks: Sequence[Submission]) -> bool:
+        """Look at the samples of this asset that hold chunks of the job; True where one was released just now."""
+        released = False
+        for sample_id in sorted({chunk.held_by for chunk in chunks if chunk.held_by is not None}):
+            sample = samples.get(self._ledger, sample_id)
+            if sample is None or sample.asset != self._asset:  # its plan is being made; or another asset's run looks
+                continue
+            match sample.state:
+                case SampleState.BUYING:
+                    if samples.landed(self._ledger, sample_id):
+                        released |= self._judge(sample)
+                case SampleState.REJECTED | SampleState.WITHDRAWN:
+                    self._end_rejected(sample)
+                case SampleState.WAITING | SampleState.RELEASED:
+                    pass
+        return released
+
+    def _judge(self, sample: DrawnSample) -> bool:
+        """Show what came of a sample, and write it down; True where the rest may follow at once."""
+        if samples.refused(self._ledger, sample.id):  # the job ends with the provider's words
+            who = str(self._ledger.claimant)
+            samples.end(self._ledger, sample.id, SampleState.WITHDRAWN, who=who, why="the provider refused it")
+            self.close()
+        verdict = canary.look(self._ledger, self._provider, sample)
+        self._log.info(f"{self._asset}: {canary.summary(verdict)}\n{verdict.table}")
+        if self._show is not None:
+            self._show(verdict)
+        reach(FaultPoint.SAMPLE_SHOWN)
+        judged = samples.judge(
+            self._ledger,
+            sample.id,
+            verdict.to,
+            why=verdict.why,
+            failed=verdict.failed,
+            cost_pico=verdict.cost_pico,
+            rest=verdict.rest,
+            rest_pico=verdict.rest_pico,
+        )
+        reach(FaultPoint.SAMPLE_JUDGED)
+        return judged and verdict.to is SampleState.RELEASED
+
+    def _end_rejected(self, sample: DrawnSample) -> None:
+        """Raise SampleRejected, and close the job as cancelled: the rest of its plan is not bought."""
+        (row,) = jobs.listed(self._ledger, ids=[self.job_id])
+        why = f"the sample of job {sample.id} was {sample.state.value}"
+        if row.closed_at is None:
+            jobs.close(self._ledger, self.job_id, JobState.CANCELLED, why=why)
+        raise SampleRejected(
+            f"{self._asset}: {why}, so the rest of job {self.job_id} is not bought. The sample's answers are kept. "
+            "Mend the prompt or schema and materialise again; materialising as it is draws another sample."
+        )
+
+    def _refuse_held(self) -> None:
+        """Raise SampleHeld when nothing is on its way any more, and what is left waits for a person."""
+        chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
+        pending = [chunk for chunk in chunks if not chunk.settled]
+        if not pending or not all(chunk.held for chunk in pending):
+            return
+        held = pending[0]
+        if any(chunk.sample_state is None or _still_judged(chunk) for chunk in pending):
+            return
+        sample = samples.get(self._ledger, held.held_by or 0)
+        if sample is None:
+            return
+        requests = sum(chunk.requests for chunk in pending)
+        jobs.leave(self._ledger, self.job_id, why=f"waits for the sample of job {sample.id}, without a run")
+        if not held.sample_of_own:
+            raise SampleHeld(
+                f"{self._asset}: {requests:,} requests are those that {sample.asset} asks, too, and its sample (job "
+                f"{sample.id}) is not released, so none of them is bought. `offpeak jobs approve {sample.id}` releases "
+                f"them; after `offpeak jobs reject {sample.id}` they are bought for {self._asset} alone. Materialise "
+                f"{self._asset} again then."
+            )
+        raise SampleHeld(
+            f"{self._asset}: {sample.failed or 0:,} of {sample.requests:,} sampled rows have no usable answer; the "
+            "table is among the asset's observations and in the log of the run that collected it. The sample cost "
+            f"${dollars(sample.cost_pico or 0):,.6f}; the {requests:,} requests that are held would cost about "
+            f"${dollars(sample.rest_pico or 0):,.4f}. If it is right, `offpeak jobs approve {sample.id}` and "
+            'materialise again, which goes on (or launch with the tag offpeak/approve: "true"); if not, mend the asset '
+            f"and materialise again, or `offpeak jobs reject {sample.id}`."
+        )
+
     def _advance(self, chunk: Submission) -> bool:
         """Take the next step with one chunk; True once its lines are accounted for."""
         try:
@@ -268,6 +361,8 @@ class Work:
                 case ChunkState.APPLIED | ChunkState.REFUSED | ChunkState.LEFT | ChunkState.TAKEN_BACK:
                     return True
                 case ChunkState.QUEUED:
+                    if chunk.held_by is not None:
+                        return False
                     if chunk.ready_at is not None and chunk.ready_at > self._clock.now():
                         return False
                     submissions.submit(self._ledger, self._provider, chunk)
@@ -417,6 +512,11 @@ class Work:
             f"{self._asset}: {why}. Nothing was materialised; what was paid for is kept. `offpeak dead-letters list "
             f"{self._asset}` shows the rows. Mend the prompt or schema, or requeue them, and materialise again."
         )
+
+
+def _still_judged(chunk: sightings.OpenChunk) -> bool:
+    """Whether this job, or another one of its asset, is about to judge the sample that holds the chunk."""
+    return chunk.sample_of_own and chunk.sample_state is not SampleState.WAITING
 
 
 def _interval(began: datetime, now: datetime) -> timedelta:

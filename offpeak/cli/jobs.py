@@ -1,4 +1,4 @@
-"""`offpeak jobs`: what was and is being bought, one job told whole, and the approval of a held one.
+"""`offpeak jobs`: what was and is being bought, one job told whole, and approval of what waits for somebody.
 
 A job that is open has a condition beside its state: what the ledger last saw of it, and what that means.
 """
@@ -30,6 +30,8 @@ from offpeak.clock import in_words
 if TYPE_CHECKING:
     from offpeak.ledger.history import ChunkRecord, JobHistory, Reason
     from offpeak.ledger.jobs import Bill, JobRow
+    from offpeak.ledger.ledger import Ledger
+    from offpeak.ledger.samples import DrawnSample
     from offpeak.ledger.watching import Timing, Watched
 
 WIDE = 130
@@ -45,13 +47,14 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
-        help="List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create.",
+        help="List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create.",
         epilog="Example: offpeak jobs --watch --asset ticket_labels",
         rich_markup_mode=None,
     )
     group.callback()(jobs)
     group.command("show", epilog="Example: offpeak jobs show 7")(show)
     group.command("approve", epilog="Example: offpeak jobs approve 7")(approve)
+    group.command("reject", epilog="Example: offpeak jobs reject 7")(reject)
     group.command("resolve", epilog="Example: offpeak jobs resolve 12 --adopt batch_68f1")(resolve)
     app.add_typer(group, name="jobs")
 
@@ -73,7 +76,7 @@ def jobs(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, or watch the open ones; show one whole; approve a held one; resolve a lost create."""
+    """List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create."""
     if context.invoked_subcommand is not None:
         return
     if watch:
@@ -117,6 +120,7 @@ def _watch(asset: str | None, *, limit: int, database_url: str | None, as_json: 
 
 def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """One job whole: its partitions, batches, failures by reason, cost, times, and everything that happened."""
+    from offpeak.ledger import samples
     from offpeak.ledger.history import of_job
     from offpeak.ledger.watching import timings, watched
 
@@ -125,27 +129,75 @@ def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fals
         found = watched(ledger, now=ledger.clock.now(), asset=history.job.asset)
         standing = next((each for each in found if each.job.id == job_id), None)
         (timing,) = timings(ledger, ids=[job_id])
+        sample = samples.of_job(ledger, job_id)
     if as_json:
         document = plain(history)
         del document["bill"]
         job = _as_json(history.job, history.bill, standing)
-        print_json({**document, "job": job, "timing": _timing_as_json(timing)})
+        print_json({**document, "job": job, "timing": _timing_as_json(timing), "sample": plain(sample)})
     else:
-        _print_history(history, standing, timing)
+        _print_history(history, standing, timing, sample)
 
 
 def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Let a plan that the surge guard holds go through the next time its asset is materialised."""
+    """Let a job go on: one whose sample has been shown, or a plan that the surge guard holds."""
+    from offpeak.ledger import samples
     from offpeak.ledger.jobs import approve as let_through
-    from offpeak.ledger.jobs import bill
+    from offpeak.ledger.jobs import bill, listed
+    from offpeak.ledger.states import JobState
 
+    who = f"{getpass.getuser()}, offpeak jobs approve"
     with open_ledger(database_url) as ledger:
-        row = let_through(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs approve")
+        rows = listed(ledger, ids=[job_id])
+        if rows and rows[0].state is not JobState.HELD and samples.of_job(ledger, job_id, of_others=True) is not None:
+            released = samples.approve(ledger, job_id, who=who)
+            parked = _holds_a_place(ledger, released.id)
+            said = f"The sample of job {released.id} of {released.asset} is approved: {released.rest or 0:,} requests "
+            said += "are released. "
+            said += "Its parked run goes on." if parked else f"To buy them, materialise {released.asset} again."
+            (row,) = listed(ledger, ids=[job_id])
+        else:
+            row = let_through(ledger, job_id, who=who)
+            said = f"Job {row.id} of {row.asset} is approved. Nothing is bought yet: materialise {row.asset} again."
         document = _as_json(row, bill(ledger, job_id), None)
     if as_json:
         print_json(document)
     else:
-        typer.echo(f"Job {row.id} of {row.asset} is approved. Nothing is bought yet: materialise {row.asset} again.")
+        typer.echo(said)
+
+
+def reject(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Have the rest of a plan not bought, whose sample has been shown; the sample's answers are kept."""
+    from offpeak.ledger import jobs as ledger_jobs
+    from offpeak.ledger import parked_runs, samples
+    from offpeak.ledger.jobs import bill, listed
+    from offpeak.ledger.states import PARKED, JobState
+
+    with open_ledger(database_url) as ledger:
+        found = samples.reject(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs reject")
+        for each in samples.jobs_of(ledger, found.id):
+            run = parked_runs.of_job(ledger, each)
+            if run is None or run.state not in PARKED:  # a parked run ends its job itself, and fails
+                why = f"the sample of job {found.id} was rejected"
+                ledger_jobs.close(ledger, each, JobState.CANCELLED, why=why)
+        (row,) = listed(ledger, ids=[job_id])
+        document = _as_json(row, bill(ledger, job_id), None)
+    if as_json:
+        print_json(document)
+    else:
+        typer.echo(
+            f"The sample of job {found.id} of {found.asset} is rejected: {found.rest or 0:,} requests are not bought. "
+            f"Mend the asset and materialise it again; as it is, it would draw another sample."
+        )
+
+
+def _holds_a_place(ledger: "Ledger", sample_id: int) -> bool:
+    """Whether a parked run waits for the sample, and so goes on by itself."""
+    from offpeak.ledger import parked_runs, samples
+    from offpeak.ledger.states import PARKED
+
+    runs = (parked_runs.of_job(ledger, each) for each in samples.jobs_of(ledger, sample_id))
+    return any(run is not None and run.state in PARKED for run in runs)
 
 
 def _as_json(row: "JobRow", bill: "Bill", standing: "Watched | None") -> dict[str, Any]:
@@ -233,6 +285,11 @@ def _notes(rows: "Sequence[JobRow]", standing: "Mapping[int, Watched]") -> Itera
             continue
         if found.condition is Condition.HELD:
             yield f"{begin}Job {row.id} is held. {found.why}\nIf it is meant: offpeak jobs approve {row.id}"
+        elif found.condition is Condition.AWAITING_APPROVAL:
+            yield (
+                f"{begin}Job {row.id} of {row.asset}: {found.why}.\nIf it is right: offpeak jobs approve {row.id}; if "
+                f"not: offpeak jobs reject {row.id}"
+            )
         else:
             yield f"{begin}Job {row.id} of {row.asset} is {words(found.condition.value)}: {found.why}."
         begin = ""
@@ -251,7 +308,9 @@ def _batches(row: "JobRow", standing: "Watched | None") -> str:
     return f"{row.chunks}: {', '.join(parts)}" if parts else str(row.chunks)
 
 
-def _print_history(history: "JobHistory", standing: "Watched | None", timing: "Timing") -> None:
+def _print_history(
+    history: "JobHistory", standing: "Watched | None", timing: "Timing", sample: "DrawnSample | None"
+) -> None:
     out, job, bill, run = console(), history.job, history.bill, history.parked
     partitions = [target.partition_key for target in history.targets if target.partition_key]
     tokens = f"{bill.input_tokens:,} in ({bill.cached_tokens:,} from the cache), {bill.output_tokens:,} out"
@@ -270,6 +329,7 @@ def _print_history(history: "JobHistory", standing: "Watched | None", timing: "T
             if job.closed_at
             else ("cost", "not known before the job has ended"),
             ("tokens", tokens if job.closed_at else None),
+            ("sample", None if sample is None else _sample(sample)),
             ("created", when(job.created_at)),
             ("deadline", when(job.deadline_at)),
             ("ended", when(job.closed_at)),
@@ -288,6 +348,16 @@ def _print_history(history: "JobHistory", standing: "Watched | None", timing: "T
         what = f"{words(event.subject)} {event.subject_id}"
         events.add_row(when(event.at), what, words(event.state), event.why or "")
     out.print(events)
+
+
+def _sample(sample: "DrawnSample") -> str:
+    told = f"{sample.requests:,} requests, {words(sample.state.value)} since {when(sample.entered_at)}"
+    if sample.failed is None:
+        return told
+    return (
+        f"{told}: {sample.failed:,} without a usable answer, {pico_text(sample.cost_pico or 0)}; "
+        f"{sample.rest or 0:,} held, about {pico_text(sample.rest_pico or 0)}"
+    )
 
 
 def _condition(standing: "Watched") -> str:

@@ -15,11 +15,18 @@ from offpeak.cli.formats import AsJson, console, counting, dollars_text, pairs, 
 
 if TYPE_CHECKING:
     import dagster as dg
+    from rich.console import Console
 
     from offpeak.assets.order import Quote
 
 RANGE = "..."
 """Between the first and the last partition of a range, as Dagster's own commands write it."""
+
+
+TAG = "offpeak/sample"
+
+KEYS_SHOWN = 20
+"""Of a sample's rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +51,33 @@ def plan(
     partition_range: Annotated[
         str | None, typer.Option(metavar=f"A{RANGE}B", help="Plan every partition from A to B as one job.")
     ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Say which rows a sample of so many would buy first, and for how much."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What materialising an asset now would buy, at what price and when it would land. Buys nothing."""
     if partition is not None and partition_range is not None:
         raise typer.BadParameter("Give either --partition or --partition-range.")
     with counting(f"Planning {asset}", unit="rows") as count:
-        told = _tell(asset, partition, partition_range, count)
+        told = _tell(asset, partition, partition_range, sample, count)
     if as_json:
         print_json(_as_json(told))
     else:
         _print(told)
 
 
-def _tell(asset: str, partition: str | None, partition_range: str | None, count: Callable[[int], None]) -> Told:
+def _tell(
+    asset: str, partition: str | None, partition_range: str | None, sample: int | None, count: Callable[[int], None]
+) -> Told:
     import dagster as dg
 
     from offpeak.assets.orders import prepared_order
     from offpeak.assets.purchase import quote
     from offpeak.cli.project import find_project, load_definitions, prepare_dagster_home
     from offpeak.clock import SystemClock
+    from offpeak.ledger.sampling import SAMPLE_TAG
 
     project = find_project()
     defs = load_definitions(project)
@@ -72,7 +86,10 @@ def _tell(asset: str, partition: str | None, partition_range: str | None, count:
     with dg.DagsterInstance.get() as instance:
         found = _batch_asset(defs, asset)
         partitions = _partitions(found, asset, partition, partition_range, instance)
-        with prepared_order(defs, found.key, partition_keys=partitions, instance=instance, clock=clock) as prepared:
+        tags = {} if sample is None else {SAMPLE_TAG: str(sample)}
+        with prepared_order(
+            defs, found.key, partition_keys=partitions, instance=instance, clock=clock, run_tags=tags
+        ) as prepared:
             told = quote(
                 prepared.order,
                 ledger=prepared.ledger,
@@ -185,6 +202,7 @@ def _print(told: Told) -> None:
             ("lands by", when(quote.lands_by)),
         )
     )
+    _print_sample(out, quote)
     if on_this_machine(told.realm):
         out.print("\nThe provider runs on this machine: the cost is simulated, unless it passes requests on.")
     if quote.surge is not None:
@@ -195,6 +213,21 @@ def _print(told: Told) -> None:
             soft_wrap=True,
         )
     out.print("Nothing was bought.")
+
+
+def _print_sample(out: "Console", quote: "Quote") -> None:
+    """What would be bought first."""
+    if not quote.sample_keys:
+        return
+    shown = ", ".join(quote.sample_keys[:KEYS_SHOWN])
+    more = len(quote.sample_keys) - KEYS_SHOWN
+    out.print(
+        f"\nSample: {len(quote.sample_keys):,} rows would be bought first, for about "
+        f"{dollars_text(quote.estimated_sample_cost)}, and the others held until it is approved: {shown}"
+        + (f" and {more:,} more." if more > 0 else "."),
+        soft_wrap=True,
+    )
+    out.print(f'A run samples that the asset declares with sample=, or that has the tag {TAG}: "20".', soft_wrap=True)
 
 
 def on_this_machine(realm: str) -> bool:

@@ -19,6 +19,7 @@ from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import tolerates
 from offpeak.lanes.workload import Waiting, Workload
 from offpeak.ledger.policy import FailurePolicy
+from offpeak.ledger.sampling import Sample
 from offpeak.requests import Chat, Embedding, Request
 
 _TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
@@ -68,6 +69,16 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     min_success_rate: Annotated[
         float | None, Field(description="With on_failure: fail, the share of rows that is enough, 0 to 1.")
     ] = None
+    sample_rows: Annotated[
+        int | None,
+        Field(description="How many rows to buy and show first where the prompt, model or schema is new."),
+    ] = None
+    sample_max_failures: Annotated[
+        float | None,
+        Field(
+            description="With sample_rows, the share of them that may fail for the rest to follow by itself, 0 to 1."
+        ),
+    ] = None
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -94,6 +105,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             ),
             wait=self.wait,
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
+            sample=self._sample(),
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",
@@ -107,6 +119,16 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             yield from self._requests(rows)
 
         return dg.Definitions(assets=[decorate(plan)])
+
+    def _sample(self) -> Sample | None:
+        if self.sample_rows is None and self.sample_max_failures is not None:
+            raise DefinitionError(
+                f"{self.key}: sample_max_failures={self.sample_max_failures!r} goes with sample_rows, the number of "
+                "rows to buy first. Give both, or neither."
+            )
+        if self.sample_rows is None:
+            return None
+        return Sample(rows=self.sample_rows, max_failures=self.sample_max_failures)
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
         prompt = string.Template(self.prompt)

@@ -24,9 +24,11 @@ from offpeak.ledger.states import (
     OPEN_JOBS,
     PARKED,
     TRANSITIONS,
+    UNDECIDED,
     ChunkState,
     JobState,
     ParkedState,
+    SampleState,
     SubmissionState,
     must,
     record,
@@ -73,6 +75,7 @@ def set_apart(ledger: Ledger, *, who: str, although_at_home: bool = False) -> Ad
     with _adopting(ledger, although_at_home=although_at_home) as connection:
         chunks = _leave_chunks(ledger, connection, who=who, why=why)
         jobs = _cancel_jobs(ledger, connection, who=who, why=why)
+        _withdraw_samples(ledger, connection, who=who, why=why)
         _end_parked_runs(ledger, connection, who=who, why=why)
         _forget_files(ledger, connection)
         connection.execute(tables.identity.update().values(ledger=fresh, home=home_of(ledger.database)))
@@ -123,6 +126,14 @@ def _cancel_jobs(ledger: Ledger, connection: Connection, *, who: str, why: str) 
     for job_id in ids:
         must(connection, job_id, JobState.CANCELLED, at=now, who=who, why=why, closed_at=to_micros(now), reason=why)
     return len(ids)
+
+
+def _withdraw_samples(ledger: Ledger, connection: Connection, *, who: str, why: str) -> None:
+    """What they are samples of is the original's to buy."""
+    sample, now = tables.sample, ledger.clock.now()
+    undecided = sa.select(sample.c.id).where(sample.c.state.in_([state.value for state in UNDECIDED]))
+    for sample_id in connection.execute(undecided).scalars().all():
+        must(connection, sample_id, SampleState.WITHDRAWN, at=now, who=who, why=why, entered_at=to_micros(now))
 
 
 def _end_parked_runs(ledger: Ledger, connection: Connection, *, who: str, why: str) -> None:

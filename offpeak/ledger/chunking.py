@@ -34,7 +34,7 @@ _ENVELOPE = 96
 class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
-    Nothing is sent before `ready_at`.
+    Nothing is sent before `ready_at`, nor while it is `held_by` a sample; `drawn_for` is the sample that it carries.
 
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
@@ -48,6 +48,8 @@ class ChunkWriter:
         job_id: int,
         attempt: int,
         ready_at: datetime | None = None,
+        drawn_for: int | None = None,
+        held_by: int | None = None,
     ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
@@ -55,6 +57,7 @@ class ChunkWriter:
         """Requests that others queued first, and that were left to them."""
         self._ledger, self._provider, self._model = ledger, provider, model
         self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
+        self._drawn_for, self._held_by = drawn_for, held_by
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -208,6 +211,8 @@ class ChunkWriter:
                     sha256=spool.sha256,
                     created_at=to_micros(now),
                     ready_at=None if self._ready_at is None else to_micros(self._ready_at),
+                    drawn_for=self._drawn_for,
+                    held_by=self._held_by,
                 )
             )
             (chunk_id,) = inserted.inserted_primary_key or (0,)

@@ -47,11 +47,13 @@ class Condition(StrEnum):
     """Everything it waits for has ended at the provider, and is not collected yet."""
     STOPPING = "stopping"
     """Somebody terminated it, and its batches are being cancelled."""
+    AWAITING_APPROVAL = "awaiting_approval"
+    """A sample of it was bought and shown, and somebody has to say whether the rest is."""
     UNATTENDED = "unattended"
     """Nobody will collect it: its process is gone, and no parked run holds its place."""
 
 
-WRONG = frozenset({Condition.HELD, Condition.LATE, Condition.STUCK, Condition.UNATTENDED})
+WRONG = frozenset({Condition.HELD, Condition.LATE, Condition.STUCK, Condition.UNATTENDED, Condition.AWAITING_APPROVAL})
 """Conditions that somebody should look at."""
 
 
@@ -85,6 +87,21 @@ class Standing:
     """How long its asset's past batches took, in any order."""
     grown: int
     """Requests by which the account's queue is longer than at `progress_at`."""
+    sample: "SampleWait | None" = None
+    """What it waits for that only a person can give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleWait:
+    """A sample that holds requests of a job until somebody decides."""
+
+    job_id: int
+    """The job that it is of."""
+    own: bool
+    """It is of the same asset; else that asset asks the same requests."""
+    since: datetime
+    held: int
+    """Requests of the job."""
 
 
 def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
@@ -93,6 +110,8 @@ def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
         return Condition.HELD, standing.reason or "the surge guard stopped it"
     if standing.parked is ParkedState.STOPPING:
         return Condition.STOPPING, ""
+    if standing.sample is not None:
+        return Condition.AWAITING_APPROVAL, _sample(standing.sample, standing.deadline_at, now)
     if not standing.attended:
         return Condition.UNATTENDED, _unattended(standing)
     overrun = now - standing.deadline_at
@@ -105,6 +124,13 @@ def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
     if condition is Condition.QUEUED:
         return Condition.LATE, f"{late}, and nothing of it is at the provider" + (f": {why}" if why else "")
     return Condition.LATE, late
+
+
+def _sample(wait: SampleWait, deadline_at: datetime, now: datetime) -> str:
+    of = "its sample" if wait.own else f"the sample of job {wait.job_id}, which asks the same"
+    why = f"{wait.held:,} requests wait for approval of {of} since {wait.since:%Y-%m-%d %H:%M:%S} UTC"
+    late = now - deadline_at
+    return f"{why}; {in_words(late)} past its deadline" if late > timedelta(0) else why
 
 
 def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:

@@ -69,6 +69,10 @@ class ChunkRecord:
     spool_bytes: int
     created_at: datetime
     billed_job_id: int | None
+    drawn_for: int | None
+    """The sample whose requests it carries."""
+    held_by: int | None
+    """The sample that has to be released before it is sent."""
     submissions: Sequence[SubmissionRecord]
 
 
@@ -149,6 +153,8 @@ def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> l
             spool_bytes=row.spool_bytes,
             created_at=from_micros(row.created_at),
             billed_job_id=row.billed_job_id,
+            drawn_for=row.drawn_for,
+            held_by=row.held_by,
             submissions=submissions.get(row.id, []),
         )
         for row in rows
@@ -190,6 +196,7 @@ def events_of(
         "chunk": [chunk.id for chunk in chunks],
         "submission": [each.id for chunk in chunks for each in chunk.submissions],
         "parked_run": list(parked),
+        "sample": sorted({*jobs, *(each for chunk in chunks for each in (chunk.drawn_for, chunk.held_by) if each)}),
         "request": list(requests),
     }
     about = sa.or_(*(sa.and_(table.c.subject == name, table.c.subject_id.in_(ids)) for name, ids in subjects.items()))

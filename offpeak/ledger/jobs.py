@@ -14,7 +14,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, transition
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, record, transition
 from offpeak.providers.base import Outcome
 
 
@@ -90,6 +90,15 @@ def close(
             why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
     reach(FaultPoint.JOB_CLOSED)
+
+
+def leave(ledger: Ledger, job_id: int, *, why: str) -> None:
+    """This process does not carry the job on any more: the next plan of the same rows takes it over."""
+    job, now, who = tables.job, ledger.clock.now(), str(ledger.claimant)
+    with ledger.database.write() as connection:
+        connection.execute(job.update().where(job.c.id == job_id).values(owner=None))
+        state = connection.execute(sa.select(job.c.state).where(job.c.id == job_id)).scalar_one()
+        record(connection, job, job_id, JobState(state), at=now, who=who, why=why, detail={"left": True})
 
 
 def _write_ages(connection: Connection, job_id: int, ages: Mapping[str, datetime]) -> None:

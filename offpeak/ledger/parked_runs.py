@@ -18,7 +18,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sightings import OVERDUE, OpenChunk
-from offpeak.ledger.states import OPEN_JOBS, PARKED, ParkedState, must, record, transition
+from offpeak.ledger.states import OPEN_JOBS, PARKED, ParkedState, SampleState, must, record, transition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,27 @@ class ParkedRun:
             return "everything has landed" if self.jobs else "its jobs have ended"
         if any(chunk.overdue(now) for chunk in chunks):
             return f"a batch has not ended {OVERDUE} after its submission"
+        if (decided := _sample_landed(chunks)) is not None:
+            return decided
         if self.release_at is not None:
             return "what could not be submitted is tried again" if self.release_at <= now else None
-        unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider)]
+        unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider or chunk.held)]
         if any(chunk.ready_at is None or chunk.ready_at <= now for chunk in unsent):
-            return "a batch came to nothing since, and is sent again"
+            return "there is a batch to send: released after its sample, or come to nothing since"
         return None
+
+
+def _sample_landed(chunks: Sequence[OpenChunk]) -> str | None:
+    """Why a sample of these chunks is the run's to look at; None while it is on its way, or waits for a person."""
+    for sample_id in {chunk.held_by for chunk in chunks if chunk.held and chunk.sample_of_own}:
+        held = next(chunk for chunk in chunks if chunk.held_by == sample_id)
+        drawn = [chunk for chunk in chunks if chunk.drawn_for == sample_id]
+        if held.sample_state is SampleState.BUYING and all(chunk.landed for chunk in drawn):
+            return f"the sample of job {sample_id} has landed"
+    ended = (SampleState.REJECTED, SampleState.WITHDRAWN)
+    if any(chunk.sample_state in ended and chunk.sample_of_own for chunk in chunks):
+        return "its sample was rejected or withdrawn"
+    return None
 
 
 def members(ledger: Ledger, origin_run_id: str) -> dict[int, str]:

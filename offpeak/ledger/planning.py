@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,7 +23,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import readings, tables
+from offpeak.ledger import readings, samples, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
@@ -31,7 +32,8 @@ from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.room import require_room
-from offpeak.ledger.staging import Known, Staging, Surge
+from offpeak.ledger.sampling import Ruling, Sample, SamplingWriter, ruling, settle
+from offpeak.ledger.staging import SURGE_SHARE, Known, Staging, Surge
 from offpeak.ledger.states import ChunkState, JobState, must, record, transition
 from offpeak.providers.base import Provider
 from offpeak.requests import Request
@@ -56,6 +58,10 @@ class JobSpec:
     fields: Sequence[str] | None = None
     """The fields of a structured output: what a reader without the asset's definition makes columns of."""
     policy: FailurePolicy = SURFACE
+    sample: Sample | None = None
+    """What is bought before the rest, where the question is new."""
+    sample_known: bool = False
+    """Draw it although the question is known."""
 
 
 @dataclass(slots=True)
@@ -103,8 +109,49 @@ class Plan:
             self._sweep()
             bury_hopeless(ledger, spec.asset, spec.policy)
             self.job_id = self._begin()
-        self._writer = ChunkWriter(ledger, provider, model=spec.model.partition("/")[2], job_id=self.job_id, attempt=1)
+        self._writer = self._make_writer()
         self._staging = Staging(ledger.database)
+
+    def _make_writer(self) -> ChunkWriter | SamplingWriter:
+        model, sample = self._spec.model.partition("/")[2], self._spec.sample
+        make = partial(ChunkWriter, self._ledger, self._provider, model=model, job_id=self.job_id, attempt=1)
+        return (
+            make() if sample is None else SamplingWriter(make, job_id=self.job_id, rows=sample.rows, decide=self._rule)
+        )
+
+    def _rule(self) -> Ruling:
+        """Whether the plan is sampled, once it has been read to its end."""
+        spec = self._spec
+
+        def anew() -> bool:
+            targets = list(self._as_of)
+            found = self._staging.surge(realm=self._provider.realm, targets=targets, partial=self._partial)
+            return found is not None and found.share > SURGE_SHARE
+
+        return ruling(
+            self._ledger,
+            asset=spec.asset,
+            realm=self._provider.realm,
+            components=self._whole_components(),
+            forced=spec.sample_known,
+            anew=anew,
+        )
+
+    def _whole_components(self) -> str:
+        """The components of what is asked of all rows: changed rows ask what the others do, of which there are more."""
+        if not self.over_changed_rows:
+            return self._components()
+        table = tables.target
+        query = sa.select(table.c.components).where(table.c.id.in_(self._partial)).limit(1)
+        with self._ledger.database.read() as connection:
+            return connection.execute(query).scalar() or self._components()
+
+    def sampled(self) -> tuple[list[str], int]:
+        """Of a dry plan: the keys that would be bought before the rest, and the bytes of their bodies."""
+        if not isinstance(self._writer, SamplingWriter):
+            return [], 0
+        prints, size = self._writer.would_draw()
+        return self._staging.keys_of(prints), size
 
     def _begin(self) -> int:
         spec, now, who = self._spec, self._ledger.clock.now(), str(self._ledger.claimant)
@@ -142,6 +189,7 @@ class Plan:
                     mine = transition(connection, row.id, JobState.ABANDONED, at=now, who=who, why=why, reason=why)
                 if mine:
                     discard_chunks(self._ledger, job_id=row.id)
+                    samples.take_back_unplanned(self._ledger, row.id)
 
     def add_partition(
         self, partition_key: str, as_of: datetime, requests: Iterable[Request], reading: Reading | None = None
@@ -247,12 +295,14 @@ class Plan:
             return
         bodies = list(map(self._coding.encode, (request for request, _ in fresh)))
         self.counts.new_bytes += sum(map(len, bodies))
-        if self._dry:
-            return
         rows = [
             (print_, body, known[print_].request_id if print_ in known else 0)
             for (_, print_), body in zip(fresh, bodies, strict=True)
         ]
+        if self._dry:
+            if isinstance(self._writer, SamplingWriter):
+                self._writer.consider(rows)
+            return
         self._writer.add(kind, rows)
         self._seen.clear()  # what is written is known to the chunk writer, or to the ledger
 
@@ -263,7 +313,8 @@ class Plan:
                 f"{self._spec.asset}: the plan is empty. Nothing was submitted, and the rows it has stay as they are. "
                 "If its source should have rows, look why it gave none; otherwise do not materialise this asset."
             )
-        self._writer.close()
+        if not self._dry:
+            self._writer.close()
         self.counts.new -= self._writer.left
         self.counts.joined += self._writer.left
         self._staging.refuse_duplicates(self._spec.asset)
@@ -297,7 +348,7 @@ class Plan:
 
     def commit(self, *, lane: str, reason: str, approval: int | None = None) -> None:
         """Make this plan the valid one, and its job one that may be submitted."""
-        targets, partial, table = list(self._as_of), self._partial, tables.target
+        targets, partial, table, spec = list(self._as_of), self._partial, tables.target, self._spec
         with self._ledger.database.write() as connection:
             self._refuse_moved_base(connection)
             connection.execute(
@@ -346,6 +397,15 @@ class Plan:
                 detail={**self._numbers(), "chunks": _chunks(connection, self.job_id)},
                 **self._row(),
             )
+            if isinstance(self._writer, SamplingWriter) and spec.sample is not None:
+                settle(
+                    self._ledger,
+                    connection,
+                    job_id=self.job_id,
+                    asset=spec.asset,
+                    sample=spec.sample,
+                    ruling=self._writer.ruling,
+                )
             if approval is not None:
                 transition(
                     connection, approval, JobState.ABANDONED, at=now, who=who, why=f"goes on as job {self.job_id}"
@@ -389,6 +449,7 @@ class Plan:
         self._writer.discard()
         if not self._dry:
             discard_chunks(self._ledger, job_id=self.job_id)
+            samples.take_back_unplanned(self._ledger, self.job_id)
             now, who = self._ledger.clock.now(), str(self._ledger.claimant)
             with self._ledger.database.write() as connection:
                 must(

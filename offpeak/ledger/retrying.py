@@ -45,7 +45,7 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
     Where another job has queued some of them already, this one waits for that round instead of buying its own.
     """
     of_job = sa.select(tables.job_target.c.target_id).where(tables.job_target.c.job_id == job_id)
-    unanswered = _unanswered(ledger, of_job)
+    unanswered = _unanswered(ledger, of_job, job_id=job_id)
     if joined := _join(ledger, job_id):  # after the look at what is unanswered: what left that list meanwhile is here
         return joined
     _bury(ledger, [row for row in unanswered if row.dead(policy)], policy)
@@ -119,11 +119,18 @@ def _stranded(ledger: Ledger) -> bool:
         return connection.execute(query).first() is not None
 
 
-def _unanswered(ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: bool = False) -> list[_Unanswered]:
-    """What these targets want, whose chunk is closed without an answer for it; `failed_only`: and that has failed."""
+def _unanswered(
+    ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: bool = False, job_id: int | None = None
+) -> list[_Unanswered]:
+    """What these targets want, whose chunk is closed without an answer for it; `failed_only`: and that has failed.
+
+    A chunk that another asset's sample held, and that was taken back with it, brings nothing to `job_id` either.
+    """
     request, wanted, chunk = tables.request, tables.wanted, tables.chunk
     failure, requeued = tables.failure, tables.requeued
     again = requeued.alias("again")
+    mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
+    taken_back = sa.and_(chunk.c.state == ChunkState.TAKEN_BACK.value, chunk.c.id.in_(mine))
     latest = (
         sa.select(
             failure.c.request_id,
@@ -141,7 +148,10 @@ def _unanswered(ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: 
     query = (
         sa.select(
             request.c.id, request.c.fingerprint, request.c.chunk_id,
-            sa.case((again.c.request_id.is_not(None), 0), else_=chunk.c.attempt).label("attempt"),
+            sa.case(
+                (sa.or_(again.c.request_id.is_not(None), chunk.c.state == ChunkState.TAKEN_BACK.value), 0),
+                else_=chunk.c.attempt,
+            ).label("attempt"),
             failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds,
         )
         .select_from(request)
@@ -154,7 +164,7 @@ def _unanswered(ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: 
         )
         .where(
             request.c.id.in_(sa.select(wanted.c.request_id).where(wanted.c.target_id.in_(targets))),
-            chunk.c.state == ChunkState.APPLIED.value,
+            sa.or_(chunk.c.state == ChunkState.APPLIED.value, taken_back),
             ~sa.exists().where(tables.answer.c.request_id == request.c.id),
             ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
         )

@@ -15,7 +15,7 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, SubmissionState
+from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, SampleState, SubmissionState
 from offpeak.ledger.submissions import CLOCK_SKEW
 from offpeak.providers.base import BATCH_WINDOW, BatchState, BatchView
 
@@ -49,6 +49,21 @@ class OpenChunk:
     cancel_at: datetime | None
     ready_at: datetime | None
     """It is not sent before; None: at once."""
+    drawn_for: int | None = None
+    """The sample whose requests it carries."""
+    held_by: int | None = None
+    """The sample that has to be released before it is sent; still there where that was rejected."""
+    sample_state: SampleState | None = None
+    """Of the sample that holds it; None while its plan is being made."""
+    sample_since: datetime | None = None
+    """When that sample entered its state."""
+    sample_of_own: bool = False
+    """That sample is of the asset of the job that waits for this chunk."""
+
+    @property
+    def held(self) -> bool:
+        """It waits for the release of a sample."""
+        return self.held_by is not None and not self.settled
 
     @property
     def settled(self) -> bool:
@@ -75,6 +90,7 @@ class OpenChunk:
 def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]]:
     """The chunks that each of these jobs waits for."""
     chunk, submission, link = tables.chunk, tables.submission, tables.job_chunk
+    sample, job = tables.sample, tables.job
     query = (
         sa.select(
             link.c.job_id,
@@ -84,13 +100,20 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.state,
             chunk.c.created_at,
             chunk.c.ready_at,
+            chunk.c.drawn_for,
+            chunk.c.held_by,
+            sample.c.state.label("sample_state"),
+            sample.c.entered_at.label("sample_since"),
+            (sample.c.asset == job.c.asset).label("sample_of_own"),
             submission.c.id.label("submission_id"),
             submission.c.state.label("submission_state"),
             *(submission.c[name] for name in _SEEN),
         )
         .select_from(link)
         .join(chunk, chunk.c.id == link.c.chunk_id)
+        .join(job, job.c.id == link.c.job_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
+        .outerjoin(sample, sample.c.id == chunk.c.held_by)
         .order_by(chunk.c.id)
     )
     found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
@@ -126,6 +149,11 @@ def _read(row: Row[Any]) -> OpenChunk:
         progress_at=moment(row.progress_at),
         cancel_at=moment(row.cancel_at),
         ready_at=moment(row.ready_at),
+        drawn_for=row.drawn_for,
+        held_by=row.held_by,
+        sample_state=None if row.sample_state is None else SampleState(row.sample_state),
+        sample_since=moment(row.sample_since),
+        sample_of_own=bool(row.sample_of_own),
     )
 
 

@@ -38,6 +38,9 @@ touched = sa.Table(
 )
 """The keys of the changed rows that a partial plan has read, those of rows that are gone included."""
 
+SURGE_SHARE = 0.2
+"""Share of the unchanged keys that may get a new fingerprint before a plan counts as asking something else."""
+
 StagedRow = tuple[int, int, str, bytes, str | None]
 
 
@@ -232,6 +235,16 @@ class Staging:
             if last is None:
                 return self._remove_absent(job_id=job_id, targets=targets, partial=partial)
             after = (last.target_id, last.key)
+
+    def keys_of(self, prints: Sequence[bytes]) -> list[str]:
+        """The keys that ask these, in key order."""
+        with self._reading() as connection:
+            found = {
+                key
+                for part in slices(prints, 500)
+                for key in connection.execute(sa.select(staged.c.key).where(staged.c.fingerprint.in_(part))).scalars()
+            }
+        return sorted(found)
 
     def absent(self, targets: Sequence[int], *, partial: Sequence[int] = ()) -> int:
         """How many wanted rows of `targets` the staged plan does not hold."""

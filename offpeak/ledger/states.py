@@ -1,4 +1,4 @@
-"""The states of jobs, chunks, submissions, parked runs and deadlines, and the only way from one to the next.
+"""The states of jobs, chunks, submissions, parked runs, deadlines and samples, and the only way from one to the next.
 
 Each transition is one UPDATE that names the states it may come from, and writes its event in the same transaction. When
 nothing matched, somebody else was there first: `transition` says so by returning False, and `must` by raising.
@@ -105,6 +105,21 @@ class SlaState(StrEnum):
     MISSED = "missed"
 
 
+class SampleState(StrEnum):
+    """Rows of a plan that are bought before the rest of it, which is held meanwhile."""
+
+    BUYING = "buying"
+    """Queued or on its way; nobody has judged it."""
+    WAITING = "waiting"
+    """Shown; a person decides about the rest."""
+    RELEASED = "released"
+    """The rest may be sent."""
+    REJECTED = "rejected"
+    """A person does not want the rest."""
+    WITHDRAWN = "withdrawn"
+    """Its job was stopped, or a later plan asks something else, before anybody decided."""
+
+
 OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
 LIVE_SUBMISSIONS = frozenset(
     {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
@@ -112,10 +127,13 @@ LIVE_SUBMISSIONS = frozenset(
 LIVE_CHUNKS = frozenset({ChunkState.QUEUED, ChunkState.OPEN})
 """Their requests are on their way; a request in any other chunk is answered, dead, or free to be queued again."""
 
+UNDECIDED = frozenset({SampleState.BUYING, SampleState.WAITING})
+"""The rest of the plan is held as long as its sample is in one of these."""
+
 PARKED = frozenset({ParkedState.INTENDED, ParkedState.WAITING, ParkedState.RELEASED})
 """A job that such a run will collect needs no living process."""
 
-_J, _C, _S, _P, _D = JobState, ChunkState, SubmissionState, ParkedState, SlaState
+_J, _C, _S, _P, _D, _W = JobState, ChunkState, SubmissionState, ParkedState, SlaState, SampleState
 
 TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
     JobState: {
@@ -162,6 +180,12 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _D.MET: frozenset({_D.DUE, _D.ENDANGERED}),
         _D.MISSED: frozenset({_D.DUE, _D.ENDANGERED}),
     },
+    SampleState: {
+        _W.WAITING: frozenset({_W.BUYING}),
+        _W.RELEASED: frozenset({_W.BUYING, _W.WAITING}),
+        _W.REJECTED: frozenset({_W.WAITING}),
+        _W.WITHDRAWN: frozenset({_W.BUYING, _W.WAITING}),
+    },
 }
 """For each state that can be entered, the states it may be entered from. By kind, since equal words are equal keys."""
 
@@ -171,6 +195,7 @@ _TABLES: Mapping[type[StrEnum], sa.Table] = {
     SubmissionState: tables.submission,
     ParkedState: tables.parked_run,
     SlaState: tables.sla,
+    SampleState: tables.sample,
 }
 
 

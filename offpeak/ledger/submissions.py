@@ -86,6 +86,10 @@ class Submission:
     """Since when the outcome of its create is unknown; None where nobody has found it so."""
     ready_at: datetime | None = None
     """Not sent before; None: at once."""
+    drawn_for: int | None = None
+    """The sample whose requests it carries."""
+    held_by: int | None = None
+    """The sample that has to be released before it is sent."""
 
     @property
     def token(self) -> str:
@@ -173,6 +177,8 @@ def _read(row: Row[Any]) -> Submission:
         cancel_at=moment(row.s_cancel_at),
         unknown_at=moment(row.s_unknown_at),
         ready_at=moment(row.ready_at),
+        drawn_for=row.drawn_for,
+        held_by=row.held_by,
     )
 
 
@@ -243,8 +249,8 @@ def _claim(ledger: Ledger, chunk: Submission) -> bool:
     now, who, table = ledger.clock.now(), str(ledger.claimant), tables.chunk
     with ledger.database.write(durable=True) as connection:
         # it may have been sent, and queued again under another submission, since it was looked up
-        queued = sa.select(table.c.stamp).where(table.c.id == chunk.chunk_id).with_for_update()
-        if connection.execute(queued).scalar() != chunk.stamp:
+        queued = sa.select(table.c.stamp, table.c.held_by).where(table.c.id == chunk.chunk_id).with_for_update()
+        if connection.execute(queued).one_or_none() != (chunk.stamp, None):
             return False
         if not transition(
             connection, chunk.chunk_id, ChunkState.OPEN, at=now, who=who, why=f"submission {chunk.stamp}"

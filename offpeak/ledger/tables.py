@@ -17,6 +17,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     parked_run  a queued run of the orchestrator that holds the place of jobs while they wait
     sla         one occurrence of a deadline by which an asset has to be fresh
     reading     up to where the plan of a target has read an input whose changes are known
+    sample      what is bought first of a job's plan, and whether the rest may follow
     event       what changed state, when, by whom and why
 """
 
@@ -123,6 +124,8 @@ chunk = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("billed_job_id", sa.BigInteger, comment="the one job that its cost is counted for"),
     sa.Column("ready_at", sa.BigInteger, comment="not sent before; NULL: at once"),
+    sa.Column("drawn_for", sa.BigInteger, comment="the sample whose requests it carries"),
+    sa.Column("held_by", sa.BigInteger, comment="the sample that has to be released before it is sent"),
 )
 
 chunk_offsets = sa.Table(
@@ -269,6 +272,21 @@ reading = sa.Table(
     sa.Column("version", sa.Text, comment="the data version of an input that is read whole"),
     sa.Column("asked", sa.Text, nullable=False, comment="digest of what was asked of each row"),
     sa.Column("complete_at", sa.BigInteger, nullable=False, comment="when every row was last read"),
+)
+
+sample = sa.Table(
+    "sample",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=False, comment="of the job whose plan it was drawn from"),
+    sa.Column("asset", sa.Text, nullable=False, index=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("entered_at", sa.BigInteger, nullable=False, comment="when it entered that state"),
+    sa.Column("max_failures", sa.Float, comment="share up to which it releases the rest; NULL: a person does"),
+    sa.Column("requests", sa.BigInteger, nullable=False, comment="drawn"),
+    sa.Column("failed", sa.BigInteger, comment="of them, without a usable answer"),
+    sa.Column("cost_pico", sa.BigInteger, comment="what they cost"),
+    sa.Column("rest", sa.BigInteger, comment="requests held when it was judged"),
+    sa.Column("rest_pico", sa.BigInteger, comment="what those would cost by the sample's tokens"),
 )
 
 event = sa.Table(

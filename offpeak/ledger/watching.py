@@ -17,13 +17,13 @@ from sqlalchemy.engine import Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import parked_runs, sightings, tables
 from offpeak.ledger.claims import Claimant
-from offpeak.ledger.conditions import Condition, Standing, judge, middle
+from offpeak.ledger.conditions import Condition, SampleWait, Standing, judge, middle
 from offpeak.ledger.database import slices
 from offpeak.ledger.jobs import JobRow, attendance, listed
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OVERDUE, OpenChunk
-from offpeak.ledger.states import OPEN_JOBS, ChunkState, JobState, SubmissionState
+from offpeak.ledger.states import OPEN_JOBS, UNDECIDED, ChunkState, JobState, SampleState, SubmissionState
 from offpeak.providers.base import BatchState
 
 
@@ -126,6 +126,7 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
             out_since=min((chunk.submitted_at for chunk in mine if _out(chunk) and chunk.submitted_at), default=None),
             progress_at=progress_at,
             past=past[row.asset],
+            sample=_sample_wait(mine),
             grown=0 if progress_at is None else queue.growth(mine[0].realm, progress_at, now),
         )
         condition, why = judge(standing, now=now)
@@ -155,6 +156,21 @@ _ALL = 2**31 - 1
 
 def _landed(chunks: Sequence[OpenChunk]) -> bool:
     return all(chunk.landed for chunk in chunks)
+
+
+def _sample_wait(chunks: Sequence[OpenChunk]) -> SampleWait | None:
+    """What a person has to decide before the job goes on: once it is shown, or when nothing else is on its way."""
+    held = [chunk for chunk in chunks if chunk.held and chunk.sample_state in UNDECIDED]
+    shown = [chunk for chunk in held if chunk.sample_of_own and chunk.sample_state is SampleState.WAITING]
+    if not shown and (not held or any(not (chunk.landed or chunk.held) for chunk in chunks) or held[0].sample_of_own):
+        return None
+    first = (shown or held)[0]
+    return SampleWait(
+        job_id=first.held_by or 0,
+        own=first.sample_of_own,
+        since=first.sample_since or first.created_at,
+        held=sum(chunk.requests for chunk in held if chunk.held_by == first.held_by),
+    )
 
 
 def _out(chunk: OpenChunk) -> bool:

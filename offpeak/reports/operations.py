@@ -46,6 +46,7 @@ LABELS: Mapping[Condition, str] = {
     Condition.UNATTENDED: "unattended",
     Condition.STUCK: "stuck",
     Condition.LATE: "late",
+    Condition.AWAITING_APPROVAL: "waits for approval of its sample",
     Condition.HELD: "held",
     Condition.LANDED: "landed, not collected",
     Condition.RUNNING_LONG: "running long, within its deadline",
@@ -59,6 +60,8 @@ ADVICE: Mapping[Condition, str] = {
     Condition.STUCK: "See the provider's status page. To give up, terminate its run: what has finished is kept, and "
     "materialising again asks for the rest.",
     Condition.LATE: "Until it lands, readers get the rows from before, as far as they tolerate their age.",
+    Condition.AWAITING_APPROVAL: "Look at the sample among the asset's observations: `offpeak jobs approve {id}` buys "
+    "the rest, `offpeak jobs reject {id}` does not.",
     Condition.HELD: "Nothing of it is bought before somebody approves it: `offpeak jobs approve {id}`.",
     Condition.RUNNING_LONG: "Wait.",
 }
@@ -126,7 +129,12 @@ _ORDER = {condition: number for number, condition in enumerate(LABELS)}
 
 def _needs_somebody(job: Watched, landed: set[int], now: datetime) -> bool:
     if job.condition is not Condition.LANDED:
-        return job.condition in {Condition.STUCK, Condition.LATE, Condition.UNATTENDED}
+        return job.condition in {
+            Condition.STUCK,
+            Condition.LATE,
+            Condition.UNATTENDED,
+            Condition.AWAITING_APPROVAL,
+        }
     if job.parked is None or job.submitted_at is None or job.elapsed is None:
         return False  # a living process is at it
     waits_for_others = job.parked.state is ParkedState.WAITING and not landed.issuperset(job.parked.jobs)

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 import ai_assets
 from offpeak import OffpeakResults, SourceTables
-from offpeak.sources.watching import watch
 from resources import sample_data
 
 from ..conftest import LocalProvider, Place
@@ -116,6 +115,14 @@ ROWS = [
         inserted=1,
         changed=1,
     ),
+    Row(
+        sample_data.PACKAGES,
+        {"package": "kiln-watch", "section": "science", "description": TEXT},
+        {"description": OTHER},
+        {"package_labels", "package_label_quality"},
+        inserted=1,
+        changed=1,
+    ),
 ]
 
 
@@ -160,9 +167,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory, _provider_process: str) -> I
     sample_data.create(folder / "source.db")
     url = f"sqlite:///{folder / 'source.db'}"
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-    with engine.begin() as connection:
-        for table in sample_data.METADATA.tables:
-            watch(connection, table)
     provider = LocalProvider(_provider_process)
     provider.call("POST", "/local/reset")
     place = Place(f"sqlite:///{folder / 'ledger.db'}", folder / "spool")

@@ -28,6 +28,7 @@ BELOW = {
         "prompt_regression",
     },
     "follow_up_requests": {"follow_up_results"},
+    "package_descriptions": {"package_labels", "package_label_quality"},
     "product_events": set[str](),  # a week is bought when it is over, by its schedule
     "archived_tickets": set[str](),  # and a month of the archive by a backfill
 }

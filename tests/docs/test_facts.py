@@ -16,7 +16,8 @@ from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG
 from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.ledger.conditions import Condition
-from offpeak.ledger.states import ChunkState, JobState, ParkedState, SubmissionState
+from offpeak.ledger.sampling import SAMPLE_TAG
+from offpeak.ledger.states import ChunkState, JobState, ParkedState, SampleState, SubmissionState
 
 from .pages import PAGES, ROOT, anchors, first_column, name, prose, section
 
@@ -98,7 +99,7 @@ def test_the_variables_that_are_read_are_listed() -> None:
 
 
 def test_the_run_tags_are_listed() -> None:
-    assert first_column(section(CONFIGURATION, "Run tags")) == {APPROVE_TAG, WAIT_TAG}
+    assert first_column(section(CONFIGURATION, "Run tags")) == {APPROVE_TAG, SAMPLE_TAG, WAIT_TAG}
 
 
 def test_the_tags_that_offpeak_writes_are_listed_with_the_phases() -> None:
@@ -122,6 +123,7 @@ def test_the_columns_that_offpeak_writes_are_listed() -> None:
         ("States of a chunk", ChunkState),
         ("States of a submission", SubmissionState),
         ("States of a parked run", ParkedState),
+        ("States of a sample", SampleState),
     ],
 )
 def test_the_states_are_listed(heading: str, states: type[StrEnum]) -> None:

@@ -3,11 +3,11 @@
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
-     "pace", "stop"}
+     "pace", "stop", "sample"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
-process sends SIGKILL to itself there. With `stop` what is bought is stopped again.
+process sends SIGKILL to itself there. With `stop` what is bought is stopped again. `sample` are the arguments of one.
 """
 
 import os
@@ -29,6 +29,7 @@ from offpeak.clock import SystemClock
 from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.ledger import jobs
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sampling import Sample
 from offpeak.ledger.states import JobState
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
@@ -202,6 +203,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
                 ]
             ),
             run_id=f"run-{os.getpid()}",
+            sample=Sample(**job["sample"]) if job.get("sample") else None,
         )
         named = {
             "ledger": ledger,

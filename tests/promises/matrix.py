@@ -27,6 +27,8 @@ class Scene:
     """How many runs it takes afterwards until everything is settled."""
     wasted: int = 0
     """Batches that the provider accepts, and that bring nothing."""
+    apart: int = 0
+    """Batches that carry a part of the rows by themselves."""
 
 
 LOST = Scene(faults=(("create_reset", {}),), first={"list_lag": 0.1})
@@ -38,6 +40,7 @@ LATE = Scene(
     wasted=1,
 )
 STOPPED = Scene(faults=(("never_end", {"share": 0.0}),), first={"stop": True}, wasted=1)
+SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}}, apart=1)
 SCENES: Mapping[FaultPoint, Scene] = {
     P.FENCED: LOST,
     P.RESTAMPED: LOST,
@@ -46,6 +49,8 @@ SCENES: Mapping[FaultPoint, Scene] = {
     P.CANCEL_SENT: STOPPED,
     P.CANCEL_RECORDED: STOPPED,
     P.LATE_RECORDED: LATE,
+    P.SAMPLE_SHOWN: SAMPLED,
+    P.SAMPLE_JUDGED: SAMPLED,
 }
 """Points that a plain purchase does not come by."""
 
@@ -68,7 +73,7 @@ def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, pr
         receipt = forge.start(place, local_provider, provider, rows=ROWS).receipt()
 
     assert (receipt["rows"], receipt["failed"]) == (len(ROWS), 0)
-    judge(place, local_provider, provider, batches=1 + scene.wasted)
+    judge(place, local_provider, provider, batches=1 + scene.wasted + scene.apart)
 
 
 def kill_and_stop(forge: Forge, place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint) -> None:

@@ -8,10 +8,16 @@ import sqlalchemy as sa
 
 from offpeak.ledger import jobs, tables
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import TRANSITIONS, ChunkState, JobState, ParkedState, SubmissionState
+from offpeak.ledger.states import TRANSITIONS, ChunkState, JobState, ParkedState, SampleState, SubmissionState
 
-KINDS = {"job": JobState, "chunk": ChunkState, "submission": SubmissionState, "parked_run": ParkedState}
-TABLES = {"job": tables.job, "chunk": tables.chunk, "submission": tables.submission, "parked_run": tables.parked_run}
+KINDS = {
+    "job": JobState,
+    "chunk": ChunkState,
+    "submission": SubmissionState,
+    "parked_run": ParkedState,
+    "sample": SampleState,
+}
+TABLES = {name: tables.metadata.tables[name] for name in KINDS}
 COUNTS = ("rows", "new", "joined", "reused", "removed")
 
 

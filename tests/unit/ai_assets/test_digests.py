@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pandas as pd
 import pytest
+from dagster._core.test_utils import instance_for_test
 
 from ai_assets import digests
 from ai_assets.digests import DIGEST, TO_TRY, as_text, weekly_digests
@@ -103,10 +104,16 @@ def test_a_mail_has_the_summary_the_highlights_and_the_next_step() -> None:
 @pytest.mark.parametrize(("day", "week"), [("2026-11-23", "2026-11-16"), ("2026-10-26", "2026-10-19")])
 def test_on_monday_the_week_that_has_just_ended_is_bought(day: str, week: str) -> None:
     """The second is the week in which the clocks go back."""
-    schedule: Any = importlib.import_module("definitions").defs.resolve_schedule_def("weekly")
+    defs = importlib.import_module("definitions").defs
+    schedule: Any = defs.resolve_schedule_def("weekly")
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 0 * * 1", "Europe/Berlin")
     at = datetime.fromisoformat(f"{day}T00:15:00").replace(tzinfo=ZoneInfo("Europe/Berlin"))
-    with dg.build_schedule_context(scheduled_execution_time=at) as context:
+    with (
+        instance_for_test() as instance,
+        dg.build_schedule_context(
+            instance=instance, scheduled_execution_time=at, repository_def=defs.get_repository_def()
+        ) as context,
+    ):
         (request,) = schedule.evaluate_tick(context).run_requests
     assert request.partition_key == week
     assert digests.WEEKS.time_window_for_partition_key(week).end <= at

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, create_model
 
-from offpeak import BatchAsset, Chat, FreshnessContract, Waiting, Workload, batch_asset, tolerates
+from offpeak import BatchAsset, Chat, FreshnessContract, Sample, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import DefinitionError
 
 NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
@@ -47,6 +47,14 @@ def spec_of(asset: dg.AssetsDefinition) -> dg.AssetSpec:
         ({"model": "claude-haiku-5-5"}, "does not name its provider"),
         ({"model": "mistral/large"}, "'mistral', which Offpeak does not know"),
         ({"output": dict}, "not a pydantic model"),
+        ({"sample": "20"}, r"sample='20' says nothing that Offpeak knows. Give the number of rows"),
+        ({"sample": True}, "sample=True says nothing"),
+        ({"sample": 0}, "rows=0 is not a whole number from 1 to 1,000"),
+        ({"sample": 1001}, "rows=1001 is not a whole number"),
+        ({"sample": Sample(rows=2.5)}, "rows=2.5 is not a whole number"),
+        ({"sample": Sample(rows=20, max_failures=1)}, "max_failures=1 is not a share"),
+        ({"sample": Sample(rows=20, max_failures=-0.1)}, "max_failures=-0.1 is not a share"),
+        ({"sample": Sample(rows=20, max_failures="5%")}, "max_failures='5%' is not a share"),
         ({"output": create_model("Empty")}, "has no fields"),
         ({"workload": Workload(waiting=Waiting.WATCHING, deadline=timedelta(minutes=1))}, "Waiting.WATCHING"),
         ({"workload": None}, "workload=None is not a Workload"),
@@ -217,3 +225,16 @@ def test_a_schema_that_the_provider_cannot_take_is_refused_at_load_naming_asset_
         @batch_asset(model=model, output=Free, workload=NIGHTLY, contract=CONTRACT)
         def ticket_notes() -> Iterator[Chat]:
             yield Chat(key="1", prompt="?")
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (None, None),
+        (20, Sample(rows=20)),
+        (Sample(rows=5, max_failures=0), Sample(rows=5, max_failures=0)),
+        (Sample(rows=1000, max_failures=0.05), Sample(rows=1000, max_failures=0.05)),
+    ],
+)
+def test_a_sample_is_a_number_of_rows_or_says_more(given: Any, found: Sample | None) -> None:
+    assert declared(sample=given).declaration.sample == found

@@ -222,3 +222,16 @@ def test_definitions_without_offpeak_are_told_how_to_add_it(project: Path, run: 
 )
 def test_only_a_loopback_address_is_this_machine(realm: str, expected: bool) -> None:
     assert on_this_machine(realm) is expected
+
+
+def test_a_sample_is_named_and_priced_and_not_bought(run: Run, project: Path, local_provider: LocalProvider) -> None:
+    write_letters(project, 40)
+    told = json.loads(run("shorter", "--sample", "10", "--json"))
+    assert len(told["sample_keys"]) == 10
+    assert 0 < float(told["estimated_sample_cost_usd"]) < float(told["estimated_cost_usd"])
+    said = run("shorter", "--sample", "10")
+    assert "Sample: 10 rows would be bought first, for about $" in said
+    assert f"the others held until it is approved: {', '.join(told['sample_keys'])}." in said
+    assert 'offpeak/sample: "20"' in said
+    assert json.loads(run("shorter", "--json"))["sample_keys"] == []
+    assert local_provider.batches() == []

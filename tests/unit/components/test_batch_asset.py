@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding
+from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding, Sample
 from offpeak.errors import DefinitionError, PlanError
 
 ATTRIBUTES: dict[str, Any] = {
@@ -101,3 +101,14 @@ def test_attributes_that_cannot_work_are_refused_naming_the_asset(changes: dict[
 def test_a_column_that_the_source_lacks_is_named_with_those_it_has() -> None:
     with pytest.raises(PlanError, match=r"support_tickets has no column title.*ticket_id, subject, body"):
         built(prompt="$title").plan(TICKETS)
+
+
+def test_a_sample_is_declared_as_the_decorator_has_it() -> None:
+    assert built().declaration.sample is None
+    assert built(sample_rows=20).declaration.sample == Sample(rows=20)
+    declared = built(sample_rows=20, sample_max_failures=0.05).declaration.sample
+    assert declared == Sample(rows=20, max_failures=0.05)
+    with pytest.raises(DefinitionError, match=r"sample_max_failures=0\.05 goes with sample_rows"):
+        built(sample_max_failures=0.05)
+    with pytest.raises(DefinitionError, match="rows=0 is not a whole number"):
+        built(sample_rows=0)

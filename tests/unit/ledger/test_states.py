@@ -17,8 +17,10 @@ from offpeak.ledger.states import (
     LIVE_SUBMISSIONS,
     OPEN_JOBS,
     TRANSITIONS,
+    UNDECIDED,
     ChunkState,
     JobState,
+    SampleState,
     SlaState,
     SubmissionState,
     must,
@@ -30,6 +32,7 @@ MACHINES: dict[type[StrEnum], StrEnum] = {
     ChunkState: ChunkState.QUEUED,
     SubmissionState: SubmissionState.INTENDED,
     SlaState: SlaState.DUE,
+    SampleState: SampleState.BUYING,
 }
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -62,6 +65,10 @@ def test_live_submissions_are_those_that_can_still_change_and_hold_their_chunk()
 
 def test_open_jobs_are_those_that_can_still_change_by_themselves() -> None:
     assert leads_on(JobState) - {JobState.HELD, JobState.APPROVED} == OPEN_JOBS
+
+
+def test_samples_that_can_still_change_are_undecided() -> None:
+    assert leads_on(SampleState) == UNDECIDED
 
 
 def test_a_chunk_that_was_applied_or_refused_stays_so() -> None:
