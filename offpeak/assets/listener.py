@@ -8,7 +8,7 @@ nothing is told twice. In between it asks a source nothing until that tells of a
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -108,8 +108,9 @@ def listen(sources: Iterable[Sequence[Observed]], listening: Listening) -> None:
         listening.stop.set()
         for thread in threads:
             thread.join(timeout=1)  # one that waits for an answer of its source ends with the process
-        for each in listeners:
-            each.end()
+        with suppress(Exception):  # a heartbeat that cannot be taken back is old soon
+            for each in listeners:
+                each.end()
 
 
 class SourceListener:
@@ -117,7 +118,7 @@ class SourceListener:
 
     def __init__(self, sources: Sequence[Observed], listening: Listening) -> None:
         manager = sources[0].manager
-        assert isinstance(manager, SourceTables)  # noqa: S101 - sources_of has no others
+        assert isinstance(manager, SourceTables)  # noqa: S101 - listened_sources has no others
         self._source = manager.source()
         self.name = str(self._source)
         self._tables: dict[str, list[Observed]] = {}

@@ -30,6 +30,14 @@ def forecast():
 defs = dg.Definitions([sold, forecast], executor=dg.in_process_executor)
 """
 
+FOLLOWING = """
+import os, pathlib, time
+
+storage = pathlib.Path(os.environ["DAGSTER_HOME"], "history")
+pathlib.Path("followed").write_text(str(storage.is_dir()))
+time.sleep(600)
+"""
+
 ARCHIVE = """
 import dagster as dg
 
@@ -75,7 +83,13 @@ def running_with(text: str) -> Sequence[str]:
 def test_a_run_that_fails_is_exit_code_one_with_the_reason_and_nothing_is_left_running(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     (tmp_path / "shop.py").write_text(DEFINITIONS)
-    ended = up("--select", "sold,forecast", folder=tmp_path, env={"DAGSTER_HOME": str(tmp_path / "home")})
+    (tmp_path / "follow.py").write_text(FOLLOWING)
+    then = f"{sys.executable} {tmp_path / 'follow.py'}"
+    ended = up(
+        *("--select", "sold,forecast", "--then", then),
+        folder=tmp_path,
+        env={"DAGSTER_HOME": str(tmp_path / "home")},
+    )
     assert ended.returncode == 1
     assert ended.stdout == ""
     last = ended.stderr.splitlines()[-1]
@@ -83,6 +97,7 @@ def test_a_run_that_fails_is_exit_code_one_with_the_reason_and_nothing_is_left_r
     assert "FAILURE" in last
     assert "Traceback" not in ended.stderr
     assert running_with(str(tmp_path)) == []
+    assert (tmp_path / "followed").read_text() == "True", "what follows Dagster finds its storage there"
 
 
 def test_the_newest_partition_of_an_asset_whose_partitions_have_ended_is_its_last_one(tmp_path: Path) -> None:

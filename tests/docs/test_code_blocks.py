@@ -246,4 +246,4 @@ def test_no_page_has_a_kind_of_block_that_nothing_looks_at() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
     fences = {line for line in text.splitlines() if line.startswith("```") and line != "```"}
     languages = {fence.removeprefix("```").split(" ")[0] for fence in fences}
-    assert languages <= {"python", "console", "yaml", "toml", "text", "diff", "sql"}
+    assert languages <= {"python", "console", "yaml", "toml", "text", "diff", "sql", "ini"}

@@ -1,5 +1,6 @@
 """Every command line of the pages is one that exists, with options that it takes."""
 
+import configparser
 import importlib.util
 import re
 import shlex
@@ -141,3 +142,12 @@ def test_verbs_named_in_the_text_exist() -> None:
 def test_a_line_that_does_not_exist_is_found_out(line: str) -> None:
     with pytest.raises((*REFUSALS, AssertionError)):
         check(line)
+
+
+def test_the_service_of_the_how_to_runs_a_command_that_exists() -> None:
+    (unit,) = blocks(ROOT / "docs" / "how-to" / "wake-on-data.md", "ini")
+    settings = configparser.ConfigParser()
+    settings.read_string(unit.text)
+    program, *words = shlex.split(settings["Service"]["ExecStart"])
+    assert program.endswith("/bin/offpeak")
+    offpeak(words)
