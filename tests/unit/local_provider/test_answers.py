@@ -218,7 +218,7 @@ class Reply(BaseModel):
 
 def test_what_was_asked_is_not_given_back_as_an_answer(sensible):
     text = (
-        "Question: A teacher leaves in May. The teacher has sixty regulars. The regulars like the teacher. What now?\n\n"
+        "Question: A teacher leaves in May. The teacher has sixty regulars. The regulars like the teacher. So?\n\n"
         "Answer: Open the series and choose Substitute. A mail goes out by itself."
     )
     reply = Reply.model_validate_json(ask(sensible, text, Reply))
