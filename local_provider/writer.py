@@ -14,7 +14,7 @@ from local_provider.fields import Field, find
 from local_provider.labels import score_labels
 from local_provider.lengths import sentences_wanted, shortened, words_wanted
 from local_provider.lookup import Missing, look_up_number, look_up_text
-from local_provider.parts import Judged, judged_in, without_names
+from local_provider.parts import Judged, judged_in, question_in, without_names
 
 _PART = re.compile(r"\n\s*\n|^\s*(?:#+ .*|[A-Z][\w ]{0,30}:|</?\w+>|-{3,})\s*$", re.MULTILINE)
 _LEAD = re.compile(r"^\s*[A-Z][\w ]{0,30}:\s+")
@@ -69,7 +69,11 @@ class SensibleWriter:
         return shown(self._ask.seen, shortened(self._sentences[chosen[0]], words_wanted(field.about)))
 
     def texts(self, field: Field, count: int) -> list[str]:
-        return list(dict.fromkeys(self._sentences[i] for i in sorted(self._chosen(field, count))))
+        chosen = self._chosen(field, count)
+        answers = [i for i in chosen if i not in self._asked] or [
+            i for i in self._by_relevance(field)[:count] if i not in self._asked
+        ]
+        return list(dict.fromkeys(self._sentences[i] for i in sorted(answers or chosen)))
 
     def _chosen(self, field: Field, count: int) -> list[int]:
         """At most `count` sentences by relevance, none that another field holds while there is a fresh one."""
@@ -140,20 +144,28 @@ class SensibleWriter:
         return sentences(without_names(self._ask.user))
 
     @cached_property
+    def _asked(self) -> frozenset[int]:
+        """The sentences of a part that is called a question, where there are others."""
+        asked, _ = question_in(self._ask.user) or ("", "")
+        return frozenset(number for number, sentence in enumerate(self._sentences) if sentence in asked)
+
+    @cached_property
     def _vectors(self) -> Vectors:
         return self._embedder.embed(self._sentences)
 
     def _by_relevance(self, field: Field) -> list[int]:
-        """Sentences by nearness to the middle of the text, and a little to what the field is about; questions last.
+        """Sentences by nearness to the middle of the text, and a little to what the field is about.
 
-        Headings and the like are left out while there is a sentence. Advice comes first where a field asks for it,
+        What a part called "Question" says comes last: to repeat it is no answer. Questions, headings and the like
+        are left out while there is a sentence. Advice comes first where a field asks for it,
         and is left out elsewhere while there is something else.
         """
         about = self._embedder.embed_cached((field.about or "text",))[0]
-        asks = np.array([sentence.endswith("?") for sentence in self._sentences])
-        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about) - 2 * asks
+        repeated = np.isin(np.arange(len(self._sentences)), list(self._asked))
+        scores = centrality(self._vectors) + 0.5 * (self._vectors @ about) - 2 * repeated
         order = [int(i) for i in np.argsort(-scores, kind="stable")]
         order = [i for i in order if is_sentence(self._sentences[i])] or order
+        order = [i for i in order if not self._sentences[i].endswith("?")] or order
         advice = [i for i in order if _ADVICE.match(self._sentences[i])]
         rest = [i for i in order if i not in advice]
         return advice + rest if _ASKS_ADVICE.search(field.about) else rest or advice

@@ -1,9 +1,10 @@
 """A person opens the Dagster UI, presses Materialize, sees what was bought, and what is refused once it is too old.
 
-With OFFPEAK_SCREENSHOT=1 two pages are also written to docs/images: ticket-labels.png, for the README, and
-stale-labels.png.
+With OFFPEAK_SCREENSHOT=1 three pages are also written to docs/images: ticket-labels.png, for the README, backfill.png,
+and stale-labels.png.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -26,6 +29,7 @@ from .chromium import CHROMIUM, MARKS, OFFLINE
 ROOT = Path(__file__).parents[2]
 SCREENSHOT = ROOT / "docs" / "images" / "ticket-labels.png"
 STALE = ROOT / "docs" / "images" / "stale-labels.png"
+BACKFILL = ROOT / "docs" / "images" / "backfill.png"
 START_WITHIN_S = 240.0
 LAND_WITHIN_MS = 120_000
 
@@ -45,13 +49,19 @@ def ledger_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dagster_url(tmp_path_factory: pytest.TempPathFactory, ledger_file: Path) -> Iterator[str]:
+def provider_url() -> str:
+    """Where the local provider will listen."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+@pytest.fixture(scope="module")
+def dagster_url(tmp_path_factory: pytest.TempPathFactory, ledger_file: Path, provider_url: str) -> Iterator[str]:
     """The Dagster UI over this project and the local provider, with an instance and a ledger of its own."""
     folder = tmp_path_factory.mktemp("up")
     home = folder / "dagster"
     home.mkdir()
     shutil.copy(ROOT / "dagster.yaml", home)
-    port, provider_port = free_port(), free_port()
+    port, provider_port = free_port(), provider_url.rpartition(":")[2]
     provider = f"{sys.executable} -m local_provider --port {provider_port} --data {folder / 'provider'}"
     command = ["up", "--port", str(port), "--alongside", provider, "--wait-for", f"127.0.0.1:{provider_port}"]
     log = folder / "up.log"
@@ -64,7 +74,7 @@ def dagster_url(tmp_path_factory: pytest.TempPathFactory, ledger_file: Path) -> 
                 "DAGSTER_HOME": str(home),
                 "OFFPEAK_DATABASE_URL": f"sqlite:///{ledger_file}",
                 "OFFPEAK_SOURCE_URL": f"folder:{ROOT / 'sample_data'}",
-                "OFFPEAK_LOCAL_URL": f"http://127.0.0.1:{provider_port}",
+                "OFFPEAK_LOCAL_URL": provider_url,
                 "OFFPEAK_PROVIDER": "local",
                 "PYTHONUNBUFFERED": "1",
             },
@@ -161,6 +171,49 @@ def test_no_dialogue_asks_to_sign_up(page: Page, dagster_url: str) -> None:
     page.goto(f"{dagster_url}/overview")
     expect(page.get_by_role("link", name="Catalog")).to_be_visible(timeout=LAND_WITHIN_MS)
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def asked(url: str, query: str | None = None) -> Any:
+    """What a server answers to a GET, or Dagster to a GraphQL query."""
+    data = None if query is None else json.dumps({"query": query}).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_a_backfill_of_twelve_months_is_one_job_and_one_batch_and_succeeds(
+    page: Page, dagster_url: str, provider_url: str, ledger_file: Path
+) -> None:
+    def batches() -> int:
+        return int(asked(f"{provider_url}/local/tally")["anthropic"]["batches_created"])
+
+    before = batches()
+    page.goto(f"{dagster_url}/assets/archive_labels")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialogue = page.get_by_role("dialog")
+    dialogue.get_by_role("button", name="All", exact=True).click()
+    expect(dialogue.get_by_text("12 partitions")).to_be_visible(timeout=LAND_WITHIN_MS)
+    expect(dialogue.get_by_text("Backfills all partitions in a single run.")).to_be_visible()
+    dialogue.get_by_role("button", name="Launch backfill").click()
+    toast = page.get_by_text("Created backfill")
+    expect(toast).to_be_visible(timeout=LAND_WITHIN_MS)
+    backfill = toast.inner_text().split()[2]
+
+    page.goto(f"{dagster_url}/runs/b/{backfill}")
+    expect(page.get_by_text("Succeeded", exact=True).first).to_be_visible(timeout=2 * LAND_WITHIN_MS)
+    expect(page.get_by_text("100% completed")).to_be_visible(timeout=LAND_WITHIN_MS)
+    if os.environ.get("OFFPEAK_SCREENSHOT"):
+        page.set_viewport_size({"width": 1440, "height": 330})
+        page.screenshot(path=BACKFILL)
+    query = (
+        f'{{partitionBackfillOrError(backfillId: "{backfill}") {{... on PartitionBackfill {{status numPartitions}}}}}}'
+    )
+    told = asked(f"{dagster_url}/graphql", query)["data"]["partitionBackfillOrError"]
+    assert told == {"status": "COMPLETED_SUCCESS", "numPartitions": 12}
+    with closing(sqlite3.connect(ledger_file)) as connection:
+        jobs = connection.execute("SELECT state, rows, new FROM job WHERE asset = 'archive_labels'").fetchall()
+    assert jobs == [("completed", 72, 72)]
+    assert batches() - before == 1
 
 
 def let_pass(ledger_file: Path, duration: timedelta) -> None:

@@ -211,6 +211,22 @@ def test_no_two_fields_say_the_same_and_one_is_as_long_as_its_description_asks(s
     assert "Question:" not in json.dumps(advice)
 
 
+class Reply(BaseModel):
+    headline: str
+    steps: list[str] = Field(max_length=5, description="What to do, in order.")
+
+
+def test_what_was_asked_is_not_given_back_as_an_answer(sensible):
+    text = (
+        "Question: A teacher leaves in May. The teacher has sixty regulars. The regulars like the teacher. So?\n\n"
+        "Answer: Open the series and choose Substitute. A mail goes out by itself."
+    )
+    reply = Reply.model_validate_json(ask(sensible, text, Reply))
+    assert reply.headline in ("Open the series and choose Substitute.", "A mail goes out by itself.")
+    assert reply.steps
+    assert set(reply.steps) <= {"Open the series and choose Substitute.", "A mail goes out by itself."}
+
+
 def test_a_plain_answer_is_made_of_sentences_of_the_text(sensible):
     answer = sensible.openai.responses.create(model="gpt-5-mini", input=TEXT).output_text
     sentences = [sentence.rstrip(".") for sentence in answer.split(". ")]
