@@ -46,7 +46,7 @@ ifeq ($(POSTGRES),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench bench-parked bench-sources docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,12 @@ bench-parked: venv ## Measure a thousand parked runs beside Dagster's own queue;
 
 bench-sources: venv ## Measure what knowing the changed rows of a million costs, and what it costs who writes them
 	@$(BIN)/python -m tests.bench.bench_sources $(ARGS)
+
+bench-changed-rows: venv ## Measure a plan over changed rows beside one over all; ARGS="--rows 1000000"
+	@$(BIN)/python -m tests.bench.bench_changed_rows $(ARGS)
+
+bench-waking: venv ## Measure how long it takes from a row's commit in Postgres to the run that takes it up
+	@$(BIN)/python -m tests.bench.bench_waking $(ARGS)
 
 docs: venv ## Write the command reference anew from the commands' own help
 	@$(BIN)/python scripts/write_command_reference.py

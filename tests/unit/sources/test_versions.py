@@ -140,7 +140,7 @@ def test_a_view_gives_every_row_by_its_first_column(application: Application) ->
 def test_a_row_that_nothing_names_is_an_error_and_never_a_row_that_is_gone(application: Application) -> None:
     application.run("CREATE TABLE words (word TEXT, count INTEGER)", "INSERT INTO words VALUES (NULL, 1)")
 
-    with pytest.raises(CouldNotRead, match="words .* has a row whose word is NULL"):
+    with pytest.raises(CouldNotRead, match=r"words .* has a row whose word is NULL"):
         application.reader("words").read()
 
 
