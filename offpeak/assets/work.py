@@ -273,21 +273,26 @@ class Work:
         return True
 
     def _judge_samples(self, chunks: Sequence[Submission]) -> bool:
-        """Look at the samples of this asset that hold chunks of the job; True where one was released just now."""
-        released = False
+        """Look at the samples of this asset that hold chunks of the job; True where the job can go on because of it."""
+        go_on = False
         for sample_id in sorted({chunk.held_by for chunk in chunks if chunk.held_by is not None}):
             sample = samples.get(self._ledger, sample_id)
-            if sample is None or sample.asset != self._asset:  # its plan is being made; or another asset's run looks
+            if sample is None:  # its plan is being made, unless its process died over it
+                go_on |= samples.take_back_of_the_dead(self._ledger, sample_id)
+                continue
+            if sample.asset != self._asset:  # a run of that asset looks
                 continue
             match sample.state:
                 case SampleState.BUYING:
                     if samples.landed(self._ledger, sample_id):
-                        released |= self._judge(sample)
+                        go_on |= self._judge(sample)
+                    else:
+                        go_on |= samples.attend(self._ledger, self.job_id, sample_id)
                 case SampleState.REJECTED | SampleState.WITHDRAWN:
                     self._end_rejected(sample)
                 case SampleState.WAITING | SampleState.RELEASED:
                     pass
-        return released
+        return go_on
 
     def _judge(self, sample: DrawnSample) -> bool:
         """Show what came of a sample, and write it down; True where the rest may follow at once."""

@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection, Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, PlanError
 from offpeak.ledger import tables
+from offpeak.ledger.chunking import wait_for
 from offpeak.ledger.database import slices
+from offpeak.ledger.jobs import attendance
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import (
     LIVE_CHUNKS,
@@ -133,6 +135,25 @@ def landed(ledger: Ledger, sample_id: int) -> bool:
     )
     with ledger.database.read() as connection:
         return connection.execute(query.limit(1)).first() is None
+
+
+def attend(ledger: Ledger, job_id: int, sample_id: int) -> bool:
+    """Have a job that is held by a sample wait for the sample's batches too, so that somebody collects them.
+
+    A plan does not wait for what it finds answered, although the batch that brought it may not be accounted for. True
+    where it waits for more than before.
+    """
+    chunk, link = tables.chunk, tables.job_chunk
+    linked = sa.select(link.c.chunk_id).where(link.c.job_id == job_id)
+    query = sa.select(chunk.c.id).where(
+        chunk.c.drawn_for == sample_id,
+        chunk.c.state.in_([state.value for state in LIVE_CHUNKS]),
+        chunk.c.id.not_in(linked),
+    )
+    with ledger.database.write() as connection:
+        found = list(connection.execute(query).scalars())
+        wait_for(ledger, connection, job_id, found)
+    return bool(found)
 
 
 def refused(ledger: Ledger, sample_id: int) -> bool:
@@ -321,6 +342,20 @@ def take_back_unplanned(ledger: Ledger, job_id: int) -> None:
         names = _take_back(ledger, connection, job_id, who=who, why=f"job {job_id} does not want it after all")
     for name in names:
         (ledger.spool / name).unlink(missing_ok=True)
+
+
+def take_back_of_the_dead(ledger: Ledger, job_id: int) -> bool:
+    """Abandon a plan whose process died, and take back what it held; False where it lives, or became valid."""
+    table, now, who = tables.job, ledger.clock.now(), str(ledger.claimant)
+    why = "its process died while planning"
+    with ledger.database.write() as connection:
+        planning = sa.and_(table.c.id == job_id, table.c.state == JobState.PLANNING.value)
+        if attendance(connection, planning, now=now).get(job_id, True):
+            return False
+        if not transition(connection, job_id, JobState.ABANDONED, at=now, who=who, why=why, reason=why):
+            return False
+    take_back_unplanned(ledger, job_id)
+    return True
 
 
 def _take_back(ledger: Ledger, connection: Connection, sample_id: int, *, who: str, why: str) -> list[str]:
