@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy.engine import Connection
 
+from offpeak.errors import ConfigurationError
 from offpeak.ledger.database import Database
 from resources.vectors import neighbours, unit
 
@@ -55,7 +56,8 @@ def nearest(
     """For each key the `count` nearest ones of other groups, and in words by what they were found.
 
     Columns are key, neighbour, likeness (cosine) and rank from 1. `embeddings` are of one space. `view` is the name of
-    the view in Postgres; its tables are called VIEW_ and a digest of their space.
+    the view in Postgres; its tables are called VIEW_ and a digest of their space. Raises ConfigurationError where
+    something else has that name.
     """
     length = len(embeddings["embedding"].iloc[0]) if len(embeddings) else 0
     with database.read() as connection:
@@ -104,7 +106,13 @@ def _store(cursor: Any, view: str, table: str, embeddings: pd.DataFrame, length:
         for key, source, vector in embeddings[["key", "source", "embedding"]].itertuples(index=False):
             copy.write_row((key, source, f"[{','.join(map(str, vector.tolist()))}]"))
     _run(cursor, TAKE_OVER, table)
-    (shown,) = cursor.execute("SELECT obj_description(to_regclass(%s))", [view]).fetchone()
+    found = "SELECT to_regclass(%(view)s) IS NOT NULL, obj_description(to_regclass(%(view)s))"
+    exists, shown = cursor.execute(found, {"view": view}).fetchone()
+    if exists and not str(shown).startswith(f"{view}_"):
+        raise ConfigurationError(
+            f"The vectors are to be read as {view}, but something else has that name in the results' database. It "
+            "was left alone, and no vectors were stored. Rename it, or give nearest() another name for its view."
+        )
     if shown != table:
         _run(cursor, SWITCH, table, view=view, model=str(embeddings["model"].iloc[0]), name=table)
         if shown:

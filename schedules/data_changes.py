@@ -9,6 +9,6 @@ import dagster as dg
 data_changes = dg.AutomationConditionSensorDefinition(
     name="data_changes",
     target=dg.AssetSelection.all(),
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=3,  # the daemon looks every 5 s: with as much here, a look is left out now and then
     description="Runs what lies below the tables that have changed. Without a change there is no run, and no purchase.",
 )

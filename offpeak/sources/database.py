@@ -51,7 +51,7 @@ class SourceDatabase:
         self._hint = hint
         try:
             self._url = sa.make_url(url)
-            self._engine = sa.create_engine(self._url, poolclass=NullPool)
+            self._engine = sa.create_engine(self._url, poolclass=NullPool, connect_args=_patience(self._url))
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
             # The address may hold a password, and so may the text and the cause of what SQLAlchemy raised.
             raise ConfigurationError(
@@ -287,6 +287,12 @@ class SourceDatabase:
     def _cause(self, error: SQLAlchemyError) -> str:
         cause = str(getattr(error, "orig", None) or error).strip()
         return cause.replace(str(self._url.password), "***") if self._url.password else cause
+
+
+def _patience(url: sa.URL) -> dict[str, str]:
+    """A server that does not answer is given up after ten seconds, unless the address says otherwise."""
+    libpq = url.drivername in {"postgresql", "postgresql+psycopg", "postgresql+psycopg2"}
+    return {"connect_timeout": "10"} if libpq and "connect_timeout" not in url.query else {}
 
 
 _REMEDIES = {

@@ -51,12 +51,21 @@ def main() -> None:
             deployment.settle()
             if not arguments.json:
                 print(f"{number + 1:>3} of {arguments.changes}: {took[-1]:5.1f} s", flush=True)
+        plans = deployment.plans() - 1
     cuts = statistics.quantiles(took, n=20, method="inclusive")
-    found = {"changes": len(took), "median_s": statistics.median(took), "p95_s": cuts[-1], "longest_s": max(took)}
+    found = {
+        "changes": len(took),
+        "median_s": statistics.median(took),
+        "p95_s": cuts[-1],
+        "longest_s": max(took),
+        "plans": plans,
+    }
     if arguments.json:
         print(json.dumps(found))
     else:
-        print(f"median {found['median_s']:.1f} s, p95 {found['p95_s']:.1f} s, longest {found['longest_s']:.1f} s")
+        print(
+            f"median {found['median_s']:.1f} s, p95 {found['p95_s']:.1f} s, longest {found['longest_s']:.1f} s; plans: {plans}"
+        )
 
 
 if __name__ == "__main__":

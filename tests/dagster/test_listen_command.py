@@ -13,8 +13,10 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from offpeak.assets.heartbeat import listened_to
+from offpeak.cli import build_app
 from offpeak.clock import SystemClock
 
 from ..conftest import ROOT, free_port, until
@@ -146,3 +148,9 @@ def test_a_source_out_of_reach_is_said_in_one_line_without_its_password(listenin
     assert "Connection refused" in line
     assert "hunter2" not in command.printed()
     assert "Traceback" not in command.printed()
+
+
+def test_a_longest_wait_that_is_shorter_than_the_quiet_one_is_refused() -> None:
+    refused = CliRunner().invoke(build_app(), ["sources", "listen", "--quiet", "5", "--longest", "2"])
+    assert refused.exit_code == 2
+    assert "--longest (2 s) must not be less than --quiet (5 s)" in refused.output

@@ -1,5 +1,7 @@
 """Where no listener tells of changes, a sensor looks for them: once per tick and source, at constant cost."""
 
+import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -145,6 +147,18 @@ def test_a_source_that_answers_late_costs_one_wait_and_not_one_per_table(
     assert "documents could not be looked at: the server does not answer" in message
     assert LOOKS == [("documents", None)]
     assert "tickets" in message, "what is not looked at is said"
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_holds_a_tick_up_for_ten_seconds(instance: dg.DagsterInstance) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://app:hunter2@127.0.0.1:{silent.getsockname()[1]}/shop"
+        began = time.monotonic()
+        message = ticking(definitions("documents", "tickets", url=url), instance)().skip_message or ""
+    assert time.monotonic() - began < 15
+    assert "documents could not be looked at" in message
+    assert "tickets was not looked at, because its source answers late" in message
+    assert "hunter2" not in message
 
 
 def test_a_source_that_cannot_be_looked_at_cheaply_is_said_and_not_asked_again_for_a_while(

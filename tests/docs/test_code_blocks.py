@@ -40,6 +40,7 @@ BUYING = {
     "docs/how-to/backfill-partitions.md",
     "docs/how-to/send-results-elsewhere.md",
     "docs/how-to/wake-on-data.md",
+    "docs/how-to/try-a-prompt-first.md",
 }
 READING = {"docs/how-to/read-from-outside.md"}
 """Pages that read what the README's example buys."""

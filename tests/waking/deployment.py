@@ -1,6 +1,7 @@
 """A small deployment that data wakes: Postgres with a watched table, Dagster's daemon, and `offpeak sources listen`."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -118,6 +119,11 @@ class Waking:
     def runs(self) -> list[dg.RunRecord]:
         """All runs, the newest first."""
         return list(self.instance.get_run_records())
+
+    def plans(self) -> int:
+        """How many plans were made, the first purchase included."""
+        with sqlite3.connect(self.folder / "offpeak.db") as connection:
+            return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
 
     def settled(self) -> bool:
         """No run is on its way."""

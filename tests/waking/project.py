@@ -56,7 +56,7 @@ defs = with_offpeak(
                 "data_changes",
                 target=dg.AssetSelection.all(),
                 default_status=dg.DefaultSensorStatus.RUNNING,
-                minimum_interval_seconds=5,
+                minimum_interval_seconds=3,
             ),
         ],
         resources={

@@ -126,6 +126,7 @@ def test_what_has_ended_counts_as_it_ended(jobs: list[JobRow], takes: timedelta 
         (JobState.IN_PROGRESS, Condition.LATE, None),
         (JobState.IN_PROGRESS, Condition.STUCK, None),
         (JobState.IN_PROGRESS, Condition.UNATTENDED, None),
+        (JobState.IN_PROGRESS, Condition.AWAITING_APPROVAL, None),
         (JobState.HELD, Condition.HELD, None),
     ],
 )

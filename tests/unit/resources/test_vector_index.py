@@ -10,6 +10,7 @@ import pandas as pd
 import psycopg
 import pytest
 
+from offpeak.errors import ConfigurationError
 from offpeak.ledger.database import Database
 from resources.vector_index import LONGEST, nearest
 
@@ -148,6 +149,15 @@ def test_what_ends_half_way_leaves_the_vectors_of_before(database: Database, add
         find(torn, database)
     assert shown(address) == before
     assert tables(address) == present
+
+
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_what_somebody_else_calls_so_is_left_alone(database: Database, address: str, kind: str) -> None:
+    with psycopg.connect(address) as connection:
+        connection.execute(f"CREATE {kind} {NAME} AS SELECT 'mine' AS key, 'none' AS model")
+    with pytest.raises(ConfigurationError, match="something else has that name"):
+        find(embeddings(10), database)
+    assert shown(address) == {"mine": "none"}
 
 
 def test_without_the_extension_numpy_computes_and_says_what_to_do(postgres_place: Place, in_sqlite: Database) -> None:
