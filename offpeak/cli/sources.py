@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from offpeak.sources.tables import SourceTables
     from offpeak.sources.watching import Knowledge
 
-Tables = Annotated[list[str], typer.Argument(metavar="TABLE...", help="The tables, as the assets are named.")]
+Tables = Annotated[list[str], typer.Argument(metavar="TABLE", help="The tables, as the assets are named.")]
 Url = Annotated[
     str | None,
     typer.Option(
@@ -94,7 +94,7 @@ def unwatch(tables: Tables, url: Url = None, sql: Sql = False, as_json: AsJson =
 
 def show(
     tables: Annotated[
-        list[str] | None, typer.Argument(metavar="[TABLE]...", help="The tables; without any, all there are.")
+        list[str] | None, typer.Argument(metavar="TABLE", help="The tables; without any, all there are.")
     ] = None,
     url: Url = None,
     as_json: AsJson = False,

@@ -155,6 +155,16 @@ def test_while_a_trigger_is_off_or_missing_every_row_is_given(
     assert known.problem is not None
 
 
+def test_once_a_table_has_an_heir_every_row_is_given(postgres_app: Application) -> None:
+    """Its rows are the table's too, and change without the table's triggers."""
+    reader = postgres_app.reader()
+    reader.read()
+    postgres_app.run("CREATE TABLE heir () INHERITS (tickets)", "INSERT INTO heir VALUES (50, 'unseen')")
+
+    assert reader.read()["50"] == (50, "unseen")
+    assert (reader.complete, reader.position) == (True, None)
+
+
 def test_a_trigger_that_was_off_for_a_while_costs_one_full_reading(postgres_app: Application) -> None:
     reader = postgres_app.reader()
     reader.read()
@@ -305,11 +315,12 @@ def test_without_notifying_nothing_is_told(postgres_app: Application) -> None:
         ("CREATE TABLE it (at timestamptz PRIMARY KEY)", "type timestamptz"),
         ("CREATE TABLE it (id int PRIMARY KEY) PARTITION BY RANGE (id)", "partitions"),
         ("CREATE TABLE it () INHERITS (tickets)", "heirs"),
+        ("CREATE TABLE it (id int PRIMARY KEY); CREATE TABLE heir () INHERITS (it)", "heirs"),
         ("SELECT 1", "no table of that name"),
     ],
 )
 def test_a_table_whose_changes_would_be_missed_is_refused(postgres_app: Application, made: str, why: str) -> None:
-    postgres_app.run(made)
+    postgres_app.run(*made.split("; "))
 
     with pytest.raises(ConfigurationError, match=why):
         postgres_app.source.watch("it")
