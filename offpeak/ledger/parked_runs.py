@@ -51,7 +51,7 @@ class ParkedRun:
             return "what could not be submitted is tried again" if self.release_at <= now else None
         unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider or chunk.held)]
         if any(chunk.ready_at is None or chunk.ready_at <= now for chunk in unsent):
-            return "there is a batch to send: released after its sample, or come to nothing since"
+            return "a batch came to nothing since, and is sent again; or it was released with its sample"
         return None
 
 

@@ -163,6 +163,7 @@ def test_a_run_that_is_approved_for_a_surge_releases_no_sample_that_it_draws(
 ) -> None:
     shop.buy(ROWS)
     hold(shop, system="Label it well.", approved=True, releases_sample=True)
+    hold(shop, system="Label it well.", approved=True)
     assert bought(local_provider) == 50
     receipt = shop.buy(ROWS, system="Label it well.", sample=TEN, approved=True, releases_sample=True)
     assert (receipt.rows, bought(local_provider)) == (40, 80)
@@ -383,6 +384,22 @@ def test_a_plan_that_is_not_finished_leaves_nothing_held(
     assert chunks(shop)["queued"] == 5
     samples.approve(shop.ledger, 2, who="me")
     assert shop.buy(ROWS, sample=TEN).rows == 40
+    assert bought(local_provider) == 40
+
+
+def test_a_plan_that_is_not_finished_holds_no_request_that_was_known(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    hold(any_shop)
+    samples.reject(any_shop.ledger, 1, who="me")
+    with pytest.raises(PlanError, match="the same key more than once"):
+        any_shop.buy(
+            [*requests(ROWS, any_shop.system), Chat(key="T0000", system=any_shop.system, prompt=ROWS["T0001"])],
+            sample=TEN,
+        )
+    assert state_of(any_shop, hold(any_shop)) is SampleState.WAITING
+    samples.approve(any_shop.ledger, 3, who="me")
+    assert any_shop.buy(ROWS, sample=TEN).rows == 40
     assert bought(local_provider) == 40
 
 
