@@ -1,7 +1,7 @@
 """A new question is asked of a few rows first, and nothing else of the plan is bought before it is released."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.errors import NotFound, PlanError, SampleHeld, SampleRejected, SubmissionRejected, SurgeHeld
+from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.ledger import adopting, erasing, jobs, pruning, samples, submissions, tables
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.sampling import Sample
@@ -258,6 +259,45 @@ def test_a_later_plan_of_the_same_question_waits_with_its_new_rows(
     assert found is not None
     assert found.id == 1
     samples.approve(any_shop.ledger, 2, who="me")
+    assert any_shop.buy(tickets(60), sample=TEN).rows == 60
+    assert bought(local_provider) == 60
+
+
+@pytest.fixture
+def decided_meanwhile() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Has somebody decide about a sample while another plan is about to become valid."""
+
+    def install(decide: Callable[[], object]) -> None:
+        def reached(point: FaultPoint) -> None:
+            if point is FaultPoint.ROWS_WANTED:
+                on_reach(None)
+                decide()
+
+        on_reach(reached)
+
+    yield install
+    on_reach(None)
+
+
+def test_a_plan_that_follows_a_sample_is_free_when_it_is_released_meanwhile(
+    any_shop: Shop, local_provider: LocalProvider, decided_meanwhile: Callable[..., None]
+) -> None:
+    hold(any_shop)
+    decided_meanwhile(lambda: samples.approve(any_shop.ledger, 1, who="me"))
+    assert any_shop.buy(tickets(60), sample=TEN).rows == 60
+    assert bought(local_provider) == 60
+
+
+def test_a_plan_that_follows_a_sample_is_taken_back_when_it_is_rejected_meanwhile(
+    any_shop: Shop, local_provider: LocalProvider, decided_meanwhile: Callable[..., None]
+) -> None:
+    hold(any_shop)
+    decided_meanwhile(lambda: samples.reject(any_shop.ledger, 1, who="me"))
+    with pytest.raises(PlanError, match="the sample of job 1 was rejected while this plan was made"):
+        any_shop.buy(tickets(60), sample=TEN)
+    assert set(chunks(any_shop)) == {"applied", "taken_back"}
+    assert bought(local_provider) == 10
+    samples.approve(any_shop.ledger, hold(any_shop, tickets(60)), who="me")
     assert any_shop.buy(tickets(60), sample=TEN).rows == 60
     assert bought(local_provider) == 60
 
