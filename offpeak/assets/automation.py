@@ -35,17 +35,15 @@ def when_data_changes() -> Condition:
     """For any asset below the application's tables: run when what it reads has another data version, or its code has.
 
     Without a change there is no run. Changes that come while a run is on its way, or an input's, wait until that has
-    ended; then there is one run for all of them. A change that a run has taken up which somebody else began (a
-    schedule, a person) asks for none. What was never materialised is not begun, since that would buy everything at a
-    moment that nobody chose; after a failed run the next change, person or schedule has to come. Of time partitions
-    only the latest one is woken.
+    ended; then there is one run for all of them. What was never materialised is not begun, since that would buy
+    everything at a moment that nobody chose; after a failed run the next change, person or schedule has to come. Of
+    time partitions only the latest one is woken.
     """
     condition = dg.AutomationCondition
     renewed: Any = condition.data_version_changed() & ~condition.executed_with_root_target()
     changed: Any = condition.any_deps_match(renewed | condition.will_be_requested()) | condition.code_version_changed()
-    # `newly_updated` would forget what changed between a plan and its landing, which may be a day later
-    begun = (condition.in_progress().newly_true() & ~changed).with_label("begun")
-    handled = condition.newly_requested() | begun | condition.initial_evaluation()
+    # not `since_last_handled`, which would forget what changed between a plan and its landing, maybe a day later
+    handled = condition.newly_requested() | condition.initial_evaluation()
     wanted = (
         condition.in_latest_time_window()
         & changed.with_label("changed").since(handled.with_label("handled"))

@@ -115,7 +115,7 @@ def test_what_changes_while_a_batch_is_on_its_way_waits_for_its_end_and_is_one_r
     assert scene.asked() == set()
 
 
-def test_a_change_that_a_persons_run_takes_up_asks_for_none(scene: Scene) -> None:
+def test_a_run_that_a_person_began_wakes_nothing(scene: Scene) -> None:
     hold(scene.provider)
     scene.text.append("anew")
     scene.here.run("labels", "view")

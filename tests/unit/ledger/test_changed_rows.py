@@ -157,6 +157,28 @@ def test_rows_that_ask_something_new_have_all_of_them_read(reader: Reader) -> No
     assert set(reader.table.read) == set(reader.table.rows)
 
 
+def test_rows_that_each_ask_in_their_own_words_stay_changed_rows(any_shop: Shop) -> None:
+    table = Table()
+    table.set(A="My invoice is wrong.", B="The app crashes.")
+    reader = Reader(any_shop, table)
+
+    def each_its_own(rows: Iterable[Any]) -> Iterator[Chat]:
+        for key, text in rows:
+            yield Chat(key=key, system=f"Label ticket {key}.", prompt=text)
+
+    reader.questions = each_its_own  # type: ignore[method-assign]
+    reader.buy()
+    for key in ("A", "C", "D"):
+        table.set(**{key: f"How do I export {key}?"})
+        if key == "A":
+            with pytest.raises(SurgeHeld):
+                reader.buy()
+            table.set(A="My invoice is wrong.")
+            continue
+        assert reader.buy().bought == 1
+        assert table.read == ([key] if key == "D" else ["A", "C"])
+
+
 def test_what_was_asked_otherwise_is_read_anew(reader: Reader) -> None:
     reader.asked = "v2"
     reader.buy()
