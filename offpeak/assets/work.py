@@ -121,8 +121,7 @@ class Work:
         self._look_for_late()
         began = self._clock.now()
         self._pace = Pace(self._log.info, self._asset, unit="requests answered", clock=self._clock)
-        while not self._round():
-            self._refuse_held()
+        while not self._round(in_place=True):
             self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
 
     def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
@@ -222,8 +221,10 @@ class Work:
             "again: it collects what there is and buys the rest."
         )
 
-    def _round(self) -> bool:
+    def _round(self, *, in_place: bool = False) -> bool:
         """Take the next step; True once nothing is left to do. While the ledger is away, nothing is done.
+
+        `in_place`: nobody will go on after this run, so what only a person can release ends it.
 
         An interrupted step is there or not, as after the death of a process: the next round asks the ledger which.
         """
@@ -232,6 +233,8 @@ class Work:
                 done = self._step()
                 if not done:
                     self._refuse_overdue()
+                if not done and in_place:
+                    self._refuse_held()
         except LedgerUnavailable as error:
             now = self._clock.now()
             self._away = self._away or now

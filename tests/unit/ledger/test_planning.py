@@ -19,7 +19,7 @@ from offpeak.providers.base import Provider
 from offpeak.requests import Chat, Embedding, Request
 from offpeak.results.store import ResultStore
 
-from ...conftest import EMBEDDING_MODEL, Label, LocalProvider, Shop, Through, tickets
+from ...conftest import EMBEDDING_MODEL, LOG, Label, LocalProvider, Shop, Through, tickets
 
 MONDAY = datetime(2026, 11, 16, tzinfo=UTC)
 TUESDAY = MONDAY + timedelta(days=1)
@@ -210,9 +210,7 @@ def test_a_partition_planned_twice_in_one_run_is_refused(shop: Shop) -> None:
     object.__setattr__(order, "partitions", iter(twice))
 
     with pytest.raises(PlanError, match="partition 'a' was planned twice"):
-        purchase(
-            order, ledger=shop.ledger, provider=shop.provider, rates=shop._rates, clock=shop.clock, log=None,  # type: ignore[arg-type]
-        )  # fmt: skip
+        purchase(order, ledger=shop.ledger, provider=shop.provider, rates=shop._rates, clock=shop.clock, log=LOG)
 
 
 def test_a_bad_row_late_in_the_plan_leaves_nothing_behind(any_shop: Shop, local_provider: LocalProvider) -> None:
