@@ -64,7 +64,7 @@ test: venv ## Run the tests; ARGS="-k name" for some of them
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-faults: venv ## Run the slow tests: Dagster on Postgres, processes killed anywhere, and 500 simulated schedules of faults
-	@$(BIN)/python -m pytest tests/faults $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/faults $(ARGS)
 	@$(BIN)/python -m tests.simulation
 
 lint: venv ## Check style, types, the direction of imports, and that contracts.lock agrees

@@ -273,6 +273,9 @@ SCENARIOS: tuple[Scenario, ...] = (
 )
 """The slow ones first."""
 
+QUICK = (a_second_click_joins_the_purchase_and_both_runs_succeed,)
+"""What `make test` has time for, beside what only the UI can show."""
+
 
 @contextmanager
 def carried_out(request: pytest.FixtureRequest, deployment: Deployment) -> Iterator[dict[Scenario, Future[None]]]:

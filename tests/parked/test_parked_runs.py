@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from ..browser.chromium import CHROMIUM, MARKS, OFFLINE
 from ..conftest import ROOT, LocalProvider
 from .deployment import SOURCE_ROWS, Deployment, deployed
-from .scenarios import SCENARIOS, Scenario, carried_out, is_parked, lands, names
+from .scenarios import QUICK, Scenario, carried_out, is_parked, lands, names
 
 SCREENSHOT = ROOT / "docs" / "images" / "parked-run.png"
 SHOWN_WITHIN_MS = 120_000
@@ -77,7 +77,7 @@ def take_screenshot(deployment: Deployment, page: Page) -> None:
 
 @pytest.mark.parametrize(
     "scenario",
-    [*SCENARIOS, pytest.param(materialize_in_the_ui_parks_shows_its_progress_and_lands, marks=MARKS)],
+    [*QUICK, pytest.param(materialize_in_the_ui_parks_shows_its_progress_and_lands, marks=MARKS)],
     ids=lambda scenario: scenario.__name__,
 )
 def test_parked_run(scenario: Scenario, outcomes: dict[Scenario, Future[None]]) -> None:
