@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -50,7 +50,7 @@ class Violation(AssertionError):
 
 
 class Control:
-    """The local provider's control, over one connection."""
+    """The local provider's control, over one connection that is made anew where the server closed it while idle."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -58,12 +58,22 @@ class Control:
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body)
-        self._connection.request(method, path, data, {"Content-Type": "application/json"})
-        response = self._connection.getresponse()
+        try:
+            response = self._ask(method, path, data)
+        except ConnectionError:  # it was closed before it brought this request there
+            response = self._ask(method, path, data)
         said = response.read()
         if response.status != 200:
             raise Violation(f"the local provider refused {method} {path}: {said.decode()}")
         return json.loads(said)
+
+    def _ask(self, method: str, path: str, data: str | None) -> HTTPResponse:
+        try:
+            self._connection.request(method, path, data, {"Content-Type": "application/json"})
+            return self._connection.getresponse()
+        except BaseException:
+            self._connection.close()
+            raise
 
 
 @dataclass
