@@ -5,7 +5,6 @@ changed, where another input has, where rows of the former plan have no end yet,
 behind the back of the source is put right then.
 """
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +14,7 @@ from offpeak.assets.inputs import InputReader
 from offpeak.errors import PlanError
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.readings import Base, Reading, base_of
-from offpeak.requests.fingerprint import canonical_json
+from offpeak.requests.fingerprint import digest
 from offpeak.sources.changed import ChangedRows
 
 COMPLETE_EVERY = timedelta(days=7)
@@ -43,8 +42,7 @@ class ChangedInput:
         self._parameter, self._asset = parameter, asset
         self._reader, self._ledger, self._now, self._whole = reader, ledger, now, whole
         self._source = reader.key_of(parameter)
-        text = canonical_json([realm, declaration.effective_code_version])
-        self._asked = hashlib.blake2b(text, digest_size=16).hexdigest()
+        self._asked = digest([realm, declaration.effective_code_version])
 
     def read(self, partition_key: str | None, partition: str) -> tuple[dict[str, Any], Reading]:
         """The inputs by parameter, and how they are read. `partition` is the ledger's name for the partition."""
@@ -91,6 +89,3 @@ def reads_all(tags: Mapping[str, str]) -> bool:
             "without the tag it reads what changed, where it can."
         )
     return asked == "all"
-
-
-__all__ = ["COMPLETE_EVERY", "READ_TAG", "ChangedInput", "changed_parameter", "reads_all"]

@@ -15,6 +15,7 @@ from typing import Any, get_origin
 
 import dagster as dg
 import pandas as pd
+from dagster._core.definitions.data_version import extract_data_version_from_entry
 
 from offpeak.assets.declaration import Declaration, DeclaredInput
 from offpeak.assets.lineage import Lineage
@@ -28,9 +29,6 @@ from offpeak.results.store import ResultStore
 from offpeak.sources.changed import ChangedRows, changes_since
 
 _LOG = logging.getLogger(__name__)
-
-DATA_VERSION_TAG = "dagster/data_version"
-"""Where Dagster keeps the data version of a materialization."""
 
 
 class InputReader:
@@ -104,9 +102,8 @@ class InputReader:
             records = self._latest(key, wanted)
             if not records:
                 return None
-            event = records[0].asset_materialization
-            tags = event.tags if event is not None and event.tags else {}
-            versions.append(tags.get(DATA_VERSION_TAG) or str(records[0].storage_id))
+            version = extract_data_version_from_entry(records[0].event_log_entry)
+            versions.append(str(records[0].storage_id) if version is None else version.value)
         return ",".join(versions)
 
     def _latest(self, key: dg.AssetKey, partition: str | None) -> Sequence[dg.EventLogRecord]:
