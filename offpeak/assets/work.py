@@ -366,7 +366,14 @@ class Work:
         """Take the next step with one chunk; True once its lines are accounted for."""
         try:
             match chunk.chunk_state:
-                case ChunkState.APPLIED | ChunkState.REFUSED | ChunkState.LEFT | ChunkState.TAKEN_BACK:
+                case (
+                    ChunkState.APPLIED
+                    | ChunkState.REFUSED
+                    | ChunkState.LEFT
+                    | ChunkState.TAKEN_BACK
+                    | ChunkState.SPLIT
+                    | ChunkState.DROPPED
+                ):
                     return True
                 case ChunkState.QUEUED:
                     if chunk.held_by is not None:

@@ -286,7 +286,7 @@ def row_state(chunk: ChunkState, *, answered: bool, dead: bool) -> RowState:
             return RowState.QUEUED
         case ChunkState.OPEN:
             return RowState.ON_ITS_WAY
-        case ChunkState.APPLIED | ChunkState.LEFT | ChunkState.TAKEN_BACK:
+        case ChunkState.APPLIED | ChunkState.LEFT | ChunkState.TAKEN_BACK | ChunkState.SPLIT | ChunkState.DROPPED:
             return RowState.UNANSWERED
         case ChunkState.REFUSED:
             return RowState.REFUSED

@@ -54,6 +54,10 @@ class ChunkState(StrEnum):
     """Its plan was not meant, or not finished: its requests are gone, and it was never sent."""
     LEFT = "left"
     """Another ledger's, of which this one is a copy: neither sent nor collected here, and its requests are new."""
+    SPLIT = "split"
+    """Too large for the account's queue: its requests are in smaller chunks."""
+    DROPPED = "dropped"
+    """The queue was full, and its asset had chosen to do without: it was never sent, each of its drops is on record."""
 
 
 class SubmissionState(StrEnum):
@@ -67,6 +71,8 @@ class SubmissionState(StrEnum):
     """The provider's batch id is known."""
     LANDED = "landed"
     """The batch has ended and its lines are on this disk."""
+    CALLING = "calling"
+    """In the background lane: its requests are sent one by one, each written down before, and stored as answered."""
     APPLIED = "applied"
     LEFT = "left"
     """Another ledger's, of which this one is a copy."""
@@ -122,7 +128,13 @@ class SampleState(StrEnum):
 
 OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
 LIVE_SUBMISSIONS = frozenset(
-    {SubmissionState.INTENDED, SubmissionState.CREATING, SubmissionState.CREATED, SubmissionState.LANDED}
+    {
+        SubmissionState.INTENDED,
+        SubmissionState.CREATING,
+        SubmissionState.CREATED,
+        SubmissionState.LANDED,
+        SubmissionState.CALLING,
+    }
 )
 LIVE_CHUNKS = frozenset({ChunkState.QUEUED, ChunkState.OPEN})
 """Their requests are on their way; a request in any other chunk is answered, dead, or free to be queued again."""
@@ -156,13 +168,16 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _C.REFUSED: frozenset({_C.OPEN}),
         _C.TAKEN_BACK: frozenset({_C.QUEUED}),
         _C.LEFT: frozenset({_C.QUEUED, _C.OPEN}),
+        _C.SPLIT: frozenset({_C.QUEUED, _C.OPEN}),
+        _C.DROPPED: frozenset({_C.QUEUED}),
     },
     SubmissionState: {
         _S.CREATING: frozenset({_S.INTENDED}),
         _S.CREATED: frozenset({_S.CREATING}),
         _S.LANDED: frozenset({_S.CREATED}),
-        _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED, _S.LATE}),
-        _S.APPLIED: frozenset({_S.LANDED, _S.LATE}),
+        _S.CALLING: frozenset({_S.INTENDED}),
+        _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED, _S.CALLING, _S.LATE}),
+        _S.APPLIED: frozenset({_S.LANDED, _S.CALLING, _S.LATE}),
         _S.LATE: frozenset({_S.ABSENT}),
         _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
         _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),

@@ -18,6 +18,9 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     sla         one occurrence of a deadline by which an asset has to be fresh
     reading     up to where the plan of a target has read an input whose changes are known
     sample      what is bought first of a job's plan, and whether the rest may follow
+    call        a request that was sent to a realtime endpoint, as long as its chunk is open
+    queue       what the provider said of its limits for a model
+    notice      what somebody is to be told, and whether that was delivered
     event       what changed state, when, by whom and why
 """
 
@@ -126,7 +129,19 @@ chunk = sa.Table(
     sa.Column("ready_at", sa.BigInteger, comment="not sent before; NULL: at once"),
     sa.Column("drawn_for", sa.BigInteger, comment="the sample whose requests it carries"),
     sa.Column("held_by", sa.BigInteger, comment="the sample that has to be released before it is sent"),
+    sa.Column("lane", sa.Text, nullable=False, server_default="batch", comment="batch or background"),
+    sa.Column("due_at", sa.BigInteger, comment="the tightest deadline of the jobs that wait for it"),
+    sa.Column(
+        "priority", sa.Integer, nullable=False, server_default="0", comment="of several, higher ones are sent first"
+    ),
+    sa.Column("degraded_from", sa.Text, comment="the model that was asked for, where a full queue chose another"),
 )
+
+_LIVE = chunk.c.state.in_(["queued", "open"])
+chunk_live = sa.Index(
+    "chunk_live", chunk.c.realm, chunk.c.model, chunk.c.state, sqlite_where=_LIVE, postgresql_where=_LIVE
+)
+"""What the queue of a model is read by: nearly all chunks are through."""
 
 chunk_offsets = sa.Table(
     "chunk_offsets",
@@ -287,6 +302,44 @@ sample = sa.Table(
     sa.Column("cost_pico", sa.BigInteger, comment="what they cost"),
     sa.Column("rest", sa.BigInteger, comment="requests held when it was judged"),
     sa.Column("rest_pico", sa.BigInteger, comment="what those would cost by the sample's tokens"),
+)
+
+call = sa.Table(
+    "call",
+    metadata,
+    sa.Column("submission_id", sa.BigInteger, primary_key=True),
+    sa.Column("request_id", sa.BigInteger, primary_key=True),
+    sa.Column("sent_at", sa.BigInteger, nullable=False, comment="when it was about to be sent"),
+)
+
+queue = sa.Table(
+    "queue",
+    metadata,
+    sa.Column("realm", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("enqueued_tokens", sa.BigInteger, comment="of all open batches, at most; NULL: never said"),
+    sa.Column("enqueued_seen_at", sa.BigInteger, comment="when it said so"),
+    sa.Column("requests_per_minute", sa.BigInteger, comment="at realtime endpoints; NULL: never said"),
+    sa.Column("tokens_per_minute", sa.BigInteger, comment="at realtime endpoints; NULL: never said"),
+    sa.Column("rates_seen_at", sa.BigInteger, comment="when it said so"),
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("id", BigId, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True, comment="what makes two notices the same one"),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("asset", sa.Text, nullable=False, index=True),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("destinations", sa.Text, nullable=False, comment="JSON: names of destinations that have not got it yet"),
+    sa.Column("state", sa.Text, nullable=False, comment="pending, delivered or given_up"),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, comment="the process that is delivering it"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_at", sa.BigInteger, nullable=False, comment="not tried before"),
+    sa.Column("error", sa.Text, comment="why the last attempt did not reach everybody"),
 )
 
 event = sa.Table(
