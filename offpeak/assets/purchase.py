@@ -17,6 +17,7 @@ from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
 from offpeak.ledger import jobs, samples
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.room import on_disk
@@ -212,14 +213,14 @@ def _planned(
         yield plan, coding
 
 
-def _lane(order: Order) -> tuple[str, str]:
+def _lane(order: Order) -> tuple[Lane, str]:
     if order.deadline < BATCH_WINDOW:
         return (
-            "batch",
+            Lane.BATCH,
             f"nobody watches; due in {_hours(order.deadline)}, the provider's window is {_hours(BATCH_WINDOW)}",
         )
     return (
-        "batch",
+        Lane.BATCH,
         f"nobody watches, and {_hours(order.deadline)} outlast the provider's window of {_hours(BATCH_WINDOW)}",
     )
 

@@ -27,6 +27,7 @@ from offpeak.ledger import readings, samples, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.lane import Lane, assign
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
@@ -62,6 +63,8 @@ class JobSpec:
     """What is bought before the rest, where the question is new."""
     sample_known: bool = False
     """Draw it although the question is known."""
+    priority: int = 0
+    """Of several that wait for room at a provider, higher ones are sent first."""
 
 
 @dataclass(slots=True)
@@ -346,8 +349,8 @@ class Plan:
         """End as a held job, with nothing queued."""
         self._take_back(JobState.HELD, reason)
 
-    def commit(self, *, lane: str, reason: str, approval: int | None = None) -> None:
-        """Make this plan the valid one, and its job one that may be submitted."""
+    def commit(self, *, lane: Lane, reason: str, approval: int | None = None) -> None:
+        """Make this plan the valid one, and its job one that may be submitted, in that lane."""
         targets, partial, table, spec = list(self._as_of), self._partial, tables.target, self._spec
         with self._ledger.database.write() as connection:
             self._refuse_moved_base(connection)
@@ -384,6 +387,14 @@ class Plan:
                 )
                 if made_valid.rowcount:
                     readings.record(connection, target_id, self._readings.get(target_id))
+            assign(
+                connection,
+                self.job_id,
+                self._writer.chunks,
+                lane=lane,
+                due_at=spec.deadline_at,
+                priority=spec.priority,
+            )
             why = f"{lane}: {reason}"
             must(
                 connection,

@@ -162,6 +162,11 @@ class SamplingWriter:
         self._kind = Kind.CHAT
 
     @property
+    def chunks(self) -> list[int]:
+        """Ids of the chunks committed so far."""
+        return [*self._drawn.chunks, *self._rest.chunks]
+
+    @property
     def left(self) -> int:
         """Requests that others queued first, and that were left to them."""
         return self._drawn.left + self._rest.left

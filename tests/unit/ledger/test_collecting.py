@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from offpeak.errors import CouldNotRead, DownloadIncomplete
 from offpeak.ledger import collecting, submissions, tables
+from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BatchView, Provider
 
 from ...conftest import Label, LocalProvider, Shop, Through, tickets
@@ -189,7 +190,7 @@ def test_a_result_file_of_somebody_else_is_not_applied(any_shop: Shop, local_pro
 def test_applying_the_same_lines_again_changes_nothing(any_shop: Shop) -> None:
     local = any_shop.provider
     plan = planned(any_shop, {"": chats(tickets(5))})
-    plan.commit(lane="batch", reason="a test")
+    plan.commit(lane=Lane.BATCH, reason="a test")
     (chunk,) = submissions.of_job(any_shop.ledger, plan.job_id)
     submissions.submit(any_shop.ledger, local, chunk)
     (chunk,) = submissions.of_job(any_shop.ledger, plan.job_id)

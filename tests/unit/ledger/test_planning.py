@@ -12,6 +12,7 @@ from offpeak.assets.purchase import purchase
 from offpeak.errors import InvalidRequest, PlanError
 from offpeak.ledger import tables
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.staging import Staging
 from offpeak.ledger.states import ChunkState, JobState
@@ -135,7 +136,7 @@ def test_a_row_serves_its_previous_answer_at_its_own_age_until_the_new_one_lands
     before = any_shop.frame().set_index("key")
     changed = rows | {"T0003": "The app crashes."}
 
-    planned(any_shop, {"": chats(changed)}, as_of=TUESDAY).commit(lane="batch", reason="a test")
+    planned(any_shop, {"": chats(changed)}, as_of=TUESDAY).commit(lane=Lane.BATCH, reason="a test")
     waiting = any_shop.frame().set_index("key")
     assert waiting.loc["T0003", ["category", "urgent"]].tolist() == before.loc["T0003", ["category", "urgent"]].tolist()
     assert waiting.loc["T0003", "as_of"] == MONDAY
@@ -150,7 +151,9 @@ def test_a_row_serves_its_previous_answer_at_its_own_age_until_the_new_one_lands
 def test_a_row_that_changes_twice_before_an_answer_lands_keeps_the_answer_it_had(any_shop: Shop) -> None:
     any_shop.buy(tickets(10), as_of=MONDAY)
     for day, text in ((TUESDAY, "First edit."), (WEDNESDAY, "Second edit.")):
-        planned(any_shop, {"": chats(tickets(10) | {"T0003": text})}, as_of=day).commit(lane="batch", reason="a test")
+        planned(any_shop, {"": chats(tickets(10) | {"T0003": text})}, as_of=day).commit(
+            lane=Lane.BATCH, reason="a test"
+        )
 
     frame = any_shop.frame().set_index("key")
     assert frame.loc["T0003", "as_of"] == MONDAY
@@ -346,8 +349,8 @@ def test_an_answer_never_crosses_a_scope(any_shop: Shop) -> None:
 def test_the_newer_plan_of_a_partition_wins_whichever_is_committed_last(any_shop: Shop) -> None:
     older = planned(any_shop, {"": chats({"T1": "The old text."})}, as_of=MONDAY)
     newer = planned(any_shop, {"": chats({"T1": "The new text."})}, as_of=TUESDAY)
-    newer.commit(lane="batch", reason="a test")
-    older.commit(lane="batch", reason="a test")
+    newer.commit(lane=Lane.BATCH, reason="a test")
+    older.commit(lane=Lane.BATCH, reason="a test")
 
     with any_shop.ledger.database.read() as connection:
         target = connection.execute(sa.select(tables.target)).one()
@@ -365,8 +368,8 @@ def test_a_newer_plan_of_one_partition_leaves_the_older_plan_its_others(any_shop
     any_shop.buy(partitions={"a": {"A0": "First."}, "b": {"B0": "First."}}, as_of=MONDAY)
     older = planned(any_shop, {"a": chats({"A1": "Older."}), "b": chats({"B1": "Older."})}, as_of=TUESDAY)
     newer = planned(any_shop, {"b": chats({"B2": "Newer."})}, as_of=WEDNESDAY)
-    newer.commit(lane="batch", reason="a test")
-    older.commit(lane="batch", reason="a test")
+    newer.commit(lane=Lane.BATCH, reason="a test")
+    older.commit(lane=Lane.BATCH, reason="a test")
 
     with any_shop.ledger.database.read() as connection:
         query = sa.select(tables.target.c.partition_key, tables.target.c.job_id, tables.wanted.c.key)
@@ -381,7 +384,7 @@ def test_a_plan_given_up_leaves_another_plan_what_that_one_joined(any_shop: Shop
     any_shop.asset = "others"
     second = planned(any_shop, {"": chats(tickets(3))})
     give_up(first)
-    second.commit(lane="batch", reason="a test")
+    second.commit(lane=Lane.BATCH, reason="a test")
 
     assert any_shop.summary().missing == 3
     receipt = any_shop.buy(tickets(3))
@@ -425,7 +428,7 @@ def test_a_plan_waits_for_what_another_queued_at_the_same_moment(any_shop: Shop,
 
     def line(inner: Provider, **given: Any) -> bytes:
         if not others.summary().partitions:
-            planned(others, {"": chats(tickets(3))}).commit(lane="batch", reason="a test")
+            planned(others, {"": chats(tickets(3))}).commit(lane=Lane.BATCH, reason="a test")
         return inner.line(**given)
 
     any_shop.provider = Through(any_shop.provider, line=line)  # type: ignore[assignment]
@@ -466,7 +469,7 @@ def _host(shop: Shop) -> str:
 
 
 def test_a_chunk_is_queued_until_somebody_submits_it(shop: Shop) -> None:
-    planned(shop, {"": chats(tickets(3))}).commit(lane="batch", reason="a test")
+    planned(shop, {"": chats(tickets(3))}).commit(lane=Lane.BATCH, reason="a test")
 
     with shop.ledger.database.read() as connection:
         assert connection.execute(sa.select(tables.chunk.c.state)).scalars().all() == [ChunkState.QUEUED.value]

@@ -13,6 +13,7 @@ from offpeak.clock import SystemClock
 from offpeak.errors import CouldNotRead, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
 from offpeak.ledger import submissions, tables
 from offpeak.ledger.claims import LEASE, Claimant
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState, SubmissionState
 from offpeak.ledger.submissions import LIST_LAG, Submission
@@ -52,7 +53,7 @@ def shop(place: Place, clock: HeldClock, open_account: Callable[..., Provider]) 
 def queued(shop: Shop, rows: int = 3) -> int:
     """A committed job with one queued chunk; the job's id."""
     plan = planned(shop, {"": chats(tickets(rows))})
-    plan.commit(lane="batch", reason="a test")
+    plan.commit(lane=Lane.BATCH, reason="a test")
     shop.ledger.spooled.clear()  # as in a process that did not write the files itself
     return plan.job_id
 
