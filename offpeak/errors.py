@@ -60,6 +60,21 @@ class ProviderUnavailable(NothingBought):
         self.retry_after = retry_after
 
 
+class RateLimited(ProviderUnavailable):
+    """The account may not ask that often, or for that much, at the moment."""
+
+
+class TierUnavailable(ProviderUnavailable):
+    """The provider's cheaper tier does not take a request, which it would take at its standard one.
+
+    `lasting`: the model has no such tier at all.
+    """
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
 class AlreadyBought(OffpeakError):
     """A purchase was made; its state is in the ledger, and running again continues instead of buying."""
 

@@ -60,6 +60,13 @@ class FaultPoint(StrEnum):
     CLEANED = "cleaned"
     """The provider's files are deleted; the ledger does not know."""
 
+    CALLS_INTENDED = "calls_intended"
+    """Calls to realtime endpoints are written down; none of them is sent."""
+    CALL_ANSWERED = "call_answered"
+    """A call was answered, and billed; the ledger does not know."""
+    CALLS_RECORDED = "calls_recorded"
+    """Answers to calls are in the ledger; their chunk is still open."""
+
     SAMPLE_SHOWN = "sample_shown"
     """A sample's rows and figures are shown; the ledger does not know."""
     SAMPLE_JUDGED = "sample_judged"

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from pydantic import BaseModel
 
@@ -28,8 +29,10 @@ from offpeak.errors import (
     SubmissionRejected,
 )
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import collecting, erasing, failing, jobs, late, retrying, samples, sightings, submissions
+from offpeak.lanes.background import TERMS, Background, Terms
+from offpeak.ledger import calling, collecting, erasing, failing, jobs, late, retrying, samples, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.room import on_disk
@@ -96,6 +99,7 @@ class Work:
         list_lag: timedelta = submissions.LIST_LAG,
         report: Report | None = None,
         show: canary.Show | None = None,
+        terms: Terms = TERMS,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
@@ -105,11 +109,24 @@ class Work:
         self._clock, self._log = clock, log
         self._list_lag, self._report, self._show = list_lag, report, show
         self._output, self._validate = output, collecting.validator(output)
+        self._terms = terms
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
         self._away: datetime | None = None
         self._pace: Pace | None = None
+
+    @cached_property
+    def _background(self) -> Background:
+        return Background(
+            self._ledger,
+            self._provider,
+            model=self._model,
+            rates=self._rates,
+            validate=self._validate,
+            clock=self._clock,
+            terms=self._terms,
+        )
 
     def carry_out(self) -> None:
         """Until nothing is on its way and nothing is left to try.
@@ -162,6 +179,8 @@ class Work:
             self._clock.sleep(_interval(began, now))
 
     def _cancel(self, chunk: Submission) -> bool:
+        if chunk.to_be_called:
+            return calling.stop(self._ledger, chunk, why=f"job {self.job_id} was stopped") is not None
         if chunk.state is SubmissionState.CREATED and chunk.batch_id and chunk.cancel_at is None:
             try:
                 self._provider.cancel(chunk.batch_id)
@@ -251,7 +270,8 @@ class Work:
     def _step(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
         self._asked_to_wait, self._shown = timedelta(0), {}
-        chunks = submissions.of_job(self._ledger, self.job_id)
+        # calls take minutes in which nothing else is done: what only has to be submitted goes first
+        chunks = sorted(submissions.of_job(self._ledger, self.job_id), key=lambda chunk: chunk.lane is Lane.BACKGROUND)
         settled = [self._advance(chunk) for chunk in chunks]
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
@@ -380,6 +400,8 @@ class Work:
                         return False
                     if chunk.ready_at is not None and chunk.ready_at > self._clock.now():
                         return False
+                    if chunk.lane is Lane.BACKGROUND:
+                        return self._call(chunk)
                     submissions.submit(self._ledger, self._provider, chunk)
                     return False
                 case ChunkState.OPEN:
@@ -395,7 +417,24 @@ class Work:
             self._log.warning(f"{self._asset}: {error}")
             return False
 
+    def _call(self, chunk: Submission) -> bool:
+        """Call the requests of a chunk of the background lane; True once each of them has an outcome."""
+        if chunk.held_by_another(self._ledger):
+            return False
+        pace = Pace(self._log.info, self._asset, unit="requests called", clock=self._clock)
+        applied = self._background.call(chunk, lambda done: pace.at(done, of=chunk.requests))
+        if applied is None:
+            return False
+        self._log.info(
+            f"{self._asset}: {chunk.requests:,} requests were called: {applied.answered:,} answers, "
+            f"{applied.failed:,} failed."
+        )
+        erasing.after_apply(self._ledger, self._provider, chunk, None, log=self._log)
+        return True
+
     def _advance_open(self, chunk: Submission) -> bool:
+        if chunk.to_be_called:
+            return self._call(chunk)
         if chunk.state in {SubmissionState.INTENDED, SubmissionState.CREATING}:
             if not chunk.held_by_another(self._ledger):
                 submissions.reconcile(self._ledger, self._provider, chunk, list_lag=self._list_lag)

@@ -16,6 +16,7 @@ from offpeak.errors import LedgerUnavailable
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, tables
 from offpeak.ledger.database import slices
+from offpeak.ledger.lane import UNPLACED, Placement
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
@@ -35,6 +36,7 @@ class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
     Nothing is sent before `ready_at`, nor while it is `held_by` a sample; `drawn_for` is the sample that it carries.
+    `placement` is for what goes round again: a plan gives its chunks theirs when it becomes valid.
 
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
@@ -50,6 +52,7 @@ class ChunkWriter:
         ready_at: datetime | None = None,
         drawn_for: int | None = None,
         held_by: int | None = None,
+        placement: Placement = UNPLACED,
     ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
@@ -58,6 +61,7 @@ class ChunkWriter:
         self._ledger, self._provider, self._model = ledger, provider, model
         self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
         self._drawn_for, self._held_by = drawn_for, held_by
+        self._placement = placement
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -213,6 +217,9 @@ class ChunkWriter:
                     ready_at=None if self._ready_at is None else to_micros(self._ready_at),
                     drawn_for=self._drawn_for,
                     held_by=self._held_by,
+                    lane=self._placement.lane.value,
+                    due_at=None if self._placement.due_at is None else to_micros(self._placement.due_at),
+                    priority=self._placement.priority,
                 )
             )
             (chunk_id,) = inserted.inserted_primary_key or (0,)

@@ -7,7 +7,6 @@ left out. Lines that are missing are asked for again by downloading again, befor
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import orjson
 import sqlalchemy as sa
@@ -23,27 +22,21 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import INVALID_OUTPUT, MISSING, PAID_TWICE
 from offpeak.ledger.spool import publish
 from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
-from offpeak.ledger.submissions import Submission
+from offpeak.ledger.submissions import CLOCK_SKEW, Submission
 from offpeak.providers.base import BatchView, Finish, Kind, Outcome, Provider, ResultLine, Usage
 
 DOWNLOADS = 3
 """How often a result file that is torn or lacks lines is downloaded before that is an error, or they count as failed.
 """
 
+_NOTHING_USED = Usage()
+
 Validate = Callable[[str], str]
 """The text of an answer to the JSON that is stored. Raises ValueError when it is not what was asked for."""
 
 
-class Cost(Protocol):
-    """Prices of one answer, in pico-dollars."""
-
-    @property
-    def batch_pico(self) -> int: ...
-    @property
-    def realtime_pico(self) -> int: ...
-
-
-Price = Callable[[Usage], Cost]
+Price = Callable[[Usage], tuple[int, int]]
+"""What one answer cost as it was bought, and what it would have cost at a realtime endpoint, in pico-dollars."""
 
 
 @dataclass(slots=True)
@@ -198,7 +191,7 @@ def _read_lines(
     With `answers_only` a line that was not answered, and so not billed, is passed over.
     """
     awaited = _awaited(ledger, chunk)
-    store = _Store(ledger, chunk, validate, price)
+    store = Store(ledger, chunk, validate, price, began=_began(chunk), ended=_ended(ledger, chunk))
     applied, add, take = store.applied, store.add, awaited.pop
     prefix = ledger.identity + chunk.token
     for line in provider.results(ledger.spool / (chunk.results or ""), kind=chunk.kind):
@@ -206,6 +199,8 @@ def _read_lines(
         if request_id:
             if not answers_only or line.outcome is Outcome.SUCCEEDED:
                 add(request_id, line)
+                if store.full:
+                    store.flush()
         elif line.custom_id.startswith(prefix) and len(line.custom_id) == custom_ids.WIDTH:
             applied.repeated += 1
         else:
@@ -213,6 +208,19 @@ def _read_lines(
     store.flush()
     applied.missing = len(awaited)
     return applied, list(awaited.values())
+
+
+def _ended(ledger: Ledger, chunk: Submission) -> int:
+    """When its batch ended, by what is written down."""
+    query = sa.select(tables.submission.c.ended_at).where(tables.submission.c.id == chunk.stamp)
+    with ledger.database.read() as connection:
+        ended = connection.execute(query).scalar()
+    return int(ended or to_micros(ledger.clock.now()))
+
+
+def _began(chunk: Submission) -> int | None:
+    """When its batch can have begun, by a clock that may differ from ours."""
+    return None if chunk.create_at is None else to_micros(chunk.create_at - CLOCK_SKEW)
 
 
 def _awaited(ledger: Ledger, chunk: Submission) -> dict[str, int]:
@@ -253,29 +261,40 @@ def members(ledger: Ledger, chunk: Submission) -> tuple["range | list[int]", str
     return ids, custom_ids.base32(b"".join(prints))
 
 
-class _Store:
-    """Rows of answers and failures on their way into the ledger, a short transaction at a time."""
+class Store:
+    """Rows of answers and failures of one submission on their way into the ledger, a short transaction at a time.
 
-    def __init__(self, ledger: Ledger, chunk: Submission, validate: Validate | None, price: Price) -> None:
+    `began` and `ended` are when its answers can have been produced.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        chunk: Submission,
+        validate: Validate | None,
+        price: Price,
+        *,
+        began: int | None = None,
+        ended: int,
+    ) -> None:
         self.applied = Applied()
+        self.ended = ended
         self._ledger, self._chunk, self._validate, self._price = ledger, chunk, validate, price
         self._answers: list[tuple[object, ...]] = []
         self._failures: list[tuple[object, ...]] = []
-        self._costs: dict[Usage, tuple[int, int]] = {}
-        with ledger.database.read() as connection:
-            ended = connection.execute(
-                sa.select(tables.submission.c.ended_at).where(tables.submission.c.id == chunk.stamp)
-            ).scalar()
-        self._ended = int(ended or to_micros(ledger.clock.now()))
-        self._began = to_micros(chunk.create_at) - 300_000_000 if chunk.create_at is not None else 0
+        self._costs: dict[tuple[Price, Usage], tuple[int, int]] = {}
+        self._began = 0 if began is None else began
 
-    def add(self, request_id: int, line: ResultLine) -> None:
+    def add(self, request_id: int, line: ResultLine, *, price: Price | None = None) -> None:
+        """Take one line; `price` is for one that was bought at another price than the rest."""
         if line.outcome is not Outcome.SUCCEEDED:
             code = line.error_code if line.outcome is Outcome.ERRORED else None  # providers differ in the others' codes
-            self._fail(request_id, line, code or line.outcome.value, line.error_message, None)
+            self.fail(request_id, code or line.outcome.value, line.error_message, usage=line.usage)
             return
+        cost = self._cost(line.usage, price or self._price)
         if line.finish is not Finish.STOP:
-            self._fail(request_id, line, line.finish.value, f"the model stopped with {line.finish.value!r}", line.text)
+            message = f"the model stopped with {line.finish.value!r}"
+            self.fail(request_id, line.finish.value, message, raw=line.text, usage=line.usage, cost=cost)
             return
         output = _storable(line.text)
         if self._chunk.kind is Kind.MODERATION:
@@ -284,9 +303,9 @@ class _Store:
             try:
                 output = self._validate(line.text or "")
             except ValidationError as error:
-                self._fail(request_id, line, INVALID_OUTPUT, _first_problem(error), line.text)
+                problem = _first_problem(error)
+                self.fail(request_id, INVALID_OUTPUT, problem, raw=line.text, usage=line.usage, cost=cost)
                 return
-        cost = self._cost(line.usage)
         produced = self._produced(line.created_at)
         usage = line.usage
         self._answers.append(
@@ -296,49 +315,72 @@ class _Store:
             )
         )  # fmt: skip
         self.applied.answered += 1
-        if len(self._answers) >= ROWS_PER_TRANSACTION:
-            self.flush()
 
-    def _cost(self, usage: Usage) -> tuple[int, int]:
-        found = self._costs.get(usage)
+    def fail(
+        self,
+        request_id: int,
+        reason: str,
+        message: str | None,
+        *,
+        raw: str | None = None,
+        usage: Usage = _NOTHING_USED,
+        cost: tuple[int, int] = (0, 0),
+    ) -> None:
+        """Take an attempt that brought no usable answer, and what it cost all the same."""
+        self._failures.append(
+            (
+                request_id, self._chunk.stamp, reason, _storable(message), _storable(raw), self.ended,
+                usage.input_tokens, usage.output_tokens, cost[0], cost[1],
+            )
+        )  # fmt: skip
+        self.applied.failed += 1
+
+    def _cost(self, usage: Usage, price: Price) -> tuple[int, int]:
+        found = self._costs.get((price, usage))
         if found is None:
-            cost = self._price(usage)
-            found = self._costs[usage] = (cost.batch_pico, cost.realtime_pico)
+            paid, realtime = price(usage)
+            found = self._costs[price, usage] = (paid, realtime)
             if len(self._costs) > 10_000:
                 self._costs.clear()
         return found
 
     def _produced(self, created_at: int | None) -> int:
-        """The answer's own time where it is one the batch could have been working at, else the batch's end."""
+        """The answer's own time where it is one it could have been produced at, else the end."""
         micros = (created_at or 0) * 1_000_000
-        return micros if self._began <= micros <= self._ended else self._ended
+        return micros if self._began <= micros <= self.ended else self.ended
 
-    def _fail(self, request_id: int, line: ResultLine, reason: str, message: str | None, raw: str | None) -> None:
-        cost = self._cost(line.usage) if line.outcome is Outcome.SUCCEEDED else (0, 0)
-        usage = line.usage
-        self._failures.append(
-            (
-                request_id, self._chunk.stamp, reason, _storable(message), _storable(raw), self._ended,
-                usage.input_tokens, usage.output_tokens, cost[0], cost[1],
-            )
-        )  # fmt: skip
-        self.applied.failed += 1
-        if len(self._failures) >= ROWS_PER_TRANSACTION:
-            self.flush()
+    @property
+    def empty(self) -> bool:
+        """Whether all that it was given is written."""
+        return not (self._answers or self._failures)
+
+    @property
+    def full(self) -> bool:
+        """Whether it holds as much as one transaction may write."""
+        return max(len(self._answers), len(self._failures)) >= ROWS_PER_TRANSACTION
 
     def flush(self) -> None:
-        database = self._ledger.database
+        """Write what it holds, and be empty."""
+        if not self.empty:
+            with self._ledger.database.write() as connection:
+                self.write(connection)
+            reach(FaultPoint.ROWS_STORED)
+        self.clear()
+
+    def write(self, connection: Connection) -> None:
+        """Write what it holds, within a transaction of the caller's, who has it cleared once that is committed."""
         for table, columns, rows in (
             (tables.answer, ANSWER_COLUMNS, self._answers),
             (tables.failure, FAILURE_COLUMNS, self._failures),
         ):
             if rows:
                 rows.sort(key=_request_id)  # neighbours on disk, whatever order the provider chose
-                with database.write() as connection:
-                    inserted = database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
-                    if table is tables.answer and inserted < len(rows):
-                        self._note_paid_twice(connection, rows)
-                reach(FaultPoint.ROWS_STORED)
+                inserted = self._ledger.database.bulk_insert(connection, table, columns, rows, ignore_existing=True)
+                if table is tables.answer and inserted < len(rows):
+                    self._note_paid_twice(connection, rows)
+
+    def clear(self) -> None:
+        """Let go of what was written."""
         self._answers, self._failures = [], []
 
     def _note_paid_twice(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> None:
@@ -352,7 +394,7 @@ class _Store:
             for request_id in connection.execute(others.where(answer.c.request_id.in_(part))).scalars()
         }
         by_name = [dict(zip(ANSWER_COLUMNS, row, strict=True)) for row in rows if _request_id(row) in twice]
-        said = {"reason": PAID_TWICE, "message": "another batch had brought its answer", "raw": None, "at": self._ended}
+        said = {"reason": PAID_TWICE, "message": "another batch had brought its answer", "raw": None, "at": self.ended}
         failures = [tuple({**row, **said}[name] for name in FAILURE_COLUMNS) for row in by_name]
         database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, failures, ignore_existing=True)
 

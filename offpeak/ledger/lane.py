@@ -1,15 +1,17 @@
 """How requests are bought, and by when: what a valid plan says of the chunks that its job waits for."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from offpeak.clock import to_micros
+from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
+from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
 
 
@@ -20,6 +22,33 @@ class Lane(StrEnum):
     """The batch tier: hours, at about half the price."""
     BACKGROUND = "background"
     """The realtime endpoints, within their rate limits: minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the chunks of a job stand."""
+
+    lane: Lane = Lane.BATCH
+    due_at: datetime | None = None
+    priority: int = 0
+
+
+UNPLACED = Placement()
+
+
+def placement(ledger: Ledger, job_id: int) -> Placement:
+    """Where what a job sends round again belongs: where its plan was."""
+    job, link, chunk = tables.job, tables.job_chunk, tables.chunk
+    highest = (
+        sa.select(sa.func.max(chunk.c.priority))
+        .join(link, link.c.chunk_id == chunk.c.id)
+        .where(link.c.job_id == job_id)
+        .scalar_subquery()
+    )
+    query = sa.select(job.c.lane, job.c.deadline_at, highest.label("priority")).where(job.c.id == job_id)
+    with ledger.database.read() as connection:
+        row = connection.execute(query).one()
+    return Placement(lane=Lane(row.lane or Lane.BATCH), due_at=from_micros(row.deadline_at), priority=row.priority or 0)
 
 
 def assign(

@@ -22,6 +22,13 @@ NOT_RUN = "not_run"
 PAID_TWICE = "paid_twice"
 """An answer that arrived although another batch had brought one: billed, and not used."""
 
+POSSIBLY_PAID = "possibly_paid_twice"
+"""A call whose answer never arrived, or that a process was waiting for when it died: asked again, and perhaps billed
+both times."""
+
+UNAVAILABLE = "unavailable"
+"""A call that the provider failed to answer while it answered others; not billed."""
+
 WRONG_REQUEST = frozenset({
     "invalid_request", "invalid_request_error", "invalid_json_line", "duplicate_custom_id", "invalid_custom_id",
     "missing_required_parameter", "invalid_url", "url_mismatch", "model_mismatch", "context_length_exceeded",
@@ -29,8 +36,8 @@ WRONG_REQUEST = frozenset({
 })  # fmt: skip
 """Codes by which a provider says that the same bytes would fail again."""
 
-NO_ATTEMPT = frozenset({Outcome.CANCELLED.value, NOT_RUN, PAID_TWICE})
-"""Reasons that do not count towards the attempts: the provider never tried."""
+NO_ATTEMPT = frozenset({Outcome.CANCELLED.value, NOT_RUN, PAID_TWICE, POSSIBLY_PAID})
+"""Reasons that do not count towards the attempts: the provider never tried, or nobody knows what it said."""
 
 MOST_ROUNDS = 20
 """Submissions of one request at most, whatever they came to: nothing goes round for ever."""
@@ -118,6 +125,7 @@ def pause_before(attempt: int, reason: str) -> timedelta:
         *(finish.value for finish in Finish),
         *(outcome.value for outcome in Outcome),
         NOT_RUN,
+        POSSIBLY_PAID,
     }:
         return timedelta(0)
     return timedelta(0) if attempt <= 2 else min(_LATER_PAUSE * (1 << (attempt - 2)), LONGEST_PAUSE)

@@ -17,6 +17,7 @@ from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter, wait_for
 from offpeak.ledger.collecting import forget_answered_letters
 from offpeak.ledger.database import slices
+from offpeak.ledger.lane import placement
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, FailurePolicy, pause_before
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
@@ -56,8 +57,11 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
     for row in again:
         pause = pause_before(row.attempts + 1, row.reason)
         rounds.setdefault((row.attempts + 1, now + pause if pause else None), []).append(row)
+    place = placement(ledger, job_id)
     for (attempt, ready_at), rows in rounds.items():
-        writer = ChunkWriter(ledger, provider, model=model, job_id=job_id, attempt=attempt, ready_at=ready_at)
+        writer = ChunkWriter(
+            ledger, provider, model=model, job_id=job_id, attempt=attempt, ready_at=ready_at, placement=place
+        )
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()

@@ -31,6 +31,7 @@ from offpeak.errors import (
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.room import require_room
 from offpeak.ledger.states import ChunkState, SubmissionState, must, record, transition
@@ -90,6 +91,17 @@ class Submission:
     """The sample whose requests it carries."""
     held_by: int | None = None
     """The sample that has to be released before it is sent."""
+    lane: Lane = Lane.BATCH
+    """How it is to be bought; what has become of it says its state."""
+    due_at: datetime | None = None
+    """The tightest deadline of the jobs that wait for it."""
+
+    @property
+    def to_be_called(self) -> bool:
+        """A submission holds it that calls its requests one by one, or was about to."""
+        if self.state is SubmissionState.INTENDED:
+            return self.lane is Lane.BACKGROUND
+        return self.state is SubmissionState.CALLING
 
     @property
     def token(self) -> str:
@@ -179,6 +191,8 @@ def _read(row: Row[Any]) -> Submission:
         ready_at=moment(row.ready_at),
         drawn_for=row.drawn_for,
         held_by=row.held_by,
+        lane=Lane(row.lane),
+        due_at=moment(row.due_at),
     )
 
 
@@ -204,9 +218,8 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
     is queued again), OutcomeUnknown (it stays CREATING, for `reconcile`), or LedgerUnavailable (`reconcile` finds out).
     """
     require_room(ledger)
-    if not _claim(ledger, chunk):
+    if not claim(ledger, chunk):
         return
-    reach(FaultPoint.CLAIMED)
     path = ledger.spool / chunk.spool
     file_id = None
     try:
@@ -228,7 +241,7 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
         raise
     except OutcomeUnknown as unknown:
         try:
-            _claim_again(ledger, chunk, str(ledger.claimant))
+            claim_again(ledger, chunk, str(ledger.claimant))
         except LedgerUnavailable as away:
             # Only the claim's date says how long the outcome has been unknown: whoever takes it over dates it anew.
             raise JobFailed(
@@ -245,7 +258,8 @@ def _file_name(ledger: Ledger, chunk: Submission) -> str:
     return f"offpeak-{ledger.identity}-{chunk.token}.jsonl"
 
 
-def _claim(ledger: Ledger, chunk: Submission) -> bool:
+def claim(ledger: Ledger, chunk: Submission) -> bool:
+    """Make this process the one that sends a queued chunk; False where somebody else was first, or it is held."""
     now, who, table = ledger.clock.now(), str(ledger.claimant), tables.chunk
     with ledger.database.write(durable=True) as connection:
         # it may have been sent, and queued again under another submission, since it was looked up
@@ -275,6 +289,7 @@ def _claim(ledger: Ledger, chunk: Submission) -> bool:
             why=f"chunk {chunk.chunk_id}",
             detail={"chunk": chunk.chunk_id},
         )
+    reach(FaultPoint.CLAIMED)
     return True
 
 
@@ -378,11 +393,11 @@ def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:
     """
     if chunk.owner == str(ledger.claimant):
         return chunk.unknown_at or chunk.intended_at
-    found = _claim_again(ledger, chunk, chunk.owner)
+    found = claim_again(ledger, chunk, chunk.owner)
     return None if found is None else chunk.unknown_at or found
 
 
-def _claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:
+def claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:
     """Date the claim that `owner` holds from now, for this process; None when it is not that owner's any more."""
     table, now = tables.submission, ledger.clock.now()
     with ledger.database.write(durable=True) as connection:

@@ -5,6 +5,7 @@ standard price, silently. This module asks for the data itself instead, so that 
 "costs the same". Loading the data takes about 0.4 s and 70 MB at its peak, so it happens at the first question.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 BATCH = {"processing": "batch"}
 """The request context that selects batch prices in the data."""
+
+FLEX = {"service_tier": "flex"}
+"""The one that selects the prices of flex processing."""
 
 # Tokens that a Usage can report; prices of searches, audio or storage are not bought through a batch here.
 _KEYS = {
@@ -41,6 +45,7 @@ class Listed:
     realtime: Tariff
     batch: Tariff | None
     batch_from: date | None = None
+    flex: Tariff | None = None
 
 
 class ListPrices:
@@ -86,18 +91,24 @@ class ListPrices:
         realtime = self._tariff(info.get_prices(at), since=None)
         if realtime is None:
             return None
-        batch, batch_from = self._batch(info, at, realtime)
-        return Listed(canonical=f"{provider}/{info.id}", realtime=realtime, batch=batch, batch_from=batch_from)
+        batch, batch_from = self._variant(info, at, realtime, BATCH)
+        flex, _ = self._variant(info, at, realtime, FLEX)
+        return Listed(
+            canonical=f"{provider}/{info.id}", realtime=realtime, batch=batch, batch_from=batch_from, flex=flex
+        )
 
-    def _batch(self, info: "ModelInfo", at: datetime, realtime: Tariff) -> tuple[Tariff | None, date | None]:
-        variants = [variant for variant in info.price_variants or () if variant.when == BATCH]
+    def _variant(
+        self, info: "ModelInfo", at: datetime, realtime: Tariff, when: Mapping[str, str]
+    ) -> tuple[Tariff | None, date | None]:
+        """The prices that apply in a context, and where there are none yet the day from which there are."""
+        variants = [variant for variant in info.price_variants or () if variant.when == when]
         active = [variant for variant in variants if variant.constraint is None or variant.constraint.active(at)]
         if not active:
             return None, min((day for variant in variants if (day := _start(variant.constraint))), default=None)
         # What a variant leaves out is filled in from the standard price, which for these two would be a wrong answer.
         supplied = {key for variant in active for key, price in vars(variant.prices).items() if price is not None}
         needed = {_KEYS[name] for name in ("input", "output") if name in realtime.named}
-        tariff = self._tariff(info.get_prices(at, BATCH), since=_start(active[0].constraint))
+        tariff = self._tariff(info.get_prices(at, dict(when)), since=_start(active[0].constraint))
         if tariff is None or not needed <= supplied or (tariff.base == realtime.base and any(tariff.base)):
             return None, None
         return tariff, None

@@ -99,7 +99,7 @@ class PriceSheet:
             )
         if listed is None or batch is not listed.batch:
             _check_complete(ref, batch, realtime)
-        return ModelRates(model_ref=ref, batch=batch, realtime=realtime)
+        return ModelRates(model_ref=ref, batch=batch, realtime=realtime, flex=listed.flex if listed else None)
 
     def _tariff(self, mode: Mode, ref: str, listed: Listed | None, day: date) -> Tariff | None:
         names = (ref, listed.canonical) if listed else (ref,)

@@ -67,6 +67,8 @@ class ModelRates:
     model_ref: str
     batch: Tariff
     realtime: Tariff
+    flex: Tariff | None = None
+    """At realtime endpoints, with flex processing; None where nobody states that price."""
     _base: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """Both tariffs' rates side by side: `cost` runs once per result line, where lookups would be most of its time."""
     _higher: tuple[tuple[int, tuple[int, ...]], ...] = field(init=False, repr=False, compare=False)
@@ -109,6 +111,17 @@ class ModelRates:
                 ),
             )
         return _new(Cost, (tokens * b_in + output * b_out, tokens * r_in + output * r_out))
+
+    def realtime_cost(self, usage: Usage) -> tuple[int, int]:
+        """The cost of ONE answer that was bought at a realtime endpoint: the same twice, in pico-dollars."""
+        realtime = self.cost(usage).realtime_pico
+        return realtime, realtime
+
+    def with_flex(self) -> "ModelRates | None":
+        """The same with flex processing in the place of the batch tier; None where its price is not known."""
+        return (
+            None if self.flex is None else ModelRates(model_ref=self.model_ref, batch=self.flex, realtime=self.realtime)
+        )
 
     def cost_of_many(self, total: Usage, *, answers: int) -> Cost:
         """The cost of a total over `answers` answers of about equal size: an estimate where sizes straddle a tier."""

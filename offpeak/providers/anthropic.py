@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from offpeak.clock import EPOCH
 from offpeak.errors import ConfigurationError, ProviderUnavailable
 from offpeak.providers import anthropic_wire, http, listing, ordinary, wire
+from offpeak.providers.anthropic_calls import AnthropicCaller
 from offpeak.providers.base import BatchState, BatchView, Encode, Kind, Limits, Provider, ResultLine, Spooling
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -65,13 +66,13 @@ class AnthropicProvider(Provider):
         self.limits = limits
         key = http.checked_key(api_key, name=self.name, variable=KEY_VARIABLE)
         self._base_path = urlsplit(base_url).path
+        self._key, self._base_url = key, base_url
+        self._timeout = httpx2.Timeout(timeout.total_seconds(), connect=5.0)
         self._client = anthropic.Anthropic(
             api_key=key,
             base_url=base_url,
             max_retries=read_retries,
-            http_client=anthropic.DefaultHttpxClient(
-                follow_redirects=False, verify=http.tls(), timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
-            ),
+            http_client=anthropic.DefaultHttpxClient(follow_redirects=False, verify=http.tls(), timeout=self._timeout),
         )
         self._account = http.Account("Anthropic", self.realm, KEY_VARIABLE, key, anthropic.AnthropicError)
 
@@ -176,6 +177,16 @@ class AnthropicProvider(Provider):
 
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - nothing is uploaded
         return iter(())
+
+    def caller(self) -> AnthropicCaller:
+        client = anthropic.AsyncAnthropic(
+            api_key=self._key,
+            base_url=self._base_url,
+            http_client=anthropic.DefaultAsyncHttpxClient(
+                follow_redirects=False, verify=http.tls(), timeout=self._timeout
+            ),
+        )
+        return AnthropicCaller(client, self._account, endpoint=ENDPOINT)
 
     def close(self) -> None:
         self._client.close()

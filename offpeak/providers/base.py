@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import BaseModel
 
 from offpeak.requests import Request
+
+if TYPE_CHECKING:
+    from offpeak.providers.realtime import Caller
 
 BATCH_WINDOW = timedelta(hours=24)
 """Within which both providers finish a batch or expire it (their batch guides)."""
@@ -237,6 +240,10 @@ class Provider(ABC):
     @abstractmethod
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:
         """(file id, name) of uploaded batch inputs whose name starts with `prefix`."""
+
+    @abstractmethod
+    def caller(self) -> "Caller":
+        """Connections to the realtime endpoints, for use in one event loop; close them after it."""
 
     def close(self) -> None:  # noqa: B027 - a provider without connections has nothing to close
         """Release connections."""

@@ -26,6 +26,7 @@ from offpeak.errors import (
     OffpeakError,
     OutcomeUnknown,
     ProviderUnavailable,
+    RateLimited,
     SubmissionRejected,
 )
 
@@ -46,6 +47,10 @@ _NEVER_SENT = (
 
 _MAYBE_DONE_STATUSES = frozenset({302, 303, 408, 409, 499})
 """Statuses below 500 after which the work may have been done all the same."""
+
+_FAILED_BEFORE_ANSWERING = frozenset({500, 503, 529})
+"""Statuses by which a provider says that it could not answer, and does not bill. A gateway's own (502, 504, 52x) say
+nothing of what became of the request behind it."""
 
 _KEY_LIKE = re.compile(r"\b(?:sk|key|gsk|xai)-[A-Za-z0-9_*.-]{4,}")
 _MESSAGE_CHARACTERS = 500
@@ -156,6 +161,22 @@ class Account:
                 f"{self._failed(what, error)} The results are still at the provider, nothing was applied. "
                 "The download is tried again."
             ) from None
+
+    def of_call(self, error: Exception) -> OffpeakError:
+        """What it means that a realtime call failed, as `offpeak.providers.realtime` lists it."""
+        status, what = status_of(error), "a call"
+        if status in {401, 403}:
+            return self._bad_key(status)
+        if status == 429 or status in _FAILED_BEFORE_ANSWERING or (status is None and never_sent(error)):
+            kind = RateLimited if status == 429 else ProviderUnavailable
+            return kind(
+                f"{self._failed(what, error)} Nothing was bought. It is asked again later.",
+                retry_after=retry_after_of(error),
+            )
+        return OutcomeUnknown(
+            f"{self._failed(what, error)} It may have been answered, and be on the bill, all the same. It is asked "
+            "again, and counted as possibly paid twice."
+        )
 
     def json(self, response: httpx2.Response, what: str) -> dict[str, Any]:
         """The object in the answer to a reading call. Raises ProviderUnavailable when there is none."""
@@ -272,6 +293,11 @@ def written(to: Path) -> Iterator[BinaryIO]:
     except BaseException:
         to.unlink(missing_ok=True)
         raise
+
+
+def wrong_request(status: int) -> bool:
+    """Whether an answer with this status means that the request itself cannot be answered."""
+    return _definite(status) and status not in {401, 403}
 
 
 def _definite(status: int) -> bool:

@@ -28,6 +28,7 @@ from offpeak.providers.base import (
     ResultLine,
     Spooling,
 )
+from offpeak.providers.openai_calls import OpenAICaller
 from offpeak.providers.openai_wire import ChatEndpoint
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -96,13 +97,13 @@ class OpenAIProvider(Provider):
         self._line_middles = {
             kind: f'","method":"POST","url":"{endpoint}","body":'.encode() for kind, endpoint in self._endpoints.items()
         }
+        self._key, self._base_url = key, base_url
+        self._timeout = httpx2.Timeout(timeout.total_seconds(), connect=5.0)
         self._client = openai.OpenAI(
             api_key=key,
             base_url=base_url,
             max_retries=read_retries,
-            http_client=openai.DefaultHttpxClient(
-                follow_redirects=False, verify=http.tls(), timeout=httpx2.Timeout(timeout.total_seconds(), connect=5.0)
-            ),
+            http_client=openai.DefaultHttpxClient(follow_redirects=False, verify=http.tls(), timeout=self._timeout),
         )
         self._account = http.Account("OpenAI", self.realm, KEY_VARIABLE, key, openai.OpenAIError)
 
@@ -217,6 +218,16 @@ class OpenAIProvider(Provider):
                 name = wire.said(file.get("filename"))
                 if name is not None and name.startswith(prefix):
                     yield str(file["id"]), name
+
+    def caller(self) -> OpenAICaller:
+        client = openai.AsyncOpenAI(
+            api_key=self._key,
+            base_url=self._base_url,
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, verify=http.tls(), timeout=self._timeout
+            ),
+        )
+        return OpenAICaller(client, self._account, endpoints=self._endpoints, chat_endpoint=self._chat_endpoint)
 
     def close(self) -> None:
         self._client.close()

@@ -48,6 +48,12 @@ def widened(body: bytes, *, factor: int = 2) -> bytes:
     return orjson.dumps({**fields, **bounds}) if bounds else body
 
 
+def longest_answer(body: bytes) -> int | None:
+    """The tokens that an answer to the body may have at most; None where it sets no bound."""
+    fields = orjson.loads(body)
+    return next((fields[name] for name in _LONGEST_ANSWER if isinstance(fields.get(name), int)), None)
+
+
 def transient(error_code: str | None) -> bool:
     """Whether asking the same again may succeed after a result line with this `ResultLine.error_code`."""
     if error_code is None:
@@ -189,18 +195,25 @@ def read_lines(
                 raise DownloadIncomplete(
                     f"line {number} of {path.name} is JSON but no object: it is no result file. Download it again."
                 )
-            try:
-                decoded = decode(parsed)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-                # One answer in a shape that nobody has described must not keep the others from being collected.
-                decoded = ResultLine(
-                    str(parsed.get("custom_id") or ""),
-                    Outcome.ERRORED,
-                    Finish.OTHER,
-                    error_code="unreadable_answer",
-                    error_message=f"line {number} is in no known shape ({type(error).__name__}: {error})",
-                )
-            yield decoded
+            yield decoded(decode, parsed, what=f"line {number}")
+
+
+def decoded(decode: Callable[[dict[str, Any]], ResultLine], parsed: dict[str, Any], *, what: str) -> ResultLine:
+    """What `decode` makes of one line.
+
+    One answer in a shape that nobody has described must not keep the others from being collected: it is an error of
+    its own.
+    """
+    try:
+        return decode(parsed)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        return ResultLine(
+            str(parsed.get("custom_id") or ""),
+            Outcome.ERRORED,
+            Finish.OTHER,
+            error_code="unreadable_answer",
+            error_message=f"{what} is in no known shape ({type(error).__name__}: {error})",
+        )
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -1,0 +1,366 @@
+"""The background lane: a chunk's requests are called at the provider's realtime endpoints, as fast as its limits allow.
+
+One process calls a chunk. Calls run side by side in an event loop on a thread of their own, and everything about the
+ledger happens in one place between two looks at them: first what has come is stored and what is about to be sent is
+written down, in one transaction, then it is sent. Whatever ends the loop, it ends with the answers of the calls that
+were in flight.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from offpeak.clock import Clock, to_micros
+from offpeak.errors import (
+    LedgerUnavailable,
+    OffpeakError,
+    OutcomeUnknown,
+    ProviderUnavailable,
+    RateLimited,
+    TierUnavailable,
+)
+from offpeak.faultpoints import FaultPoint, reach
+from offpeak.lanes.throttle import Throttle
+from offpeak.ledger import calling
+from offpeak.ledger.calling import Pending, PendingCall
+from offpeak.ledger.collecting import Applied, Price, Store, Validate
+from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import POSSIBLY_PAID, UNAVAILABLE
+from offpeak.ledger.submissions import CLOCK_SKEW, Submission
+from offpeak.money.estimate import estimate_tokens
+from offpeak.money.rates import ModelRates
+from offpeak.providers import wire
+from offpeak.providers.base import Kind, Provider
+from offpeak.providers.realtime import Caller, Measure, Reply
+
+IN_FLIGHT = 100
+"""Calls at once, at most. A process that dies may have to call so many again. At 10 seconds an answer that is 600 a
+minute."""
+
+FLEX_NEEDS = timedelta(minutes=15)
+"""Before its deadline, up to when a request is offered to a cheaper and slower tier (OpenAI's guide to flex processing
+advises a time-out of 15 minutes)."""
+
+TRIES = 3
+"""How often a call is sent that the provider fails to answer while it answers others; then it goes round with the
+requests that failed."""
+
+GIVE_UP_AFTER = 10
+"""Calls that fail one after another, without an answer in between: the provider is taken to be away, and nothing more
+is sent until somebody tries again."""
+
+TICK = timedelta(milliseconds=20)
+"""Between two looks at what has come: what comes meanwhile is stored together."""
+
+LAST_ANSWERS = timedelta(seconds=30)
+"""How long a process that is told to end waits for answers that are on their way."""
+
+LONGEST_PAUSE = timedelta(seconds=1)
+"""Between two looks when nothing is on its way."""
+
+LONGEST_WITHOUT_ANSWER = timedelta(minutes=2)
+"""Refusals and no answer for so long are more than a limit by the minute: somebody tries again later."""
+
+MEAN_OUTPUT = 256
+"""Tokens of an answer, before the first ones have come."""
+
+_REMEMBERED = 50
+_SKEW_MICROS = CLOCK_SKEW // timedelta(microseconds=1)
+
+Told = Callable[[int], None]
+"""Hears how many requests of the chunk have an outcome."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a deployment uses the realtime endpoints."""
+
+    in_flight: int = IN_FLIGHT
+    """Calls at once, at most."""
+    flex: bool = True
+    """Use a cheaper tier where there is one, its price is known, and there is time."""
+
+
+TERMS = Terms()
+
+
+class Background:
+    """Calls the chunks of one job. What it learns of the provider's limits holds for all of them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        provider: Provider,
+        *,
+        model: str,
+        rates: ModelRates,
+        validate: Validate | None,
+        clock: Clock,
+        terms: Terms,
+    ) -> None:
+        self._ledger, self._provider, self._clock = ledger, provider, clock
+        self._model, self._validate, self._terms = model, validate, terms
+        self._rates = rates
+        self._throttle = Throttle(most_in_flight=terms.in_flight, limits=self._remembered())
+        self._stores: dict[int, Store] = {}
+
+    def _remembered(self) -> dict[Measure, float]:
+        found = calling.remembered(self._ledger, realm=self._provider.realm, model=self._model)
+        return {Measure(name): limit for name, limit in found.items()}
+
+    def call(self, chunk: Submission, told: Told = lambda _: None) -> Applied | None:
+        """Call what has no outcome yet; the counts once every request has one. None where another process is at it.
+
+        Raises ProviderUnavailable when the provider takes nothing at the moment, ConfigurationError for a refused key,
+        CouldNotRead for a torn spool file, and LedgerUnavailable. What had come until then is stored, if need be by the
+        next call of this method.
+        """
+        if not calling.begin(self._ledger, chunk):
+            return None
+        store = self._stores.get(chunk.stamp)
+        if store is None:
+            now = to_micros(self._clock.now())
+            store = Store(
+                self._ledger, chunk, self._validate, self._rates.realtime_cost, began=now - _SKEW_MICROS, ended=now
+            )
+            self._stores[chunk.stamp] = store
+        elif not store.empty:  # what the ledger could not take the last time
+            calling.record(self._ledger, chunk, store, sending=(), unsent=(), done=store.applied.answered)
+        flexed = self._rates.with_flex() if self._terms.flex else None
+        loop = _Loop(
+            calling.pending(self._ledger, chunk, self._provider.spooling),
+            chunk=chunk,
+            ledger=self._ledger,
+            provider=self._provider,
+            store=store,
+            throttle=self._throttle,
+            flex_price=None if flexed is None else flexed.cost,
+            clock=self._clock,
+            told=told,
+        )
+        try:
+            loop.run()
+        finally:
+            if limits := {measure.value: limit for measure, limit in self._throttle.limits.items()}:
+                calling.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
+        del self._stores[chunk.stamp]
+        return calling.close(self._ledger, chunk)
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """A request on its way."""
+
+    request: PendingCall
+    cost: Mapping[Measure, int]
+    flex: bool
+    tries: int = 0
+    not_before: datetime | None = None
+
+
+class _Loop:
+    """One event loop over one chunk."""
+
+    def __init__(
+        self,
+        pending: Pending,
+        *,
+        chunk: Submission,
+        ledger: Ledger,
+        provider: Provider,
+        store: Store,
+        throttle: Throttle,
+        flex_price: Price | None,
+        clock: Clock,
+        told: Told,
+    ) -> None:
+        self._requests, self._done = iter(pending.requests), pending.done
+        self._chunk, self._ledger, self._provider = chunk, ledger, provider
+        self._store, self._throttle, self._flex_price = store, throttle, flex_price
+        self._clock, self._told = clock, told
+        self._again: deque[_Call] = deque()
+        self._unsent: list[int] = []
+        self._mean_output = float(MEAN_OUTPUT)
+        self._failing = 0
+        self._answered_at = clock.now()
+        self._ending = threading.Event()
+        self._stopped: BaseException | None = None
+
+    def run(self) -> None:
+        """Until every request has an outcome. Raises what stopped it before."""
+        thread = threading.Thread(target=self._main, name="offpeak-calls", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(0.2)
+        except BaseException:  # the run is being terminated
+            self._ending.set()
+            thread.join(LAST_ANSWERS.total_seconds())
+            raise
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _main(self) -> None:
+        try:
+            asyncio.run(self._call_all())
+        except BaseException as error:  # noqa: BLE001 - raised by `run`, in the thread of whoever called it
+            self._stopped = self._stopped or error
+
+    async def _call_all(self) -> None:
+        caller, calls = self._provider.caller(), dict[asyncio.Task[Reply | OffpeakError], _Call]()
+        try:
+            while True:
+                sending, wait = self._next(len(calls))
+                for call in await self._record(sending):
+                    calls[asyncio.create_task(_ask(caller, self._chunk.kind, call))] = call
+                if calls:
+                    await asyncio.wait(calls, timeout=max(wait, TICK).total_seconds(), return_when="FIRST_COMPLETED")
+                    await asyncio.sleep(TICK.total_seconds())
+                elif wait:
+                    await asyncio.to_thread(self._clock.sleep, min(wait, LONGEST_PAUSE))
+                elif self._over:
+                    return
+                for task in [each for each in calls if each.done()]:
+                    self._take(calls.pop(task), task.result())
+        finally:
+            await caller.close()
+
+    @property
+    def _over(self) -> bool:
+        """Whether nothing more is sent, and all that came is stored or cannot be."""
+        return self._stopped is not None or (not (self._again or self._unsent) and self._store.empty)
+
+    def _next(self, in_flight: int) -> tuple[list[_Call], timedelta]:
+        """The calls that may be sent now, and how long it is until the next one may; nothing where none is left."""
+        sending: list[_Call] = []
+        now, none = self._clock.now(), timedelta(0)
+        while self._stopped is None and not self._ending.is_set():
+            if in_flight + len(sending) >= self._throttle.window:
+                return sending, TICK
+            call = self._candidate(now)
+            if call is None:
+                waiting = [each.not_before - now for each in self._again if each.not_before is not None]
+                return sending, max(min(waiting, default=none), none)
+            if wait := self._throttle.wait(call.cost, now=now):
+                self._again.appendleft(call)
+                return sending, wait
+            self._throttle.sent(call.cost, now=now)
+            sending.append(call)
+        return sending, none
+
+    def _candidate(self, now: datetime) -> _Call | None:
+        """The next request to be called: one that was called before and may be again, else a new one."""
+        for call in self._again:
+            if call.not_before is None or call.not_before <= now:
+                self._again.remove(call)
+                return call
+        request = next(self._requests, None)
+        if request is None:
+            return None
+        in_time = self._chunk.due_at is None or self._chunk.due_at - now > FLEX_NEEDS
+        return _Call(request, self._foreseen(request.body), flex=self._flex_price is not None and in_time)
+
+    def _foreseen(self, body: bytes) -> dict[Measure, int]:
+        """What a call will count for, as providers reckon before they have answered."""
+        given = estimate_tokens(body)
+        answer = 0
+        if self._chunk.kind is Kind.CHAT:
+            answer = wire.longest_answer(body) or int(self._mean_output)
+        return _measured(given, answer)
+
+    async def _record(self, sending: list[_Call]) -> list[_Call]:
+        """Store what has come, and write down what is about to be sent; returns what may be sent."""
+        if not (sending or self._unsent or not self._store.empty):
+            return []
+        again = {call.request.request_id for call in sending}
+        unsent = [each for each in self._unsent if each not in again]
+        try:
+            await asyncio.to_thread(
+                calling.record, self._ledger, self._chunk, self._store,
+                sending=[*again], unsent=unsent, done=self._done,
+            )  # fmt: skip
+        except LedgerUnavailable as error:
+            self._stop(error)
+            return []
+        self._unsent.clear()
+        self._told(self._done)
+        return sending
+
+    def _stop(self, error: BaseException) -> None:
+        """Send nothing more; what is in flight is waited for."""
+        self._stopped = self._stopped or error
+
+    def _take(self, call: _Call, came: Reply | OffpeakError) -> None:
+        """What came of one call."""
+        now, request_id = self._clock.now(), call.request.request_id
+        match came:
+            case Reply():
+                self._take_reply(call, came, now)
+            case OutcomeUnknown():
+                self._store.ended = to_micros(now)
+                self._store.fail(request_id, POSSIBLY_PAID, str(came))
+                self._done += 1
+                self._count_failure(came)
+            case RateLimited():
+                self._throttle.refused(came.retry_after, now=now)
+                self._send_again(call)
+                if now - self._answered_at > LONGEST_WITHOUT_ANSWER:
+                    self._stop(came)
+            case TierUnavailable():
+                call.flex = False
+                if came.lasting:
+                    self._flex_price = None
+                self._send_again(call)
+            case ProviderUnavailable():
+                call.tries += 1
+                self._count_failure(came)
+                if call.tries >= TRIES and self._stopped is None:
+                    self._store.ended = to_micros(now)
+                    self._store.fail(request_id, UNAVAILABLE, str(came))
+                    self._done += 1
+                else:
+                    call.not_before = now + (came.retry_after or timedelta(seconds=2**call.tries))
+                    self._send_again(call)
+            case _:
+                self._unsent.append(request_id)
+                self._stop(came)
+
+    def _take_reply(self, call: _Call, reply: Reply, now: datetime) -> None:
+        usage = reply.line.usage
+        used = _measured(usage.input_tokens - usage.cache_read_tokens, usage.output_tokens)
+        self._throttle.answered(reply.limits, foreseen=call.cost, used=used)
+        self._mean_output += (usage.output_tokens - self._mean_output) / _REMEMBERED
+        self._failing, self._answered_at = 0, now
+        self._store.ended = to_micros(now)
+        self._store.add(call.request.request_id, reply.line, price=self._flex_price if reply.flex else None)
+        self._done += 1
+        reach(FaultPoint.CALL_ANSWERED)
+
+    def _send_again(self, call: _Call) -> None:
+        """Nothing was bought of a call."""
+        self._unsent.append(call.request.request_id)
+        self._again.append(call)
+
+    def _count_failure(self, error: OffpeakError) -> None:
+        self._failing += 1
+        if self._failing >= GIVE_UP_AFTER:
+            self._stop(error)
+
+
+async def _ask(caller: Caller, kind: Kind, call: _Call) -> Reply | OffpeakError:
+    try:
+        return await caller.ask(kind=kind, body=call.request.body, flex=call.flex)
+    except OffpeakError as error:
+        return error
+
+
+def _measured(given: int, answered: int) -> dict[Measure, int]:
+    return {
+        Measure.REQUESTS: 1,
+        Measure.TOKENS: given + answered,
+        Measure.INPUT_TOKENS: given,
+        Measure.OUTPUT_TOKENS: answered,
+    }
