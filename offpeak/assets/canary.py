@@ -13,11 +13,12 @@ from typing import Any
 from offpeak.assets.markdown import as_markdown
 from offpeak.errors import CouldNotRead
 from offpeak.ledger import retrying, samples
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.samples import DrawnRow, DrawnSample
 from offpeak.ledger.states import SampleState
-from offpeak.money import dollars
-from offpeak.providers.base import Provider
+from offpeak.money import ModelRates, dollars
+from offpeak.providers.base import Provider, Usage
 
 ROWS_SHOWN = 50
 """Of a sample's table, failures first."""
@@ -33,6 +34,8 @@ class Verdict:
     """What each of the first `ROWS_SHOWN` rows asked."""
     rest: int
     """Requests that are held."""
+    rest_pico: int
+    """What those would cost by the tokens of the sample's, in the lane that they are for."""
 
     @property
     def failed(self) -> int:
@@ -52,11 +55,6 @@ class Verdict:
     @property
     def cost_pico(self) -> int:
         return sum(row.cost_pico for row in self.rows)
-
-    @property
-    def rest_pico(self) -> int:
-        """What the held requests would cost by what the sample's cost."""
-        return self.cost_pico * self.rest // len(self.rows) if self.rows else 0
 
     @property
     def to(self) -> SampleState:
@@ -97,14 +95,18 @@ Show = Callable[[Verdict], None]
 """Tells people of a verdict. It may be called twice for one sample, where a process died in between."""
 
 
-def look(ledger: Ledger, provider: Provider, sample: DrawnSample) -> Verdict:
-    """What came of a sample whose batches are collected."""
-    rows = samples.rows(ledger, sample.id)
+def look(ledger: Ledger, provider: Provider, sample: DrawnSample, rates: ModelRates) -> Verdict:
+    """What came of a sample that has landed."""
+    rows, rest = samples.rows(ledger, sample.id), samples.held_requests(ledger, sample.id)
+    used = Usage(sum(row.input_tokens for row in rows), sum(row.output_tokens for row in rows))
+    cost = rates.cost_of_many(used, answers=len(rows))
+    in_batches = samples.lane_of_rest(ledger, sample.id) is Lane.BATCH
     return Verdict(
         sample=sample,
         rows=rows,
         asked=_asked(ledger, provider, rows[:ROWS_SHOWN]),
-        rest=samples.held_requests(ledger, sample.id),
+        rest=rest,
+        rest_pico=(cost.batch_pico if in_batches else cost.realtime_pico) * rest // max(len(rows), 1),
     )
 
 

@@ -112,6 +112,7 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "cost_usd": float(receipt.cost),
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
+        "possibly_paid_twice": receipt.possibly_paid_twice,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
     }

@@ -62,6 +62,7 @@ def materialize_batch(
             clock=clock,
             log=context.log,
             policy=declaration.on_failure,
+            terms=api.terms(),
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),

@@ -131,6 +131,8 @@ class Receipt:
     cached_tokens: int
     cost: Decimal
     realtime_cost: Decimal
+    possibly_paid_twice: int
+    """Requests that were called again because the answer to a call was lost; it may be on the bill."""
     batch_ids: Sequence[str]
     landed_at: datetime
     """When the job was closed."""

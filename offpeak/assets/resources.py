@@ -8,6 +8,7 @@ import dagster as dg
 
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
+from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.providers import open_provider
@@ -29,6 +30,10 @@ class BatchApi(dg.ConfigurableResource[Any]):
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
     `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
     a batch is deleted once its lines are stored, unless `keep_provider_files`.
+
+    For the background lane: `calls_in_flight` is how many calls of realtime endpoints a run has on their way at once,
+    at most; a run that dies may have to pay so many again. `flex` uses OpenAI's flex processing where the model has
+    it, its price is known, and the deadline leaves time.
     """
 
     openai_api_key: str | None = None
@@ -39,6 +44,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
     price_sheet: str | None = None
     max_requests_per_batch: int | None = None
     keep_provider_files: bool = False
+    calls_in_flight: int = TERMS.in_flight
+    flex: bool = True
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -75,6 +82,15 @@ class BatchApi(dg.ConfigurableResource[Any]):
         )
         provider.keeps_files = self.keep_provider_files
         return provider
+
+    def terms(self) -> Terms:
+        """How runs use the realtime endpoints. Raises ConfigurationError for a number of calls that is none."""
+        if not 1 <= self.calls_in_flight <= MOST_IN_FLIGHT:
+            raise ConfigurationError(
+                f"calls_in_flight={self.calls_in_flight} of the resource {API_KEY!r} is not a number from 1 to "
+                f"{MOST_IN_FLIGHT:,}. Nothing was submitted. The default is {TERMS.in_flight}."
+            )
+        return Terms(in_flight=self.calls_in_flight, flex=self.flex)
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

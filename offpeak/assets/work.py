@@ -323,7 +323,7 @@ class Work:
             who = str(self._ledger.claimant)
             samples.end(self._ledger, sample.id, SampleState.WITHDRAWN, who=who, why="the provider refused it")
             self.close()
-        verdict = canary.look(self._ledger, self._provider, sample)
+        verdict = canary.look(self._ledger, self._provider, sample, self._rates)
         self._log.info(f"{self._asset}: {canary.summary(verdict)}\n{verdict.table}")
         if self._show is not None:
             self._show(verdict)
@@ -526,6 +526,7 @@ class Work:
             cached_tokens=bill.cached_tokens,
             cost=dollars(bill.cost_pico),
             realtime_cost=dollars(bill.realtime_pico),
+            possibly_paid_twice=jobs.possibly_paid_twice(self._ledger, self.job_id),
             batch_ids=row.batch_ids,
             landed_at=row.closed_at or self._clock.now(),
             partitions=[

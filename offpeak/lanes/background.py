@@ -40,6 +40,9 @@ IN_FLIGHT = 100
 """Calls at once, at most. A process that dies may have to call so many again. At 10 seconds an answer that is 600 a
 minute."""
 
+MOST_IN_FLIGHT = 1_000
+"""Connections that one process opens, at most."""
+
 FLEX_NEEDS = timedelta(minutes=15)
 """Before its deadline, up to when a request is offered to a cheaper and slower tier (OpenAI's guide to flex processing
 advises a time-out of 15 minutes)."""

@@ -14,6 +14,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.policy import POSSIBLY_PAID
 from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, record, transition
 from offpeak.providers.base import Outcome
 
@@ -237,6 +238,20 @@ def bills(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, Bill]:
             for job_id, *sums in connection.execute(query):
                 totals[job_id] = [have + int(more) for have, more in zip(totals[job_id], sums, strict=True)]
     return {job_id: Bill(**dict(zip(Bill.__slots__, total, strict=True))) for job_id, total in totals.items()}
+
+
+def possibly_paid_twice(ledger: Ledger, job_id: int) -> int:
+    """Requests of the job's chunks that were answered after a call of theirs was lost, which may have been billed."""
+    failure, answer, submission, link = tables.failure, tables.answer, tables.submission, tables.job_chunk
+    query = (
+        sa.select(sa.func.count(failure.c.request_id.distinct()))
+        .join(submission, submission.c.id == failure.c.submission_id)
+        .join(link, link.c.chunk_id == submission.c.chunk_id)
+        .join(answer, answer.c.request_id == failure.c.request_id)
+        .where(link.c.job_id == job_id, failure.c.reason == POSSIBLY_PAID)
+    )
+    with ledger.database.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def mean_output_tokens(ledger: Ledger, asset: str) -> float | None:

@@ -18,6 +18,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.chunking import wait_for
 from offpeak.ledger.database import slices
 from offpeak.ledger.jobs import attendance
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import (
     LIVE_CHUNKS,
@@ -75,11 +76,16 @@ class DrawnRow:
     """Why it has no usable answer."""
     message: str | None
     cost_pico: int
+    input_tokens: int
+    output_tokens: int
 
     @property
     def failed(self) -> bool:
         return self.output is None and self.vector is None
 
+
+_SPENT = ("cost_pico", "input_tokens", "output_tokens")
+"""Of an answer, and of every attempt before it."""
 
 KEYS_SHOWN = 3
 """Of the rows that ask the same."""
@@ -176,7 +182,7 @@ def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
         sa.select(
             failure.c.request_id,
             sa.func.max(failure.c.submission_id).label("submission_id"),
-            sa.func.sum(failure.c.cost_pico).label("cost_pico"),
+            *(sa.func.sum(failure.c[name]).label(name) for name in _SPENT),
         )
         .where(failure.c.request_id.in_(drawn))
         .group_by(failure.c.request_id)
@@ -190,7 +196,7 @@ def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
             answer.c.vector,
             failure.c.reason,
             failure.c.message,
-            sa.func.coalesce(answer.c.cost_pico, 0) + sa.func.coalesce(latest.c.cost_pico, 0),
+            *(sa.func.coalesce(answer.c[name], 0) + sa.func.coalesce(latest.c[name], 0) for name in _SPENT),
         )
         .select_from(request)
         .outerjoin(answer, answer.c.request_id == request.c.id)
@@ -213,9 +219,9 @@ def rows(ledger: Ledger, sample_id: int) -> list[DrawnRow]:
             vector=None if vector is None else bytes(vector),
             reason=None if output is not None or vector is not None else reason or "missing",
             message=message,
-            cost_pico=int(cost),
+            **{name: int(spent) for name, spent in zip(_SPENT, spents, strict=True)},
         )
-        for request_id, chunk_id, output, vector, reason, message, cost in found
+        for request_id, chunk_id, output, vector, reason, message, *spents in found
     ]
     return sorted(told, key=lambda row: (not row.failed, row.keys[:1], row.request_id))
 
@@ -241,6 +247,14 @@ def held_requests(ledger: Ledger, sample_id: int) -> int:
     """How many requests wait for the sample's release."""
     with ledger.database.read() as connection:
         return int(connection.execute(_held_requests(sample_id)).scalar_one())
+
+
+def lane_of_rest(ledger: Ledger, sample_id: int) -> Lane:
+    """How what waits for the sample's release is going to be bought."""
+    chunk = tables.chunk
+    query = sa.select(chunk.c.lane).where(chunk.c.held_by == sample_id).limit(1)
+    with ledger.database.read() as connection:
+        return Lane(connection.execute(query).scalar() or Lane.BATCH)
 
 
 def _held_requests(sample_id: int) -> sa.Select[tuple[int]]:

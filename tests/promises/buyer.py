@@ -34,6 +34,7 @@ from offpeak.ledger.states import JobState
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
+from offpeak.providers.realtime import Caller
 from offpeak.requests import Chat
 
 from .forking import serve
@@ -154,6 +155,9 @@ class Mortal(Provider):
 
     def files(self, *, prefix: str) -> Iterator[tuple[str, str]]:
         return self._inner.files(prefix=prefix)
+
+    def caller(self) -> Caller:
+        return self._inner.caller()
 
     def close(self) -> None:
         self._inner.close()
