@@ -124,7 +124,7 @@ class Worker(threading.Thread):
         return True
 
     def _validate(self, batch: Batch) -> None:
-        checked = validate(batch, self._settings)
+        checked = validate(batch, self._settings, self._enqueued_tokens)
         if checked.errors:
             self._struck(batch, "fail_validation")
             self._change(
@@ -138,7 +138,13 @@ class Worker(threading.Thread):
             self._change(
                 batch.id, phase=Phase.ANSWERING, total=checked.count, model=checked.model or batch.model,
                 sample_custom_id=checked.first_custom_id, started_at=self._clock.now(),
+                enqueued_tokens=checked.prompt_tokens,
             )  # fmt: skip
+
+    def _enqueued_tokens(self, model: str) -> int:
+        """Of a model's open batches; one that is not validated yet has none."""
+        open_batches = (self._store.batch(batch_id) for batch_id in self._store.open_batch_ids())
+        return sum(batch.enqueued_tokens for batch in open_batches if batch is not None and batch.model == model)
 
     def _answer(self, batch: Batch, until: int) -> None:
         work = self._opened(batch)
