@@ -81,7 +81,7 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
                 "rejected_prediction_tokens": 0,
             },
         },
-        "service_tier": "default",
+        "service_tier": "flex" if body.get("service_tier") == "flex" else "default",
         "system_fingerprint": None,
     }
     return _reply(response, ask, output_tokens, was_cut)
@@ -114,7 +114,7 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
         "output": [message],
         "parallel_tool_calls": True,
         "previous_response_id": None,
-        "service_tier": "default",
+        "service_tier": "flex" if body.get("service_tier") == "flex" else "default",
         "temperature": body.get("temperature", 1.0),
         "text": {"format": text_format(body)},
         "tool_choice": "auto",

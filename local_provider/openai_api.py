@@ -14,6 +14,7 @@ from starlette.routing import Route
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
 from local_provider.downloads import send_results
 from local_provider.faults import Faults, Occasion, Point
+from local_provider.flex import wants_flex
 from local_provider.ids import new_id
 from local_provider.openai_answers import respond
 from local_provider.openai_asks import demand_of
@@ -304,7 +305,7 @@ async def synchronous(request: Request) -> Response:
     body = await json_object(request)
     call = Call(
         provider=OPENAI, endpoint=endpoint, body=body, demand=lambda: demand_of(endpoint, body),
-        respond=lambda: respond(endpoint, body, state.answerer),
+        respond=lambda: respond(endpoint, body, state.answerer), flex=wants_flex(endpoint, body),
     )  # fmt: skip
     return await serve(call, state)
 

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from local_provider.batches import ProviderName
 from local_provider.faults import Occasion, Point
+from local_provider.flex import admit_flex
 from local_provider.replies import Reply, digest_of
 from local_provider.state import State
 from local_provider.striking import strike
-from local_provider.tally import Ending, Purchase
+from local_provider.tally import Ending, Lane, Purchase
 from local_provider.tokens import Demand
 from local_provider.wire import JSON, ApiError, request_ids
 
@@ -33,6 +34,7 @@ class Call:
     demand: Callable[[], Demand]
     """The tokens that it asks for."""
     respond: Callable[[], Reply]
+    flex: bool = False
 
     @property
     def model(self) -> str:
@@ -47,16 +49,18 @@ async def serve(call: Call, state: State) -> Response:
     with state.tally.call(provider, model) as counted:
         await strike(state.faults, Point.REALTIME, occasion)
         try:
+            if call.flex:
+                admit_flex(call.body, state.settings)
             state.rate_limits.admit(provider, model, call.demand)
-        except ApiError:
-            counted.ending = Ending.REFUSED
+        except ApiError as refused:
+            counted.ending = Ending.REFUSED if refused.status == 429 else Ending.FAILED
             raise
         reply = await asyncio.to_thread(call.respond)
         if state.settings.realtime_latency_seconds:
             await asyncio.sleep(state.settings.realtime_latency_seconds)
         if reply.billed:
             purchase = Purchase(digest_of(call.body), model, reply.input_tokens, reply.output_tokens, reply.usable)
-            state.tally.record(provider, [purchase], realtime=True)
+            state.tally.record(provider, [purchase], lane=Lane.FLEX if call.flex else Lane.REALTIME)
             state.rate_limits.answered(provider, model, reply.output_tokens)
             counted.ending = Ending.ANSWERED
     headers = {**request_ids(), **state.rate_limits.headers(provider, model)}

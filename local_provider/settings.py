@@ -46,6 +46,9 @@ class Settings:
     openai_enqueued_tokens: int | None = None
     """Prompt tokens of each model's open batches."""
     openai_creates_per_hour: int | None = None
+    openai_flex_capacity: float = 1.0
+    """The share of synchronous calls on the flex tier for which there is capacity."""
+    openai_models_without_flex: tuple[str, ...] = ()
     openai_max_requests: int = 50_000
     openai_max_bytes: int = 200 * MIB
     openai_max_upload_bytes: int = 512 * MIB
@@ -74,6 +77,10 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         if value not in list(kind):
             raise SettingsError(f"{name} is one of {', '.join(kind)}; got {value!r}.")
         return kind(value)
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise SettingsError(f"{name} is a list of strings; got {value!r}.")
+        return tuple(value)
     if kind == int | None:
         if value is None:
             return None
@@ -82,6 +89,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise SettingsError(f"{name} is a number, 0 or more; got {value!r}.")
+    if name == "openai_flex_capacity" and value > 1:
+        raise SettingsError(f"{name} is a share between 0 and 1; got {value!r}.")
     if kind is int and value != int(value):
         raise SettingsError(f"{name} is a whole number; got {value!r}.")
     return kind(value)

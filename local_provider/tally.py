@@ -14,6 +14,15 @@ from local_provider.store import Store
 COUNTERS = ("batches_created", "requests_accepted")
 
 
+class Lane(StrEnum):
+    """How an answer was bought."""
+
+    BATCH = "batch"
+    REALTIME = "realtime"
+    FLEX = "flex"
+    """A synchronous call on OpenAI's flex tier."""
+
+
 class Ending(StrEnum):
     """How a synchronous call ended."""
 
@@ -93,7 +102,7 @@ class Tally:
                 (provider, model, calls, refused, failed),
             )
 
-    def record(self, provider: ProviderName, purchases: Iterable[Purchase], *, realtime: bool) -> None:
+    def record(self, provider: ProviderName, purchases: Iterable[Purchase], *, lane: Lane) -> None:
         purchases = list(purchases)
         sums: Counter[tuple[str, str]] = Counter()
         for purchase in purchases:
@@ -103,12 +112,12 @@ class Tally:
             sums[purchase.model, "output_tokens"] += purchase.output_tokens
         with self._store.transaction() as db:
             for model in {purchase.model for purchase in purchases}:
-                _add_bought(db, provider, model, "realtime" if realtime else "batch", sums)
+                _add_bought(db, provider, model, lane, sums)
             db.executemany(
                 "INSERT INTO answered VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET answered = answered + 1, "
                 "usable = usable + excluded.usable, realtime = realtime + excluded.realtime, "
                 "custom_id = coalesce(excluded.custom_id, custom_id)",
-                [(provider, p.digest, p.model, p.custom_id, p.usable, realtime) for p in purchases],
+                [(provider, p.digest, p.model, p.custom_id, p.usable, lane is not Lane.BATCH) for p in purchases],
             )
 
     def summary(self) -> dict[str, Any]:
@@ -143,6 +152,8 @@ class Tally:
             entry["answers_delivered"] += answers
             entry["usable_answers"] += usable
             entry[f"{lane}_answers"] += answers
+            if lane == Lane.FLEX:
+                entry["realtime_answers"] += answers
             entry["input_tokens"] += input_tokens
             entry["output_tokens"] += output_tokens
         for model, *figures in calls:
@@ -160,8 +171,8 @@ class Tally:
 
 
 _FIGURES = (
-    "answers_delivered", "usable_answers", "batch_answers", "realtime_answers", "realtime_calls", "realtime_refused",
-    "realtime_failed", "input_tokens", "output_tokens",
+    "answers_delivered", "usable_answers", "batch_answers", "realtime_answers", "flex_answers", "realtime_calls",
+    "realtime_refused", "realtime_failed", "input_tokens", "output_tokens",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from local_provider.line_files import LineFile, order_of
 from local_provider.replies import LineResult
 from local_provider.settings import Settings
 from local_provider.store import Store
-from local_provider.tally import Purchase, Tally
+from local_provider.tally import Lane, Purchase, Tally
 from local_provider.validation import validate
 
 SLICE_SECONDS = 0.1
@@ -197,7 +197,7 @@ class Worker(threading.Thread):
                     Purchase(r.digest, p.model, p.input_tokens, p.output_tokens, p.usable, r.custom_id)
                     for r, p in replies
                 ],
-                realtime=False,
+                lane=Lane.BATCH,
             )
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:
