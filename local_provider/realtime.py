@@ -63,5 +63,7 @@ async def serve(call: Call, state: State) -> Response:
             state.tally.record(provider, [purchase], lane=Lane.FLEX if call.flex else Lane.REALTIME)
             state.rate_limits.answered(provider, model, reply.output_tokens)
             counted.ending = Ending.ANSWERED
+    if reply.billed:
+        await strike(state.faults, Point.ANSWERED, occasion)
     headers = {**request_ids(), **state.rate_limits.headers(provider, model)}
     return JSON(reply.body, status_code=reply.status, headers=headers)
