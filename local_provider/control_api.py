@@ -108,6 +108,8 @@ async def reset(request: Request) -> Response:
     state = state_of(request)
     state.faults.clear(counts=True)
     state.store.clear()
+    state.tally.clear()
+    state.rate_limits.clear()
     return JSON({"status": "reset"})
 
 

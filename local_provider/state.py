@@ -11,6 +11,7 @@ from local_provider.batches import Batch, ProviderName
 from local_provider.clock import Clock
 from local_provider.faults import Faults
 from local_provider.openai_lines import OpenAILines
+from local_provider.rate_limits import RateLimits
 from local_provider.settings import Settings
 from local_provider.store import Store
 from local_provider.tally import Tally
@@ -27,6 +28,7 @@ class State:
     store: Store
     tally: Tally
     answerer: Answerer
+    rate_limits: RateLimits
     worker: Worker
 
     @classmethod
@@ -39,7 +41,7 @@ class State:
             ProviderName.ANTHROPIC: AnthropicLines(),
         }
         worker = Worker(store, tally, settings, answerer, faults, clock, formats)
-        return cls(settings, faults, clock, store, tally, answerer, worker)
+        return cls(settings, faults, clock, store, tally, answerer, RateLimits(settings, clock), worker)
 
     def known(self, batch: Batch) -> bool:
         """Whether the provider admits to knowing this batch."""
