@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 from offpeak.clock import Clock, to_micros
 from offpeak.errors import (
@@ -187,6 +188,7 @@ class _Loop:
         self._again: deque[_Call] = deque()
         self._unsent: list[int] = []
         self._mean_output = float(MEAN_OUTPUT)
+        self._share_of_body = 1.0  # of the tokens that a body is estimated at: a part of it is no prompt
         self._failing = 0
         self._answered_at = clock.now()
         self._ending = threading.Event()
@@ -268,7 +270,7 @@ class _Loop:
 
     def _foreseen(self, body: bytes) -> dict[Measure, int]:
         """What a call will count for, as providers reckon before they have answered."""
-        given = estimate_tokens(body)
+        given = ceil(estimate_tokens(body) * self._share_of_body)
         answer = 0
         if self._chunk.kind is Kind.CHAT:
             answer = wire.longest_answer(body) or int(self._mean_output)
@@ -336,6 +338,8 @@ class _Loop:
         used = _measured(usage.input_tokens - usage.cache_read_tokens, usage.output_tokens)
         self._throttle.answered(reply.limits, foreseen=call.cost, used=used)
         self._mean_output += (usage.output_tokens - self._mean_output) / _REMEMBERED
+        share = usage.input_tokens / max(estimate_tokens(call.request.body), 1)
+        self._share_of_body += (share - self._share_of_body) / _REMEMBERED
         self._failing, self._answered_at = 0, now
         self._store.ended = to_micros(now)
         self._store.add(call.request.request_id, reply.line, price=self._flex_price if reply.flex else None)
