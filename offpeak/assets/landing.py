@@ -112,6 +112,8 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "cost_usd": float(receipt.cost),
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
+        "lane": receipt.lane,
+        "lane_reason": receipt.lane_reason,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
     }

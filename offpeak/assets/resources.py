@@ -1,6 +1,7 @@
 """The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
 
 import os
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +29,9 @@ class BatchApi(dg.ConfigurableResource[Any]):
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
     `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
-    a batch is deleted once its lines are stored, unless `keep_provider_files`.
+    a batch is deleted once its lines are stored, unless `keep_provider_files`. `smallest_saving` is in dollars a run,
+    as decimal text: where the batch tier would save less, the run does not wait for it and is bought in the background;
+    "0" never does that.
     """
 
     openai_api_key: str | None = None
@@ -39,6 +42,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     price_sheet: str | None = None
     max_requests_per_batch: int | None = None
     keep_provider_files: bool = False
+    smallest_saving: str = "0"
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -75,6 +79,19 @@ class BatchApi(dg.ConfigurableResource[Any]):
         )
         provider.keeps_files = self.keep_provider_files
         return provider
+
+    def worth_waiting_for(self) -> Decimal:
+        """`smallest_saving` in dollars. Raises ConfigurationError for what is no amount."""
+        try:
+            amount = Decimal(self.smallest_saving)
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite() or amount < 0:
+            raise ConfigurationError(
+                f"smallest_saving={self.smallest_saving!r} of the resource {API_KEY!r} is no amount. Nothing was "
+                'submitted. Give dollars a run as decimal text, such as "0.01"; "0" takes every saving.'
+            )
+        return amount
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

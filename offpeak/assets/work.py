@@ -487,6 +487,8 @@ class Work:
             cached_tokens=bill.cached_tokens,
             cost=dollars(bill.cost_pico),
             realtime_cost=dollars(bill.realtime_pico),
+            lane=row.lane or "",
+            lane_reason=row.reason or "",
             batch_ids=row.batch_ids,
             landed_at=row.closed_at or self._clock.now(),
             partitions=[
