@@ -29,6 +29,8 @@ from offpeak.assets.order import Order, PartitionPlan, Receipt
 from offpeak.assets.purchase import begin, purchase, quote
 from offpeak.assets.work import Work
 from offpeak.clock import SystemClock
+from offpeak.lanes.rule import Forced
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
@@ -327,6 +329,7 @@ class Shop:
             "code_version": None,
             "valid_for": timedelta(hours=37),
             "deadline": timedelta(hours=12),
+            "forced": Forced(lane=Lane.BATCH, by="the shop"),
             "run_id": "run",
         }
         return Order(**values | more, partitions=iter(plans))

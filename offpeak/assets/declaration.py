@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.providers import NAMES
@@ -81,6 +83,8 @@ class Declaration:
     wait: str = "park"
     """One of WAYS_TO_WAIT."""
     on_failure: FailurePolicy = SURFACE
+    lane: Lane | None = None
+    """The one that is chosen whatever the rule says; None leaves it to the rule."""
     sample: Sample | None = None
     """What is bought first where the question is new."""
 
@@ -159,20 +163,31 @@ def check_output(asset: str, output: object, *, provider: str) -> None:
         raise DefinitionError(f"{asset}: output={output.__name__}: {error}") from error
 
 
+def declared_lane(asset: str, lane: object) -> Lane | None:
+    """The lane that `lane=` forces. Raises DefinitionError for what is none."""
+    if lane is None or lane in set(Lane):
+        return None if lane is None else Lane(str(lane))
+    raise DefinitionError(
+        f'{asset}: lane={lane!r} is not a lane. Use lane="batch" (half the price, within a day) or '
+        'lane="background" (realtime price, within minutes), or leave it out: then the rule decides by the workload.'
+    )
+
+
 def check_contract(asset: str, workload: object, contract: object) -> None:
     """Raise DefinitionError for a missing, watched or impossible workload, or a contract shorter than its deadline."""
     if not isinstance(workload, Workload):
         raise DefinitionError(
             f"{asset}: workload={workload!r} is not a Workload. Say who waits and until when: "
-            "workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))."
+            "workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))."
         )
     workload.refuse_watched(asset)
     if not isinstance(contract, FreshnessContract):
         raise DefinitionError(
             f"{asset}: contract={contract!r} is not a FreshnessContract. Promise an age: "
-            "contract=FreshnessContract(valid_for=timedelta(hours=37))."
+            "contract=FreshnessContract(valid_for=timedelta(hours=49))."
         )
-    if contract.valid_for <= workload.deadline:
+    # how long it is until a time of day depends on the schedule, which only the whole graph knows
+    if isinstance(workload.deadline, timedelta) and contract.valid_for <= workload.deadline:
         raise DefinitionError(
             f"{asset}: contract valid_for={contract.valid_for} does not outlast the workload's deadline "
             f"({workload.deadline}): rows that land at the deadline would be stale as they land. valid_for has to "

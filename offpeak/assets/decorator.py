@@ -7,6 +7,7 @@ naming the asset and the field.
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import dagster as dg
@@ -22,6 +23,7 @@ from offpeak.assets.declaration import (
     check_model,
     check_output,
     declaration_of,
+    declared_lane,
     without_beta_warnings,
 )
 from offpeak.assets.fresh import fresh_check_spec
@@ -74,6 +76,7 @@ def batch_asset(
     contract: FreshnessContract,
     output: type[BaseModel] | None = None,
     wait: Literal["park", "run"] = "park",
+    lane: Literal["batch", "background"] | None = None,
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     sample: int | Sample | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
@@ -90,6 +93,7 @@ def batch_asset(
     `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
     others until somebody approves, or as a `Sample` says. `io_manager_key` sends the result frame to an IO manager of
     your own.
+    `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
     Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
@@ -128,6 +132,7 @@ def batch_asset(
             io_manager_key=io_manager_key,
             wait=wait,
             on_failure=policy,
+            lane=declared_lane(name, lane),
             sample=drawn,
         )
         return _build(declaration, name, dependencies, asset_arguments)
@@ -168,7 +173,9 @@ def _build(
         "check_specs": [*(arguments.get("check_specs") or ()), *_own_checks(name, arguments)],
         "deps": [*(arguments.get("deps") or ()), *dependencies.values()],
         "code_version": declaration.effective_code_version,
-        "freshness_policy": native_policy(declaration.contract, deadline=declaration.workload.deadline),
+        "freshness_policy": native_policy(
+            declaration.contract, deadline=declaration.workload.longest(now=datetime.now(UTC))
+        ),
         "io_manager_key": declaration.io_manager_key or RESULTS_KEY,
         "output_required": False,  # a run that is parked makes nothing yet
         "required_resource_keys": {
@@ -199,13 +206,19 @@ def _without_required_outputs(op: dg.OpDefinition) -> dg.OpDefinition:
     )
 
 
-def _metadata(declaration: Declaration) -> dict[str, str]:
+def _metadata(declaration: Declaration) -> dict[str, str | int]:
     return {
         "offpeak/model": declaration.model,
         "offpeak/waiting": declaration.workload.waiting.value,
-        "offpeak/deadline": str(declaration.workload.deadline),
+        "offpeak/deadline": _deadline(declaration.workload),
         "offpeak/valid_for": str(declaration.contract.valid_for),
+        **({} if declaration.lane is None else {"offpeak/lane": declaration.lane.value}),
+        **({} if declaration.workload.volume is None else {"offpeak/volume": declaration.workload.volume}),
     }
+
+
+def _deadline(workload: Workload) -> str:
+    return str(workload.deadline) if isinstance(workload.deadline, timedelta) else str(workload)
 
 
 def _own_checks(name: str, arguments: Mapping[str, Any]) -> list[dg.AssetCheckSpec]:
@@ -241,7 +254,18 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = ["model", "output", "workload", "contract", "wait", "on_failure", "sample", "ins", "io_manager_key"]
+        known = [
+            "model",
+            "output",
+            "workload",
+            "contract",
+            "wait",
+            "lane",
+            "on_failure",
+            "sample",
+            "ins",
+            "io_manager_key",
+        ]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

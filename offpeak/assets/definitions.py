@@ -26,6 +26,7 @@ from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError, DefinitionError
 from offpeak.freshness.chain import Chain
+from offpeak.freshness.deadlines import check_deadlines
 from offpeak.freshness.sla import sla_of
 from offpeak.money.prices import PriceSheet
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -39,8 +40,8 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
 
     A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
     `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, for a contract
-    or a tolerance that schedules and deadlines along the way cannot keep, and for a model that nobody knows the price
-    of.
+    or a tolerance that schedules and deadlines along the way cannot keep, for deadlines that contradict each other or
+    an SLA, and for a model that nobody knows the price of.
     """
     resources = dict(defs.resources or {})
     resources.setdefault(API_KEY, BatchApi())
@@ -119,10 +120,17 @@ def _check_ages(defs: dg.Definitions, batch: Mapping[dg.AssetKey, dg.AssetsDefin
     """Raise DefinitionError for an age that cannot be kept; remember each batch asset's rhythm."""
     chain = chain_of(defs, now=SystemClock().now())
     chain.check()
+    check_deadlines(chain)
     handed = chain.handed_up()
     for key, asset in batch.items():
         if (name := key.to_user_string()) in chain.nodes:
-            rhythm = Rhythm(crons=chain.triggers(name), handed=handed.get(name, ()))
+            rhythm = Rhythm(
+                crons=chain.triggers(name),
+                follows=chain.nodes[name].follows,
+                handed=handed.get(name, ()),
+                name=name,
+                chain=chain,
+            )
             keep_time(asset.specs_by_key[key].metadata, rhythm)
     return chain
 
@@ -135,6 +143,8 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
     """Raise DefinitionError for a model without a price, where the resource says which prices count."""
     if not isinstance(api, BatchApi):
         return
+    if not isinstance(api.smallest_saving, dg.EnvVar):
+        api.worth_waiting_for()
     path = api.price_sheet.get_value() if isinstance(api.price_sheet, dg.EnvVar) else api.price_sheet
     sheet: PriceSheet | None = None
     for asset in batch:

@@ -33,11 +33,12 @@ def expected_of(
     spec: dg.AssetSpec, declaration: Declaration, store: ResultStore, *, now: datetime, instance: dg.DagsterInstance
 ) -> Due:
     """The partitions of a batch asset that have to be fresh now."""
+    rhythm = rhythm_of(spec.metadata)
     return due(
         spec.partitions_def,
         known=store.partitions(spec.key.to_user_string()),
-        crons=rhythm_of(spec.metadata).crons,
-        lag=declaration.workload.deadline + COLLECTING,
+        crons=rhythm.crons,
+        lag=declaration.workload.longest(() if rhythm.follows else rhythm.crons, now=now) + COLLECTING,
         now=now,
         instance=instance,
     )

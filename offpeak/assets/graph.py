@@ -5,22 +5,22 @@ be when they run.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of
+from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
+from offpeak.freshness.deadlines import bought_after
 from offpeak.freshness.declared import Consumer, readings
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import sla_of
-
-BATCH = "batch"
-"""The lane that everything is bought in."""
+from offpeak.lanes.rule import Due, Facts, binding, decide
+from offpeak.ledger.lane import Lane
 
 
 def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
@@ -30,7 +30,7 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
     """
     try:
         repository = defs.get_repository_def()
-        return Chain(_nodes(defs, repository), now=now)
+        return _with_lanes(Chain(_nodes(defs, repository, now), now=now))
     except dg.DagsterError as error:
         raise DefinitionError(
             f"Dagster cannot resolve these definitions: {error}\nFreshness goes by all assets, schedules and resources "
@@ -39,7 +39,24 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
         ) from error
 
 
-def _nodes(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> list[Node]:
+def _with_lanes(chain: Chain) -> Chain:
+    """The same graph with the lane that each batch asset's declaration leads to, whatever a run finds to buy."""
+    nodes = []
+    for name, node in chain.nodes.items():
+        producer, declared = node.producer, node
+        if producer is not None and not producer.forced:
+            dues = [Due(deadline=producer.deadline)]
+            dues += [
+                Due(deadline=each.producer.deadline, steps=each.steps, of=each.name)
+                for each in bought_after(chain, name)
+            ]
+            facts = Facts(waiting=producer.waiting, due=binding(dues), new=1)
+            declared = replace(node, producer=replace(producer, lane=decide(facts).lane.value))
+        nodes.append(declared)
+    return Chain(nodes, now=chain.now)
+
+
+def _nodes(defs: dg.Definitions, repository: dg.RepositoryDefinition, now: datetime) -> list[Node]:
     graph = repository.asset_graph
     named = {each.name: each for each in defs.jobs or ()}
     runs: dict[dg.AssetKey, list[Cron]] = {}
@@ -60,7 +77,7 @@ def _nodes(defs: dg.Definitions, repository: dg.RepositoryDefinition) -> list[No
     for asset in graph.assets_defs:
         read = _tolerances(asset)
         nodes += [
-            _node(asset, spec, read.get(spec.key, {}), runs.get(spec.key, ()), jobs.get(spec.key, set()))
+            _node(asset, spec, read.get(spec.key, {}), runs.get(spec.key, ()), jobs.get(spec.key, set()), now)
             for spec in asset.specs
         ]
         nodes += [_check(key, each, jobs, runs) for key, each in read.items() if isinstance(key, dg.AssetCheckKey)]
@@ -82,26 +99,35 @@ def _node(
     tolerances: Mapping[dg.AssetKey, Tolerance],
     crons: Sequence[Cron],
     jobs: set[str],
+    now: datetime,
 ) -> Node:
     declaration = declaration_of(asset)
     automation = _automation(spec.automation_condition)
     name = spec.key.to_user_string()
+    runs = (*crons, *automation.crons)
     return Node(
         name=name,
-        producer=None
-        if declaration is None
-        else Producer(
-            model=declaration.model,
-            lane=BATCH,
-            deadline=declaration.workload.deadline,
-            contract=declaration.contract,
-        ),
+        # what wakes by its inputs may begin at any time
+        producer=None if declaration is None else _producer(declaration, () if automation.follows else runs, now),
         source=not asset.is_materializable,
-        crons=(*crons, *automation.crons),
+        crons=runs,
         jobs=frozenset(jobs),
         follows=automation.follows,
         inputs={dep.asset_key.to_user_string(): tolerances.get(dep.asset_key) for dep in spec.deps},
         sla=sla_of(name, spec.freshness_policy),
+    )
+
+
+def _producer(declaration: Declaration, crons: Sequence[Cron], now: datetime) -> Producer:
+    workload = declaration.workload
+    return Producer(
+        model=declaration.model,
+        lane=(declaration.lane or Lane.BATCH).value,
+        waiting=workload.waiting,
+        deadline=workload.longest(crons, now=now),
+        contract=declaration.contract,
+        daily=workload.daily,
+        forced=declaration.lane is not None,
     )
 
 

@@ -113,6 +113,8 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
         "possibly_paid_twice": receipt.possibly_paid_twice,
+        "lane": receipt.lane,
+        "lane_reason": receipt.lane_reason,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
     }

@@ -28,6 +28,7 @@ from offpeak.ledger import parked_runs, sightings
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
+from offpeak.results.producer import rhythm_of
 
 WAIT_TAG = "offpeak/wait"
 """A run tag: "run" waits in place, "park" holds no process; it comes before what the asset declares."""
@@ -50,7 +51,7 @@ def materialize_batch(
         rates = api.rates(declaration.model)
         job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
         if job_id is None:
-            job_id = _plan(declaration, context, results, provider, rates, clock, checks)
+            job_id = _plan(declaration, context, api, results, provider, rates, clock, checks)
         work = Work(
             job_id,
             asset=asset,
@@ -120,6 +121,7 @@ def _why_in_place(declaration: Declaration, context: dg.AssetExecutionContext) -
 def _plan(
     declaration: Declaration,
     context: dg.AssetExecutionContext,
+    api: BatchApi,
     results: OffpeakResults,
     provider: Provider,
     rates: ModelRates,
@@ -155,8 +157,12 @@ def _plan(
             ),
             run_id=context.run.run_id,
             run_tags=context.run.tags,
-            elapsed=clock.now() - _created(context, clock),
+            created_at=_created(context, clock),
+            now=clock.now(),
             needed_in=needed_in(context.assets_def, context.asset_key, clock, context.log),
+            rhythm=rhythm_of(context.assets_def.specs_by_key[context.asset_key].metadata),
+            selected={key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys},
+            smallest_saving=api.worth_waiting_for(),
         )
         return begin(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
 

@@ -7,6 +7,9 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
+from offpeak.lanes.rule import Due, Forced
+from offpeak.lanes.workload import Waiting
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.sampling import Sample
@@ -48,6 +51,15 @@ class Order:
     run_id: str
     approved: bool = False
     """The run carries the approval of a held surge."""
+    waiting: Waiting = Waiting.NOBODY
+    dues: Sequence[Due] = ()
+    """The deadlines that its lane has to leave room for; none: `deadline` alone."""
+    forced: Forced | None = None
+    """The lane that somebody chose."""
+    smallest_saving: Decimal = Decimal(0)
+    """In dollars: where batch saves less, it is not waited for."""
+    one_off: bool = False
+    """A person launched it, and nothing schedules it."""
     policy: FailurePolicy = SURFACE
     over_all_rows: Callable[[], Iterable[PartitionPlan]] | None = None
     """The same partitions over every row, where `partitions` may be over changed rows alone."""
@@ -78,17 +90,23 @@ class Quote:
     estimated_input_tokens: int
     estimated_output_tokens: int
     estimated_cost: Decimal
-    """Dollars at the batch rate."""
+    """Dollars at the rate of its lane."""
+    estimated_batch_cost: Decimal
     estimated_realtime_cost: Decimal
-    lane: str
+    lane: Lane
     lane_reason: str
     lands_by: datetime
+    lands_by_why: str
+    other_lane: Lane
+    """The one that was not chosen, for comparison."""
+    other_lands_by: datetime
+    other_lands_by_why: str
     surge: str | None
     """Why the plan would be held, or None."""
     sample_keys: Sequence[str] = ()
     """The rows that would be bought before the rest, in key order; none where all is sent at once."""
     estimated_sample_cost: Decimal = Decimal(0)
-    """Dollars at the batch rate, for those alone."""
+    """Dollars at realtime price, for those alone: somebody may wait to look at them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +151,9 @@ class Receipt:
     realtime_cost: Decimal
     possibly_paid_twice: int
     """Requests that were called again because the answer to a call was lost; it may be on the bill."""
+    lane: str
+    lane_reason: str
+    """Why it was bought in that lane, with the arithmetic."""
     batch_ids: Sequence[str]
     landed_at: datetime
     """When the job was closed."""

@@ -1,10 +1,11 @@
 """Orders: what one materialization asks to buy, made inside a Dagster run or, to look at it, outside one."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 import dagster as dg
 
@@ -16,16 +17,28 @@ from offpeak.assets.parking import ORIGIN_TAG
 from offpeak.assets.plan import PlanContext, stream
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import Clock, moment
-from offpeak.errors import ConfigurationError
+from offpeak.errors import ConfigurationError, DefinitionError
+from offpeak.lanes.rule import Due, Forced
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import SAMPLE_TAG, sample_of_run
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
-from offpeak.results.producer import rhythm_of
+from offpeak.results.producer import Rhythm, rhythm_of
 
 APPROVE_TAG = "offpeak/approve"
 """A run tag: this run may go on although the surge guard would hold its plan."""
+
+LANE_TAG = "offpeak/lane"
+"""A run tag: "batch" or "background", whatever the rule says; it comes before what the asset declares."""
+
+STARTED_BY = frozenset({"dagster/schedule_name", "dagster/sensor_name", "dagster/from_automation_condition"})
+"""Dagster's own tags: something started the run that will start another one."""
+
+BEGINNING = timedelta(hours=1)
+"""A deadline is taken as it was when the run was created, where no more than this has passed since: a day has room for
+a batch also when it took minutes to begin, to read what there is, or to collect the batch before."""
 
 PARENT_TAG = "dagster/parent_run_id"
 """Dagster's own: the run is a retry or a re-execution of that one."""
@@ -111,7 +124,11 @@ def prepared_order(
             ),
             run_id="",
             run_tags=run_tags or {},
+            created_at=clock.now(),
+            now=clock.now(),
             needed_in=needed_in(found, asset, clock),
+            rhythm=rhythm_of(found.specs_by_key[asset].metadata),
+            smallest_saving=api.worth_waiting_for(),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -123,17 +140,27 @@ def order_of(
     plans: Callable[[bool], Iterator[PartitionPlan]],
     run_id: str,
     run_tags: Mapping[str, str],
-    elapsed: timedelta = timedelta(0),
+    created_at: datetime,
+    now: datetime,
     needed_in: timedelta | None = None,
+    rhythm: Rhythm = Rhythm(),  # noqa: B008 - a frozen value
+    selected: Collection[str] | None = None,
+    smallest_saving: Decimal = Decimal(0),
 ) -> Order:
-    """The order of one run that was created `elapsed` ago: the workload's deadline counts from there.
+    """The order of one run that was created at `created_at`: the workload's deadline counts from there.
 
     `plans` gives its partitions, over every row where it is called with True. `needed_in` is a deadline that it
-    inherits from downstream, counted from now.
+    inherits from downstream, counted from `now`. `selected` are the assets of the run, where that is known; `rhythm`
+    tells what of them is bought later. Raises DefinitionError for a run tag that names no lane.
     """
-    deadline = declaration.workload.deadline - elapsed
-    if needed_in is not None:
-        deadline = min(deadline, needed_in)
+    workload, inherited = declaration.workload, timedelta.max if needed_in is None else needed_in
+    own = workload.due_at(created_at) - now
+    begun = min(now - created_at, BEGINNING)
+    dues = [Due(deadline=max(min(own + begun, inherited), timedelta(0)))]
+    for later in rhythm.later(selected):
+        left = later.producer.due_at(created_at) - now + begun
+        dues.append(Due(deadline=max(left, timedelta(0)), steps=later.steps, of=later.name))
+    deadline = min(own, inherited)
     approved = run_tags.get(APPROVE_TAG, "").lower() not in _NO
     sample, sample_known = sample_of_run(asset, declaration.sample, run_tags.get(SAMPLE_TAG))
     return Order(
@@ -145,6 +172,11 @@ def order_of(
         deadline=max(deadline, timedelta(0)),
         partitions=plans(reads_all(run_tags)),
         over_all_rows=lambda: plans(True),
+        waiting=workload.waiting,
+        dues=dues,
+        forced=_forced(asset, declaration, run_tags),
+        smallest_saving=smallest_saving,
+        one_off=not rhythm.recurs and run_tags.keys().isdisjoint(STARTED_BY),
         policy=declaration.on_failure,
         run_id=run_id,
         approved=approved,
@@ -153,6 +185,19 @@ def order_of(
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )
+
+
+def _forced(asset: str, declaration: Declaration, run_tags: Mapping[str, str]) -> Forced | None:
+    """The lane that the run's tag chooses, or else the asset."""
+    asked = run_tags.get(LANE_TAG)
+    if asked is None:
+        return None if declaration.lane is None else Forced(lane=declaration.lane, by="the asset's lane=")
+    if asked not in set(Lane):
+        raise DefinitionError(
+            f"{asset}: the run tag {LANE_TAG}={asked!r} is not a lane. Nothing was submitted. Launch with "
+            f"{' or '.join(repr(each.value) for each in Lane)}, or without the tag."
+        )
+    return Forced(lane=Lane(asked), by=f"the run tag {LANE_TAG}")
 
 
 def needed_in(

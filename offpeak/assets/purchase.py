@@ -15,18 +15,26 @@ from offpeak.assets.pace import Pace, Told, counted
 from offpeak.assets.work import Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
-from offpeak.ledger import jobs, samples
+from offpeak.lanes.landing import landing
+from offpeak.lanes.rule import Decision, Due, Facts, binding, decide
+from offpeak.ledger import jobs, samples, sightings
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.limits_seen import requests_per_minute
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.room import on_disk
 from offpeak.ledger.staging import SURGE_SHARE, Surge
 from offpeak.ledger.states import SampleState
 from offpeak.ledger.submissions import LIST_LAG
 from offpeak.money import ModelRates, dollars, estimate_usage
-from offpeak.providers.base import BATCH_WINDOW, Kind, Provider
+from offpeak.providers.base import Kind, Provider
 from offpeak.requests.fingerprint import differing
+
+RESCUE = False
+"""There is none in this version: nothing buys at realtime price what a slow batch leaves, so windows count whole."""
+
+_OTHER = {Lane.BATCH: Lane.BACKGROUND, Lane.BACKGROUND: Lane.BATCH}
 
 
 def quote(
@@ -54,8 +62,12 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
         surge = plan.surge() if not order.approved and plan.approval() is None else None
         drawn, drawn_bytes = plan.sampled()
-        sample_cost, _, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)
-        lane, why = _lane(order)
+        _, sample_cost, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)
+        decision = _decide(order, ledger, plan, cost, realtime)
+        chosen, other, now = decision.lane, _OTHER[decision.lane], clock.now()
+        model, requests = order.model.partition("/")[2], counts.new + counts.joined
+        per_minute = requests_per_minute(ledger, realm=provider.realm, model=model)
+        lands, would_land = (landing(lane, requests=requests, per_minute=per_minute) for lane in (chosen, other))
         return Quote(
             asset=order.asset,
             model=order.model,
@@ -68,11 +80,16 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
             removed=counts.removed,
             estimated_input_tokens=tokens[0],
             estimated_output_tokens=tokens[1],
-            estimated_cost=dollars(cost),
+            estimated_cost=dollars(cost if chosen is Lane.BATCH else realtime),
+            estimated_batch_cost=dollars(cost),
             estimated_realtime_cost=dollars(realtime),
-            lane=lane,
-            lane_reason=why,
-            lands_by=clock.now() + (BATCH_WINDOW if counts.new or counts.joined else timedelta(0)),
+            lane=chosen,
+            lane_reason=decision.reason,
+            lands_by=now + lands.within,
+            lands_by_why=lands.why,
+            other_lane=other,
+            other_lands_by=now + would_land.within,
+            other_lands_by_why=would_land.why,
             surge=_surge_reason(order, surge, coding, rates, ledger, counts.new, counts.new_bytes) if surge else None,
             sample_keys=drawn,
             estimated_sample_cost=dollars(sample_cost) if drawn else dollars(0),
@@ -116,13 +133,15 @@ def _begin(
                     "materialise again (or raise the asset's code_version, which says so for good); if not, mend the "
                     "asset and materialise again."
                 )
-        lane, why = _lane(order)
-        plan.commit(lane=lane, reason=why, approval=approval)
+        cost, realtime, _ = _estimate(order, ledger, rates, coding, plan.counts.new, plan.counts.new_bytes)
+        decision = _decide(order, ledger, plan, cost, realtime)
+        plan.commit(lane=decision.lane, reason=decision.reason, approval=approval)
         job_id, counts, rows = plan.job_id, plan.counts, "changed rows" if plan.over_changed_rows else "rows"
     _settle_samples(order, job_id, ledger=ledger, log=log)
     log.info(
         f"{order.asset}: job {job_id}, {counts.rows:,} {rows}: {counts.new:,} to buy, {counts.joined:,} on their way, "
-        f"{counts.reused:,} bought before, {counts.removed:,} removed. Lane {lane}: {why}."
+        f"{counts.reused:,} bought before, {counts.removed:,} removed. Lane {decision.lane}: "
+        f"{decision.reason}."
     )
     return job_id
 
@@ -213,20 +232,22 @@ def _planned(
         yield plan, coding
 
 
-def _lane(order: Order) -> tuple[Lane, str]:
-    if order.deadline < BATCH_WINDOW:
-        return (
-            Lane.BATCH,
-            f"nobody watches; due in {_hours(order.deadline)}, the provider's window is {_hours(BATCH_WINDOW)}",
-        )
-    return (
-        Lane.BATCH,
-        f"nobody watches, and {_hours(order.deadline)} outlast the provider's window of {_hours(BATCH_WINDOW)}",
+def _decide(order: Order, ledger: Ledger, plan: Plan, cost: int, realtime: int) -> Decision:
+    """The lane of what a plan has found to buy. Prices are estimates in pico-dollars."""
+    facts = Facts(
+        waiting=order.waiting,
+        due=binding(order.dues or [Due(deadline=order.deadline)]),
+        new=plan.counts.new,
+        joined=plan.counts.joined,
+        batch_cost=dollars(cost),
+        realtime_cost=dollars(realtime),
+        smallest_saving=order.smallest_saving,
+        one_off=order.one_off,
+        past=sightings.past_durations(ledger, [order.asset])[order.asset],
+        rescue=RESCUE,
+        forced=order.forced,
     )
-
-
-def _hours(duration: timedelta) -> str:
-    return f"{duration.total_seconds() / 3600:.3g} h"
+    return decide(facts)
 
 
 def _estimate(

@@ -1,6 +1,7 @@
 """The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
 
 import os
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,7 +30,9 @@ class BatchApi(dg.ConfigurableResource[Any]):
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
     `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
-    a batch is deleted once its lines are stored, unless `keep_provider_files`.
+    a batch is deleted once its lines are stored, unless `keep_provider_files`. `smallest_saving` is in dollars a run,
+    as decimal text: where the batch tier would save less, the run does not wait for it and is bought in the background;
+    "0" never does that.
 
     For the background lane: `calls_in_flight` is how many calls of realtime endpoints a run has on their way at once,
     at most; a run that dies may have to pay so many again. `flex` uses OpenAI's flex processing where the model has
@@ -46,6 +49,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     keep_provider_files: bool = False
     calls_in_flight: int = TERMS.in_flight
     flex: bool = True
+    smallest_saving: str = "0"
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -91,6 +95,19 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 f"{MOST_IN_FLIGHT:,}. Nothing was submitted. The default is {TERMS.in_flight}."
             )
         return Terms(in_flight=self.calls_in_flight, flex=self.flex)
+
+    def worth_waiting_for(self) -> Decimal:
+        """`smallest_saving` in dollars. Raises ConfigurationError for what is no amount."""
+        try:
+            amount = Decimal(self.smallest_saving)
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite() or amount < 0:
+            raise ConfigurationError(
+                f"smallest_saving={self.smallest_saving!r} of the resource {API_KEY!r} is no amount. Nothing was "
+                'submitted. Give dollars a run as decimal text, such as "0.01"; "0" takes every saving.'
+            )
+        return amount
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

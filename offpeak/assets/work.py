@@ -527,6 +527,8 @@ class Work:
             cost=dollars(bill.cost_pico),
             realtime_cost=dollars(bill.realtime_pico),
             possibly_paid_twice=jobs.possibly_paid_twice(self._ledger, self.job_id),
+            lane=row.lane or "",
+            lane_reason=row.reason or "",
             batch_ids=row.batch_ids,
             landed_at=row.closed_at or self._clock.now(),
             partitions=[

@@ -180,8 +180,6 @@ def _print(told: Told) -> None:
     out, quote = console(), told.quote
     first, *others = told.partitions or [""]
     shown = f"{first} to {others[-1]} ({len(told.partitions):,} partitions)" if others else first or None
-    cost = dollars_text(quote.estimated_cost)
-    saving = dollars_text(quote.estimated_realtime_cost - quote.estimated_cost)
     out.print(
         pairs(
             ("asset", quote.asset),
@@ -193,13 +191,11 @@ def _print(told: Told) -> None:
             ("  on their way", f"{quote.joined:,} asked already, here or by another row of this plan"),
             ("  dead letters", f"{quote.dead:,} failed for good, not tried again" if quote.dead else None),
             ("removed", f"{quote.removed:,} rows are not planned any more" if quote.removed else None),
-            (
-                "cost",
-                f"about {cost} at list price ({dollars_text(quote.estimated_realtime_cost)} realtime, saves {saving})",
-            ),
+            ("cost", _cost(quote)),
             ("tokens", f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"),
             ("lane", f"{quote.lane}: {quote.lane_reason}"),
-            ("lands by", when(quote.lands_by)),
+            ("lands by", f"{when(quote.lands_by)}: {quote.lands_by_why}"),
+            (f"  in {quote.other_lane}", _otherwise(quote) if quote.new else None),
         )
     )
     _print_sample(out, quote)
@@ -213,6 +209,23 @@ def _print(told: Told) -> None:
             soft_wrap=True,
         )
     out.print("Nothing was bought.")
+
+
+def _cost(quote: "Quote") -> str:
+    """The price of the lane, and what the other one would be."""
+    from offpeak.ledger.lane import Lane
+
+    batch, realtime = dollars_text(quote.estimated_batch_cost), dollars_text(quote.estimated_realtime_cost)
+    between = dollars_text(quote.estimated_realtime_cost - quote.estimated_batch_cost)
+    match quote.lane:
+        case Lane.BATCH:
+            return f"about {batch} at list price ({realtime} realtime, saves {between})"
+        case Lane.BACKGROUND:
+            return f"about {realtime} at realtime list price ({batch} on the batch tier, which would save {between})"
+
+
+def _otherwise(quote: "Quote") -> str:
+    return f"would land by {when(quote.other_lands_by)}: {quote.other_lands_by_why}"
 
 
 def _print_sample(out: "Console", quote: "Quote") -> None:

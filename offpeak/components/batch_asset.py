@@ -6,7 +6,7 @@ For anything that needs code (several inputs, images, conversations) there is `@
 import importlib
 import string
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -17,7 +17,7 @@ from offpeak.assets.decorator import batch_asset
 from offpeak.errors import DefinitionError, PlanError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import tolerates
-from offpeak.lanes.workload import Waiting, Workload
+from offpeak.lanes.workload import Waiting, Workload, time_of_day
 from offpeak.ledger.policy import FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.requests import Chat, Embedding, Request
@@ -51,7 +51,16 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         ),
     ] = None
     waiting: Annotated[Literal["nobody", "walked_away"], Field(description="Who waits for the rows.")]
-    deadline_hours: Annotated[float, Field(description="The latest useful moment, from the run's creation.")]
+    deadline_hours: Annotated[
+        float | None, Field(description="The latest useful moment, in hours from the run's creation.")
+    ] = None
+    deadline: Annotated[
+        str | None,
+        Field(description='Instead of deadline_hours: a time of day with its zone, such as "09:00 Europe/Berlin".'),
+    ] = None
+    volume: Annotated[int | None, Field(description="How many requests a run usually asks, where that is known.")] = (
+        None
+    )
     valid_for_hours: Annotated[float, Field(description="How old rows may get, counted from their as_of.")]
     warn_after_hours: Annotated[
         float | None, Field(description="Shorter: the age from which on the check `fresh` warns.")
@@ -62,6 +71,10 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     wait: Annotated[
         Literal["park", "run"], Field(description="Hold no process while a batch is on its way, or wait in the run.")
     ] = "park"
+    lane: Annotated[
+        Literal["batch", "background"] | None,
+        Field(description="The lane to buy in, whatever the rule makes of waiting and deadline."),
+    ] = None
     on_failure: Annotated[
         Literal["surface", "drop", "fail"],
         Field(description="What becomes of rows without a usable answer, once they have been tried again."),
@@ -98,12 +111,13 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         decorate = batch_asset(
             model=self.model_ref,
             output=self._output(),
-            workload=Workload(waiting=Waiting(self.waiting), deadline=timedelta(hours=self.deadline_hours)),
+            workload=Workload(waiting=Waiting(self.waiting), deadline=self._deadline(), volume=self.volume),
             contract=FreshnessContract(
                 valid_for=timedelta(hours=self.valid_for_hours),
                 warn_after=None if self.warn_after_hours is None else timedelta(hours=self.warn_after_hours),
             ),
             wait=self.wait,
+            lane=self.lane,
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             sample=self._sample(),
             key=dg.AssetKey.from_user_string(self.key),
@@ -119,6 +133,19 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             yield from self._requests(rows)
 
         return dg.Definitions(assets=[decorate(plan)])
+
+    def _deadline(self) -> timedelta | time:
+        if (self.deadline_hours is None) == (self.deadline is None):
+            raise DefinitionError(
+                f"{self.key}: give either deadline_hours, counted from the run's creation, or deadline, a time of day "
+                'such as "09:00 Europe/Berlin".'
+            )
+        if self.deadline is None:
+            return timedelta(hours=self.deadline_hours or 0)
+        try:
+            return time_of_day(self.deadline)
+        except DefinitionError as error:
+            raise DefinitionError(f"{self.key}: deadline: {error}") from error
 
     def _sample(self) -> Sample | None:
         if self.sample_rows is None and self.sample_max_failures is not None:

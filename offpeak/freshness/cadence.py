@@ -3,6 +3,7 @@
 Ticks are those that Dagster itself would make of a cron expression, so a night that is an hour longer counts as one.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -118,6 +119,42 @@ def times_since(
     """
     made, read = tuple(sorted(set(producers), key=str)), tuple(sorted(set(readers), key=str))
     return _times_since(made, read, lag, _day(now)) if made and read else ()
+
+
+def longest_until(starts: Iterable[Cron], ends: Iterable[Cron], *, now: datetime) -> timedelta | None:
+    """The longest time from a tick of `starts` to the next tick of any of `ends`; None where one of them has none."""
+    found = [until - since for since, (until,) in following(starts, ends, now=now)]
+    return max(found, default=None)
+
+
+def following(
+    starts: Iterable[Cron], *ends: Iterable[Cron], now: datetime
+) -> Sequence[tuple[datetime, Sequence[datetime]]]:
+    """Each tick of `starts` in the year from `now` on, with the first tick after it of each of `ends`.
+
+    Of what runs often, the ticks of the weeks that differ. Empty where nothing in one of them ticks.
+    """
+    begun = tuple(sorted(set(starts), key=str))
+    ended = tuple(tuple(sorted(set(each), key=str)) for each in ends)
+    return _following(begun, ended, _day(now)) if begun and all(ended) else ()
+
+
+@lru_cache(maxsize=256)
+def _following(
+    starts: Sequence[Cron], ends: Sequence[Sequence[Cron]], now: datetime
+) -> Sequence[tuple[datetime, Sequence[datetime]]]:
+    gaps = [_longest_gap(each, now) for each in ends]
+    known = [each.duration for each in gaps if each is not None]
+    if len(known) < len(ends):
+        return ()
+    found: list[tuple[datetime, Sequence[datetime]]] = []
+    for since, until in _stretches((*starts, *(cron for each in ends for cron in each)), now):
+        later = [_union(each, since, until + gap + _DAY) for each, gap in zip(ends, known, strict=True)]
+        for tick in _union(starts, since, until):
+            positions = [bisect_right(each, tick) for each in later]
+            if all(position < len(each) for position, each in zip(positions, later, strict=True)):
+                found.append((tick, tuple(each[at] for at, each in zip(positions, later, strict=True))))
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)

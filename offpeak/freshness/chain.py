@@ -26,6 +26,8 @@ from offpeak.freshness.cadence import Cron, longest_gap, times_since
 from offpeak.freshness.contract import COLLECTING, FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import MARGIN, Sla
+from offpeak.lanes.workload import Waiting
+from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BATCH_WINDOW
 
 AUTOMATION = "automation condition"
@@ -42,8 +44,18 @@ class Producer:
     """"provider/model"."""
     lane: str
     deadline: timedelta
-    """From the creation of its run to its landing."""
+    """From the creation of its run to its landing, at most."""
     contract: FreshnessContract
+    daily: Cron | None = None
+    """Its deadline where that is a time of day."""
+    waiting: Waiting = Waiting.NOBODY
+    forced: bool = False
+    """It is in its lane because its asset says so."""
+
+    def due_at(self, created_at: datetime) -> datetime:
+        """By when its rows are wanted in a run that was created then."""
+        tick = None if self.daily is None else self.daily.next_tick(created_at)
+        return created_at + self.deadline if tick is None else tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +144,7 @@ class Reading:
     typical: Age
     """In the middle between two runs, with batches landing as they did before."""
     at_window: Age
-    """With every batch taking the provider's whole window, which no deadline keeps it from."""
+    """With every batch taking the provider's whole window, which no deadline keeps it from; a call takes no window."""
 
 
 class Chain:
@@ -151,7 +163,7 @@ class Chain:
         window: timedelta = _NOTHING,
     ) -> None:
         self.nodes = {each.name: each for each in nodes}
-        self._now = now
+        self.now = now
         self._past = past
         self._window = window
         self._planned: dict[str, Age] = {}
@@ -160,7 +172,7 @@ class Chain:
 
     def typically(self, past: Mapping[str, timedelta]) -> "Chain":
         """The same graph with landings that take as long as they usually do, instead of as long as they may."""
-        return Chain(self.nodes.values(), now=self._now, past=past)
+        return Chain(self.nodes.values(), now=self.now, past=past)
 
     @property
     def producers(self) -> Mapping[str, Producer]:
@@ -169,7 +181,7 @@ class Chain:
     def readings(self, past: Mapping[str, timedelta] | None = None) -> list[Reading]:
         """Every consumer of a batch asset with what it reads there, in order."""
         typical = self.typically(past or {})
-        slow = Chain(self.nodes.values(), now=self._now, window=BATCH_WINDOW)
+        slow = Chain(self.nodes.values(), now=self.now, window=BATCH_WINDOW)
         return [
             Reading(
                 consumer=node.name,
@@ -187,7 +199,7 @@ class Chain:
     def cadence(self, name: str) -> Age:
         """The longest time between two runs of an asset: unknown where nothing that ticks starts it."""
         node = self.nodes[name]
-        gap = longest_gap(node.crons, now=self._now)
+        gap = longest_gap(node.crons, now=self.now)
         if gap is not None:
             share = gap.duration if self._past is None else gap.duration / 2
             names = ", ".join(str(each) for each in node.crons)
@@ -207,7 +219,7 @@ class Chain:
                 self._lasting[name] = Age()
             elif not node.crons and node.follows:
                 self._lasting[name] = self._oldest(
-                    self.lasting(each).plus(*self._lag(name)) for each in self._known_inputs(node)
+                    self.lasting(each).plus(*self._lag(name)) for each in self.known_inputs(node)
                 )
             else:
                 cadence = self.cadence(name)
@@ -226,7 +238,7 @@ class Chain:
         if own:
             ages.append(self._by_clock(made, own))
         if reader.follows:
-            several = sum(not self.nodes[each].source for each in self._known_inputs(reader)) > 1
+            several = sum(not self.nodes[each].source for each in self.known_inputs(reader)) > 1
             ages.append(self.lasting(producer) if several else self.landed(producer))
         return self._oldest(ages) if ages else self.lasting(producer)
 
@@ -252,7 +264,7 @@ class Chain:
             if node.producer is not None:
                 found[key] = ahead + COLLECTING
                 ahead = found[key] + node.producer.deadline
-            for each in self._known_inputs(node):
+            for each in self.known_inputs(node):
                 follows[each] = max(ahead, follows.get(each, _NOTHING))
         return found
 
@@ -264,7 +276,7 @@ class Chain:
             node = self.nodes[key]
             if key in asked:
                 found |= dict.fromkeys(node.crons)
-                asked |= set(self._known_inputs(node)) if node.follows and not node.crons else set()
+                asked |= set(self.known_inputs(node)) if node.follows and not node.crons else set()
         return list(found)
 
     def check(self) -> None:
@@ -286,9 +298,9 @@ class Chain:
     def _check_sla(self, node: Node, sla: Sla) -> None:
         """Raise DefinitionError where no run can make the asset within the window before some deadline."""
         crons = self.triggers(node.name)
-        since = times_since(crons, [sla.deadline], lag=_NOTHING, now=self._now)
+        since = times_since(crons, [sla.deadline], lag=_NOTHING, now=self.now)
         # what runs at the window's beginning makes the asset later, when what it waits for has landed
-        allowed = sla.window + max((self._longest_way(each) for each in self._known_inputs(node)), default=_NOTHING)
+        allowed = sla.window + max((self._longest_way(each) for each in self.known_inputs(node)), default=_NOTHING)
         if since and since[-1] > allowed:
             names = ", ".join(map(str, crons))
             raise DefinitionError(
@@ -302,7 +314,7 @@ class Chain:
         ways: dict[str, timedelta] = {}
         for key in self._upstream(name):
             own = sum((term.duration for term in self._lag(key)), _NOTHING)
-            ways[key] = own + max((ways[each] for each in self._known_inputs(self.nodes[key])), default=_NOTHING)
+            ways[key] = own + max((ways[each] for each in self.known_inputs(self.nodes[key])), default=_NOTHING)
         return ways[name]
 
     def _cannot_be_met(self, reading: Reading) -> str:
@@ -324,7 +336,7 @@ class Chain:
         path = list(ends)
         while True:
             node = self.nodes[path[0]]
-            known = [each for each in self._known_inputs(node) if not self.nodes[each].source]
+            known = [each for each in self.known_inputs(node) if not self.nodes[each].source]
             if not known:
                 return path
             path.insert(0, max(known, key=lambda each: self.read(node.name, each).total))
@@ -335,9 +347,7 @@ class Chain:
             for key in self._upstream(name):
                 if key not in self._planned:
                     node = self.nodes[key]
-                    self._planned[key] = self._oldest(
-                        self._let_through(node, each) for each in self._known_inputs(node)
-                    )
+                    self._planned[key] = self._oldest(self._let_through(node, each) for each in self.known_inputs(node))
                     self.lasting(key)
         return self._planned[name]
 
@@ -355,7 +365,7 @@ class Chain:
         if usual is not None:
             return (Term(duration=usual, what=f"until {name} usually has landed"),)
         longest = Term(duration=producer.deadline, what=f"deadline of {name}")
-        if self._window > producer.deadline:
+        if self._window > producer.deadline and producer.lane == Lane.BATCH:
             longest = Term(duration=self._window, what=f"window of the provider of {name}")
         return (longest, Term(duration=COLLECTING, what="for collecting"))
 
@@ -375,9 +385,9 @@ class Chain:
         """By asset of the job: how many of its batch assets have landed, one after the other, before it is planned."""
         if job not in self._levels:
             levels: dict[str, int] = {}
-            for name in self._order:
+            for name in self.order:
                 if job in self.nodes[name].jobs:
-                    above = [each for each in self._known_inputs(self.nodes[name]) if each in levels]
+                    above = [each for each in self.known_inputs(self.nodes[name]) if each in levels]
                     levels[name] = max(
                         (levels[each] + (self.nodes[each].producer is not None) for each in above), default=0
                     )
@@ -386,7 +396,7 @@ class Chain:
 
     def _by_clock(self, made: Node, crons: Sequence[Cron]) -> Age:
         lag = sum((term.duration for term in self._lag(made.name)), _NOTHING)
-        since = times_since(made.crons, crons, lag=lag, now=self._now)
+        since = times_since(made.crons, crons, lag=lag, now=self.now)
         if not since:
             return self.lasting(made.name)
         chosen = since[-1] if self._past is None else median_low(since)
@@ -396,25 +406,26 @@ class Chain:
         )
         return self._plan(made.name).plus(by_the_clock)
 
-    def _known_inputs(self, node: Node) -> list[str]:
+    def known_inputs(self, node: Node) -> list[str]:
+        """What it reads of this graph."""
         return [each for each in node.inputs if each in self.nodes and each != node.name]
 
     @cached_property
-    def _order(self) -> Sequence[str]:
+    def order(self) -> Sequence[str]:
         """Every node, after all that it reads: a graph may be deeper than calls can be, and have too many ways to walk
         each of them."""
         return list(
-            TopologicalSorter({name: self._known_inputs(node) for name, node in self.nodes.items()}).static_order()
+            TopologicalSorter({name: self.known_inputs(node) for name, node in self.nodes.items()}).static_order()
         )
 
     def _upstream(self, name: str) -> Sequence[str]:
         """Everything that leads to an asset, in order, itself the last."""
         found, left = {name}, [name]
         while left:
-            more = [each for each in self._known_inputs(self.nodes[left.pop()]) if each not in found]
+            more = [each for each in self.known_inputs(self.nodes[left.pop()]) if each not in found]
             found.update(more)
             left.extend(more)
-        return [each for each in self._order if each in found]
+        return [each for each in self.order if each in found]
 
     def _oldest(self, ages: Iterable[Age]) -> Age:
         """The oldest of them, and everything that is unknown of any."""

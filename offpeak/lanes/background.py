@@ -25,7 +25,7 @@ from offpeak.errors import (
 )
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.lanes.throttle import Throttle
-from offpeak.ledger import calling
+from offpeak.ledger import calling, limits_seen
 from offpeak.ledger.calling import Pending, PendingCall
 from offpeak.ledger.collecting import Applied, Price, Store, Validate
 from offpeak.ledger.ledger import Ledger
@@ -108,12 +108,9 @@ class Background:
         self._ledger, self._provider, self._clock = ledger, provider, clock
         self._model, self._validate, self._terms = model, validate, terms
         self._rates = rates
-        self._throttle = Throttle(most_in_flight=terms.in_flight, limits=self._remembered())
+        seen = limits_seen.remembered(ledger, realm=provider.realm, model=model)
+        self._throttle = Throttle(most_in_flight=terms.in_flight, limits=seen)
         self._stores: dict[int, Store] = {}
-
-    def _remembered(self) -> dict[Measure, float]:
-        found = calling.remembered(self._ledger, realm=self._provider.realm, model=self._model)
-        return {Measure(name): limit for name, limit in found.items()}
 
     def call(self, chunk: Submission, told: Told = lambda _: None) -> Applied | None:
         """Call what has no outcome yet; the counts once every request has one. None where another process is at it.
@@ -148,8 +145,8 @@ class Background:
         try:
             loop.run()
         finally:
-            if limits := {measure.value: limit for measure, limit in self._throttle.limits.items()}:
-                calling.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
+            if limits := self._throttle.limits:
+                limits_seen.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
         del self._stores[chunk.stamp]
         return calling.close(self._ledger, chunk)
 

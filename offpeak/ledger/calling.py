@@ -7,7 +7,7 @@ A call that was written down and has no outcome when its process is gone may hav
 a failure of its own kind, POSSIBLY_PAID, and goes round again: no more are lost so than were in flight.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -218,32 +218,3 @@ def stop(ledger: Ledger, chunk: Submission, *, why: str) -> Applied | None:
         with ledger.database.write() as connection:
             ledger.database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     return close(ledger, chunk)
-
-
-def remember(ledger: Ledger, *, realm: str, model: str, limits: Mapping[str, float]) -> None:
-    """Write down what the account may use of a model in a minute: `requests` and `tokens`."""
-    queue = tables.queue
-    values = {
-        "requests_per_minute": limits.get("requests"),
-        "tokens_per_minute": limits.get("tokens") or limits.get("input_tokens"),
-        "rates_seen_at": to_micros(ledger.clock.now()),
-    }
-    with ledger.database.write() as connection:
-        ledger.database.bulk_insert(connection, queue, ["realm", "model"], [(realm, model)], ignore_existing=True)
-        connection.execute(
-            queue.update()
-            .where(queue.c.realm == realm, queue.c.model == model)
-            .values({name: None if value is None else int(value) for name, value in values.items()})
-        )
-
-
-def remembered(ledger: Ledger, *, realm: str, model: str) -> dict[str, float]:
-    """What `remember` wrote down last; empty where nothing is known."""
-    queue = tables.queue
-    query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute).where(
-        queue.c.realm == realm, queue.c.model == model
-    )
-    with ledger.database.read() as connection:
-        row = connection.execute(query).one_or_none()
-    found: Sequence[tuple[str, int | None]] = () if row is None else (("requests", row[0]), ("tokens", row[1]))
-    return {name: float(value) for name, value in found if value}

@@ -4,7 +4,7 @@ In a run that does not select a batch asset, Dagster keeps only its spec. The sp
 declared it, and under that name the output model and the promise are registered when definitions load.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,8 @@ import dagster as dg
 from pydantic import BaseModel
 
 from offpeak.freshness.cadence import Cron, next_tick
-from offpeak.freshness.chain import Handed
+from offpeak.freshness.chain import Chain, Handed
+from offpeak.freshness.deadlines import Later, bought_after
 
 PRODUCER_KEY = "offpeak/declared_in"
 """The metadata key: the module and qualified name of the declaring function, with the asset's key."""
@@ -38,10 +39,25 @@ def register(name: str, producer: Producer) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rhythm:
-    """When a batch asset runs by itself, and by when others downstream need its rows."""
+    """When a batch asset runs by itself, by when others downstream need its rows, and what is bought after it."""
 
     crons: Sequence[Cron] = ()
+    follows: bool = False
+    """It also runs when its inputs have been renewed."""
     handed: Sequence[Handed] = ()
+    name: str = ""
+    """The asset's key in the chain."""
+    chain: Chain | None = None
+    """The graph as it was loaded."""
+
+    @property
+    def recurs(self) -> bool:
+        """Something other than a person starts it."""
+        return bool(self.crons) or self.follows
+
+    def later(self, selected: Collection[str] | None) -> Sequence[Later]:
+        """What is bought after it in a run of `selected`; None: in any of its scheduled jobs."""
+        return () if self.chain is None else bought_after(self.chain, self.name, selected=selected)
 
     def due(self, now: datetime) -> tuple[datetime, Handed] | None:
         """The nearest moment by which somebody downstream needs its batches to have ended."""

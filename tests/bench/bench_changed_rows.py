@@ -51,6 +51,7 @@ TICKS = 20
 @batch_asset(
     model="openai/gpt-5-mini",
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    lane="batch",
     contract=FreshnessContract(valid_for=timedelta(hours=37)),
 )
 def labels(tickets: ChangedRows) -> Iterator[Chat]:

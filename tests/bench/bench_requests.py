@@ -119,7 +119,7 @@ def offpeak(url: str, requests: int, folder: Path) -> None:
             output=TicketLabel,
             code_version=None,
             valid_for=timedelta(hours=37),
-            deadline=timedelta(hours=12),
+            deadline=timedelta(hours=24),
             partitions=[PartitionPlan(partition_key=UNPARTITIONED, as_of=clock.now(), requests=chats)],
             run_id="bench",
         )

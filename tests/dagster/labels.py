@@ -20,6 +20,7 @@ def labels_of(**arguments: Any) -> BatchAsset:
         name="labels",
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
         **arguments,
     )

@@ -23,6 +23,7 @@ from ..conftest import MODELS, LocalProvider, until
 
 DAILY: dict[str, Any] = {
     "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    "lane": "batch",
     "contract": FreshnessContract(valid_for=timedelta(hours=37)),
 }
 TOLERATED = timedelta(hours=38)

@@ -22,7 +22,7 @@ attributes:
   output_fields:
     topic: [billing, bug]
   waiting: nobody
-  deadline_hours: 12
+  deadline_hours: 24
   valid_for_hours: 37
 """
 

@@ -36,6 +36,7 @@ def of_model(model: str) -> BatchAsset:
         model=model,
         code_version="2",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
     )
     def changed(documents: pd.DataFrame) -> Iterator[Embedding]:

@@ -30,7 +30,7 @@ WORKLOAD = Workload(waiting=Waiting.NOBODY, deadline=12 * HOUR)
 CONTRACT = FreshnessContract(valid_for=37 * HOUR, warn_after=25 * HOUR)
 
 
-@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, contract=CONTRACT)
+@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, lane="batch", contract=CONTRACT)
 def labels() -> Iterator[Chat]:
     yield Chat(key="a", prompt="?")
 
@@ -158,7 +158,7 @@ def test_a_row_found_unchanged_is_fresh_again_without_being_bought(
 DAYS = dg.DailyPartitionsDefinition(start_date=datetime.now(UTC) - timedelta(days=10))
 
 
-@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, contract=CONTRACT, partitions_def=DAYS)
+@batch_asset(model="openai/gpt-5-mini", workload=WORKLOAD, lane="batch", contract=CONTRACT, partitions_def=DAYS)
 def daily() -> Iterator[Chat]:
     yield Chat(key="a", prompt="?")
 
@@ -271,6 +271,7 @@ def test_a_new_partition_on_its_way_is_not_missed_among_those_that_have_landed(
     @batch_asset(
         model="openai/gpt-5-mini",
         workload=WORKLOAD,
+        lane="batch",
         contract=CONTRACT,
         partitions_def=dg.StaticPartitionsDefinition(["de", "fr"]),
     )
@@ -394,6 +395,7 @@ def test_a_contract_that_changed_is_judged_anew(project: Any, sensor_of: Any) ->
         name="labels",
         model="openai/gpt-5-mini",
         workload=WORKLOAD,
+        lane="batch",
         contract=FreshnessContract(valid_for=37 * HOUR, warn_after=10 * HOUR),
     )
     def stricter() -> Iterator[Chat]:

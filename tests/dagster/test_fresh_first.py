@@ -19,6 +19,7 @@ HOUR = timedelta(hours=1)
 @batch_asset(
     model="openai/gpt-5-mini",
     workload=Workload(waiting=Waiting.NOBODY, deadline=12 * HOUR),
+    lane="batch",
     contract=FreshnessContract(valid_for=37 * HOUR),
     automation_condition=refresh_when_stale("labels"),
 )

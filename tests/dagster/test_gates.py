@@ -109,6 +109,7 @@ def test_a_batch_asset_is_refused_rows_that_are_too_old_and_buys_nothing(
     @batch_asset(
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=60)),
         ins={"labels": tolerates(STALENESS)},
     )

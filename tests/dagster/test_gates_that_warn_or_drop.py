@@ -68,6 +68,7 @@ def summaries_of(tolerance: dg.AssetIn, **upstream: Any) -> tuple[Any, Any, list
     @batch_asset(
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=60)),
         ins={"labels": tolerance},
     )

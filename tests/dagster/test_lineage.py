@@ -19,6 +19,7 @@ DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 BATCH: dict[str, Any] = {
     "model": "openai/gpt-5-mini",
     "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    "lane": "batch",
     "contract": FreshnessContract(valid_for=timedelta(hours=37)),
 }
 TOLERANCE = tolerates(timedelta(hours=38))

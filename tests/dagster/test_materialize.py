@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import ConfigurationError, DefinitionError
 
-NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
+NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))
 CONTRACT = FreshnessContract(valid_for=timedelta(hours=37))
 TICKETS = pd.DataFrame({"ticket_id": ["T-1", "T-2"], "body": ["Refund my invoice.", "The app crashes."]})
 

@@ -54,6 +54,7 @@ def answers_of(**arguments: Any) -> BatchAsset:
     return batch_asset(
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
         io_manager_key="parquet",
         **arguments,

@@ -12,7 +12,7 @@ from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, bat
 from offpeak.errors import StaleInput
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-03-27")
-NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
+NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))
 CONTRACT = FreshnessContract(valid_for=timedelta(hours=37))
 
 

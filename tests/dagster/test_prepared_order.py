@@ -18,6 +18,7 @@ DAYS = dg.StaticPartitionsDefinition(["mon", "tue"])
 ARGUMENTS: dict[str, Any] = {
     "model": "openai/gpt-5-mini",
     "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    "lane": "batch",
     "contract": FreshnessContract(valid_for=timedelta(hours=37)),
 }
 

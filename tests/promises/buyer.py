@@ -196,7 +196,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             output=Verdict,
             code_version=None,
             valid_for=timedelta(hours=37),
-            deadline=timedelta(hours=12),
+            deadline=timedelta(hours=24),
             partitions=iter(
                 [
                     PartitionPlan(

@@ -73,7 +73,7 @@ class Actor:
             output=self.output,
             code_version=None,
             valid_for=timedelta(hours=37),
-            deadline=timedelta(hours=12),
+            deadline=timedelta(hours=24),
             partitions=iter([plan]),
             run_id=run_id,
             approved=True,

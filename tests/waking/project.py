@@ -31,6 +31,7 @@ def tickets() -> None: ...
 @batch_asset(
     model="openai/gpt-5-mini",
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    lane="batch",
     contract=FreshnessContract(valid_for=timedelta(hours=37)),
     automation_condition=when_data_changes(),
 )

@@ -42,6 +42,7 @@ def labels(name: str, model: str) -> BatchAsset:
         model=model,
         output=Label,
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
         partitions_def=PARTITIONS,
     )

@@ -68,7 +68,7 @@ class Tables(dg.ConfigurableIOManager):
 def labels(name: str, model: str, *, about: str | None = None, **arguments: Any) -> BatchAsset:
     """A batch asset of a few rows, by default of texts that no other asset asks about."""
 
-    @batch_asset(name=name, model=model, output=Label, workload=WORKLOAD, contract=CONTRACT, **arguments)
+    @batch_asset(name=name, model=model, output=Label, workload=WORKLOAD, lane="batch", contract=CONTRACT, **arguments)
     def asked(context: PlanContext) -> Iterator[Chat]:
         """Some labels."""
         for number in range(ROWS):
@@ -101,7 +101,9 @@ def monthly_tickets(context: dg.AssetExecutionContext) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@batch_asset(model="openai/gpt-5-mini", output=Label, workload=WORKLOAD, contract=CONTRACT, partitions_def=MONTHS)
+@batch_asset(
+    model="openai/gpt-5-mini", output=Label, workload=WORKLOAD, lane="batch", contract=CONTRACT, partitions_def=MONTHS
+)
 def monthly_labels(monthly_tickets: pd.DataFrame) -> Iterator[Chat]:
     """Labels of a month's tickets."""
     ticket: Any
@@ -124,7 +126,7 @@ def every_row_is_there(left_labels: pd.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=len(left_labels) == ROWS)
 
 
-@batch_asset(model="openai/gpt-4o", workload=WORKLOAD, contract=CONTRACT)
+@batch_asset(model="openai/gpt-4o", workload=WORKLOAD, lane="batch", contract=CONTRACT)
 def summaries() -> Iterator[Chat]:
     """A few texts in a sentence each."""
     for number in range(ROWS):
@@ -135,6 +137,7 @@ def summaries() -> Iterator[Chat]:
     model="anthropic/claude-sonnet-4-5",
     output=Label,
     workload=WORKLOAD,
+    lane="batch",
     contract=CONTRACT,
     ins={"summaries": tolerates(TOLERATED)},
 )
@@ -149,6 +152,7 @@ def summary_labels(summaries: pd.DataFrame) -> Iterator[Chat]:
     model="openai/gpt-5.1",
     output=Label,
     workload=WORKLOAD,
+    lane="batch",
     contract=CONTRACT,
     check_specs=[dg.AssetCheckSpec("something_was_asked", asset="checked_labels")],
 )

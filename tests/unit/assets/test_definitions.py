@@ -36,6 +36,7 @@ def labels_of(model: str = "openai/gpt-5-mini") -> BatchAsset:
     return batch_asset(
         model=model,
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
     )(labels)
 
@@ -98,6 +99,7 @@ def test_a_batch_asset_that_reads_another_needs_a_tolerance_too() -> None:
     declare: Any = batch_asset(
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
     )
     with pytest.raises(DefinitionError, match=r"^summaries reads the batch asset labels"):

@@ -16,6 +16,7 @@ def asset_of(function: Callable[..., Any], **arguments: Any) -> BatchAsset:
     return batch_asset(
         model="openai/gpt-5-mini",
         workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        lane="batch",
         contract=FreshnessContract(valid_for=timedelta(hours=37)),
         **arguments,
     )(function)

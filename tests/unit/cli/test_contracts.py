@@ -57,6 +57,7 @@ class Rows(dg.IOManager):
 @batch_asset(
     model="openai/gpt-5-mini",
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    lane="batch",
     contract=FreshnessContract(valid_for=timedelta(hours=37)),
 )
 def shorter(letters: pd.DataFrame):

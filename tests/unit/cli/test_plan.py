@@ -30,7 +30,7 @@ from offpeak import BatchApi, Chat, FreshnessContract, Waiting, Workload, batch_
 SYSTEM = os.environ.get("SHOP_SYSTEM", "Say it shorter.")
 DECLARED = {
     "model": "openai/gpt-5-mini",
-    "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+    "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
     "contract": FreshnessContract(valid_for=timedelta(hours=37)),
 }
 
@@ -55,6 +55,12 @@ def monthly(context, letters: pd.DataFrame):
         yield Chat(key=row.id, system=SYSTEM, prompt=f"{context.partition_key}: {row.text}")
 
 
+@batch_asset(**DECLARED | {"workload": Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=1))})
+def soon(letters: pd.DataFrame):
+    for row in letters.itertuples():
+        yield Chat(key=row.id, system=SYSTEM, prompt=f"Soon: {row.text}")
+
+
 @dg.asset
 def unrelated() -> int:
     return 1
@@ -62,7 +68,7 @@ def unrelated() -> int:
 
 defs = with_offpeak(
     dg.Definitions(
-        assets=[shorter, monthly, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
+        assets=[shorter, monthly, soon, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
         resources={
             "rows": Rows(),
             "batch_api": BatchApi(openai_api_key="key-of-a-test", openai_base_url=os.environ["SHOP_URL"]),
@@ -133,7 +139,8 @@ def test_a_plan_says_what_a_run_would_buy_and_buys_nothing(run: Run, local_provi
     assert 0 < float(told["estimated_cost_usd"]) < float(told["estimated_realtime_cost_usd"])
     assert isinstance(told["estimated_cost_usd"], str)
     assert told["lane"] == "batch"
-    assert "nobody watches" in told["lane_reason"]
+    assert told["lane_reason"] == "nobody watches, due in 24 h: no tighter than the provider's window of 24 h"
+    assert told["estimated_cost_usd"] == told["estimated_batch_cost_usd"]
     assert told["lands_by"].endswith("+00:00")
     assert (told["held"], told["surge"]) == (False, None)
     assert local_provider.batches() == []
@@ -167,6 +174,25 @@ def test_a_plan_that_the_surge_guard_would_hold_says_why(
 def test_the_table_shows_rows_price_lane_and_landing_time(run: Run) -> None:
     shown = run("shorter")
     for part in ("4 to buy", "at list price", "realtime", "batch: nobody watches", "lands by", "simulated"):
+        assert part in shown
+
+
+def test_a_plan_for_the_background_lane_has_its_price_and_says_when_each_lane_would_land(run: Run) -> None:
+    told = json.loads(run("soon", "--json"))
+    assert (told["lane"], told["other_lane"]) == ("background", "batch")
+    assert told["estimated_cost_usd"] == told["estimated_realtime_cost_usd"]
+    assert 0 < float(told["estimated_batch_cost_usd"]) < float(told["estimated_cost_usd"])
+    assert told["lands_by_why"] == "4 requests at 50 a minute, assumed"
+    assert told["lands_by"] < told["other_lands_by"]
+    shown = " ".join(run("soon").split())
+    for part in (
+        "at realtime list price",
+        "on the batch tier, which would save",
+        "background: a person asked and walked away, due in 1 h",
+        "4 requests at 50 a minute, assumed",
+        "in batch would land by",
+        "the provider's window of 24 h",
+    ):
         assert part in shown
 
 

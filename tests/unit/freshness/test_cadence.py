@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from offpeak.freshness import cadence
-from offpeak.freshness.cadence import Cron, longest_gap, next_tick, shortest_gap, times_since
+from offpeak.freshness.cadence import Cron, following, longest_gap, longest_until, next_tick, shortest_gap, times_since
 
 NOW = datetime(2026, 11, 21, 18, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -191,3 +191,17 @@ def test_ticks_of_one_producer_are_counted_once_for_all_its_readers(monkeypatch:
     for hour in range(24):
         assert times_since([cron("30 1 * * *")], [cron(f"0 {hour} * * *")], lag=HOUR, now=NOW)
     assert len(counted) < 24 * 430 + 1_500
+
+
+def test_the_longest_time_to_a_deadline_counts_from_every_tick_and_not_from_the_last_one_before_it() -> None:
+    starts, nine = [cron("0 1,5 * * *")], [cron("0 9 * * *", "Europe/Berlin")]
+
+    assert longest_until(starts, nine, now=NOW) == 7 * HOUR  # 09:00 in Berlin is 08:00 UTC in winter
+    assert longest_until([], nine, now=NOW) is None
+    assert longest_until(starts, [], now=NOW) is None
+
+
+def test_each_tick_has_the_next_of_several_deadlines() -> None:
+    (first, *_) = following([cron("0 1 * * *")], [cron("0 9 * * *")], [cron("0 0 * * 1")], now=NOW)
+
+    assert first == (NOW.replace(hour=1, minute=0), (NOW.replace(hour=9, minute=0), datetime(2026, 11, 23, tzinfo=UTC)))

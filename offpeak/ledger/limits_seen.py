@@ -1,0 +1,48 @@
+"""What providers were last seen to allow, by account and model: for the next run, and for those who want to know.
+
+Models are without their provider. A run that begins at what the last one was allowed need not find out again.
+"""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from offpeak.clock import to_micros
+from offpeak.ledger import tables
+from offpeak.ledger.ledger import Ledger
+from offpeak.providers.realtime import Measure
+
+
+def remember(ledger: Ledger, *, realm: str, model: str, limits: Mapping[Measure, float]) -> None:
+    """Write down what the realtime endpoints allow in a minute."""
+    queue = tables.queue
+    requests, tokens = limits.get(Measure.REQUESTS), limits.get(Measure.TOKENS) or limits.get(Measure.INPUT_TOKENS)
+    with ledger.database.write() as connection:
+        ledger.database.bulk_insert(connection, queue, ["realm", "model"], [(realm, model)], ignore_existing=True)
+        connection.execute(
+            queue.update()
+            .where(queue.c.realm == realm, queue.c.model == model)
+            .values(
+                requests_per_minute=None if requests is None else int(requests),
+                tokens_per_minute=None if tokens is None else int(tokens),
+                rates_seen_at=to_micros(ledger.clock.now()),
+            )
+        )
+
+
+def remembered(ledger: Ledger, *, realm: str, model: str) -> dict[Measure, float]:
+    """What `remember` wrote down last; empty where nothing has said anything yet."""
+    queue = tables.queue
+    query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute).where(
+        queue.c.realm == realm, queue.c.model == model
+    )
+    with ledger.database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    found = {} if row is None else {Measure.REQUESTS: row[0], Measure.TOKENS: row[1]}
+    return {measure: float(limit) for measure, limit in found.items() if limit}
+
+
+def requests_per_minute(ledger: Ledger, *, realm: str, model: str) -> int | None:
+    """How many calls a minute the realtime endpoints allow for a model; None where nothing has said so yet."""
+    found = remembered(ledger, realm=realm, model=model).get(Measure.REQUESTS)
+    return None if found is None else int(found)

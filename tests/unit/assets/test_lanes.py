@@ -1,0 +1,93 @@
+"""The lane of a job: decided when its plan has been read, and written down with its arithmetic."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from offpeak.lanes.landing import landing
+from offpeak.lanes.rule import Due, Forced
+from offpeak.lanes.workload import Waiting
+from offpeak.ledger import jobs, tables
+from offpeak.ledger.jobs import JobRow
+from offpeak.ledger.lane import Lane
+
+from ...conftest import Shop, tickets
+
+H = timedelta(hours=1)
+DAY = "no tighter than the provider's window of 24 h"
+
+
+def planned(shop: Shop, count: int = 3, **more: Any) -> JobRow:
+    (job,) = jobs.listed(shop.ledger, ids=[shop.begin(tickets(count), **{"forced": None, "deadline": 24 * H, **more})])
+    return job
+
+
+def test_the_job_says_its_lane_and_the_arithmetic(any_shop: Shop) -> None:
+    job = planned(any_shop)
+    assert (job.lane, job.reason) == ("batch", f"nobody watches, due in 24 h: {DAY}")
+
+
+def test_the_lane_is_that_of_the_chunks_which_are_sent(any_shop: Shop) -> None:
+    job = planned(any_shop, waiting=Waiting.WALKED_AWAY, deadline=H)
+    with any_shop.ledger.database.read() as connection:
+        lanes = connection.execute(sa.select(tables.chunk.c.lane)).scalars().all()
+    assert (job.lane, lanes) == ("background", ["background"])
+
+
+def test_the_deadline_that_leaves_the_least_room_decides(any_shop: Shop) -> None:
+    job = planned(any_shop, dues=[Due(deadline=30 * H), Due(deadline=40 * H, steps=2, of="summaries")])
+    assert job.lane == "background"
+    assert job.reason == "nobody watches, due in 40 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h"
+
+
+def test_a_saving_below_the_set_amount_is_not_waited_for(any_shop: Shop) -> None:
+    job = planned(any_shop, smallest_saving=Decimal(1), one_off=True)
+    assert job.lane == "background"
+    assert (job.reason or "").startswith("a one-off job: about $0.0")
+    assert planned(any_shop, 4, smallest_saving=Decimal("0.000001")).lane == "batch"
+
+
+def test_what_past_batches_took_does_not_make_room_without_a_rescue(any_shop: Shop) -> None:
+    for start in range(6):
+        any_shop.buy(tickets(1, start=start))  # each of a moment
+    job = planned(any_shop, 20, deadline=12 * H)
+    assert job.lane == "background"
+    assert job.reason == "nobody watches, due in 12 h: tighter than the provider's window of 24 h"
+
+
+def test_where_nothing_is_bought_the_reason_says_so(any_shop: Shop) -> None:
+    any_shop.buy(tickets(3))
+    job = planned(any_shop, waiting=Waiting.WALKED_AWAY, deadline=H)
+    assert (job.lane, job.reason) == ("batch", "nothing is bought: every row has its answer")
+
+
+def test_a_receipt_tells_the_lane_and_why(any_shop: Shop) -> None:
+    receipt = any_shop.buy(tickets(3), forced=Forced(lane=Lane.BATCH, by="the asset's lane="), deadline=12 * H)
+    assert receipt.lane == "batch"
+    assert receipt.lane_reason == (
+        "forced by the asset's lane=; the rule would have said background: nobody watches, due in 12 h: tighter than "
+        "the provider's window of 24 h"
+    )
+
+
+def test_a_quote_goes_by_the_rate_that_the_provider_was_last_seen_to_allow(any_shop: Shop) -> None:
+    away: dict[str, Any] = {"waiting": Waiting.WALKED_AWAY, "deadline": H, "forced": None}
+    assumed = any_shop.quote(tickets(120), **away)
+    with any_shop.ledger.database.write() as connection:
+        seen = {"realm": any_shop.provider.realm, "model": "gpt-5-mini", "requests_per_minute": 30}
+        connection.execute(tables.queue.insert().values(seen))
+    known = any_shop.quote(tickets(120), **away)
+
+    assert assumed.lands_by_why == "120 requests at 50 a minute, assumed"
+    assert known.lands_by_why == "120 requests at 30 a minute, as last seen"
+    assert known.lands_by - assumed.lands_by > timedelta(seconds=30)
+    assert (known.lane, known.estimated_cost) == (Lane.BACKGROUND, known.estimated_realtime_cost)
+    assert (known.other_lane, known.other_lands_by_why) == (Lane.BATCH, "the provider's window of 24 h")
+
+
+def test_a_landing_is_rounded_up_to_minutes_and_nothing_lands_at_once() -> None:
+    assert landing(Lane.BACKGROUND, requests=101, per_minute=100).within == timedelta(minutes=2)
+    assert landing(Lane.BACKGROUND, requests=0, per_minute=None).within == timedelta(0)
+    assert landing(Lane.BATCH, requests=1, per_minute=100).within == timedelta(hours=24)
