@@ -362,8 +362,9 @@ class Shop:
         work.carry_out()
         return work.close()
 
-    def work(self, job_id: int, *, asset: str) -> Work:
-        return Work(job_id, asset=asset, model=self.model, output=self.output, list_lag=self.list_lag, **self._place())
+    def work(self, job_id: int, *, asset: str, **more: Any) -> Work:
+        about = {"asset": asset, "model": self.model, "output": self.output, "list_lag": self.list_lag}
+        return Work(job_id, **about, **self._place(), **more)
 
     def _place(self) -> dict[str, Any]:
         return {

@@ -3,7 +3,7 @@
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
-     "pace", "stop", "sample"}
+     "pace", "stop", "sample", "lane"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
@@ -27,7 +27,9 @@ from offpeak.assets.purchase import begin, purchase
 from offpeak.assets.work import Progress, Work
 from offpeak.clock import SystemClock
 from offpeak.faultpoints import FaultPoint, on_reach
+from offpeak.lanes.rule import Forced
 from offpeak.ledger import jobs
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import Sample
 from offpeak.ledger.states import JobState
@@ -208,6 +210,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             ),
             run_id=f"run-{os.getpid()}",
             sample=Sample(**job["sample"]) if job.get("sample") else None,
+            forced=Forced(lane=Lane(job.get("lane", "batch")), by="the buyer"),
         )
         named = {
             "ledger": ledger,
@@ -227,6 +230,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         "reused": receipt.reused,
         "failed": receipt.failed,
         "cost": str(receipt.cost),
+        "possibly_paid_twice": receipt.possibly_paid_twice,
         "batch_ids": list(receipt.batch_ids),
         "dagster": "dagster" in sys.modules,
     }
