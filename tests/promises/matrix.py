@@ -29,6 +29,8 @@ class Scene:
     """Batches that the provider accepts, and that bring nothing."""
     apart: int = 0
     """Batches that carry a part of the rows by themselves."""
+    called: bool = False
+    """It is bought in the background lane, where what was in flight may be bought again."""
 
 
 LOST = Scene(faults=(("create_reset", {}),), first={"list_lag": 0.1})
@@ -41,6 +43,7 @@ LATE = Scene(
 )
 STOPPED = Scene(faults=(("never_end", {"share": 0.0}),), first={"stop": True}, wasted=1)
 SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}}, apart=1)
+CALLED = Scene(first={"lane": "background"}, called=True)
 SCENES: Mapping[FaultPoint, Scene] = {
     P.FENCED: LOST,
     P.RESTAMPED: LOST,
@@ -49,6 +52,9 @@ SCENES: Mapping[FaultPoint, Scene] = {
     P.CANCEL_SENT: STOPPED,
     P.CANCEL_RECORDED: STOPPED,
     P.LATE_RECORDED: LATE,
+    P.CALLS_INTENDED: CALLED,
+    P.CALL_ANSWERED: CALLED,
+    P.CALLS_RECORDED: CALLED,
     P.SAMPLE_SHOWN: SAMPLED,
     P.SAMPLE_JUDGED: SAMPLED,
 }
@@ -73,6 +79,9 @@ def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, pr
         receipt = forge.start(place, local_provider, provider, rows=ROWS).receipt()
 
     assert (receipt["rows"], receipt["failed"]) == (len(ROWS), 0)
+    if scene.called:
+        judge_called(place, local_provider, provider, receipt, in_flight=len(ROWS))
+        return
     judge(place, local_provider, provider, batches=1 + scene.wasted + scene.apart)
 
 
@@ -104,6 +113,23 @@ def _lose_and_buy_again(forge: Forge, place: Place, local_provider: LocalProvide
         what="the end of the hidden batch in the list",
     )
     account.close()
+
+
+def judge_called(
+    place: Place, local_provider: LocalProvider, provider: str, receipt: Mapping[str, Any], *, in_flight: int
+) -> None:
+    """Every row has its answer; no more was bought twice than was in flight, and all of that is counted."""
+    from .buyer import Verdict
+
+    twice = local_provider.answered(at_least=2)
+    tally = local_provider.tally(provider)
+    assert len(twice) <= receipt["possibly_paid_twice"] <= in_flight
+    assert tally["realtime_answers"] == receipt["rows"] + sum(each["answered"] - 1 for each in twice)
+    assert tally["batches_created"] == 0
+    with place.open() as ledger:
+        frame = ResultStore(ledger).frame("labels", partitions=None, output=Verdict)
+        assert len(frame) == receipt["rows"]
+        rederiving.check(ledger)
 
 
 def judge(place: Place, local_provider: LocalProvider, provider: str, *, batches: int) -> None:
