@@ -71,6 +71,11 @@ class Settings:
         for name, value in checked.items():
             setattr(self, name, value)
 
+    def become(self, other: "Settings") -> None:
+        """Take over every setting of another."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
+
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
     if kind in {Answers, ResultsOrder}:

@@ -1,6 +1,6 @@
 """All the parts of one running server, put together once and handed to every route."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -23,6 +23,8 @@ class State:
     """The parts of a server."""
 
     settings: Settings
+    started_with: Settings
+    """What the settings were when the server started."""
     faults: Faults
     clock: Clock
     store: Store
@@ -41,7 +43,8 @@ class State:
             ProviderName.ANTHROPIC: AnthropicLines(),
         }
         worker = Worker(store, tally, settings, answerer, faults, clock, formats)
-        return cls(settings, faults, clock, store, tally, answerer, RateLimits(settings, clock), worker)
+        rate_limits = RateLimits(settings, clock)
+        return cls(settings, replace(settings), faults, clock, store, tally, answerer, rate_limits, worker)
 
     def known(self, batch: Batch) -> bool:
         """Whether the provider admits to knowing this batch."""

@@ -46,25 +46,6 @@ EMBEDDING_MODEL = "openai/text-embedding-3-small"
 LATENCY = 0.1
 """Seconds that a batch takes at the local provider, unless a test says otherwise."""
 
-UNLIMITED = {
-    **dict.fromkeys(
-        (
-            "openai_requests_per_minute",
-            "openai_tokens_per_minute",
-            "openai_enqueued_tokens",
-            "openai_creates_per_hour",
-            "anthropic_requests_per_minute",
-            "anthropic_input_tokens_per_minute",
-            "anthropic_output_tokens_per_minute",
-            "anthropic_creates_per_hour",
-        )
-    ),
-    "rate_limit_burst_seconds": 60,
-    "openai_flex_capacity": 1,
-    "openai_models_without_flex": [],
-}
-"""The local provider's limits as they are at first."""
-
 
 class Label(BaseModel):
     category: Literal["billing", "bug", "other"]
@@ -117,7 +98,8 @@ class LocalProvider:
 
     def reset(self) -> None:
         self.call("POST", "/local/reset")
-        self.settings(latency_seconds=LATENCY, results_order="shuffled", realtime_latency_seconds=0, **UNLIMITED)
+        self.call("DELETE", "/local/settings")
+        self.settings(latency_seconds=LATENCY, results_order="shuffled")
 
     def open(self, name: str, **more: Any) -> Provider:
         """An account at this server."""

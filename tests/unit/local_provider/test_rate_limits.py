@@ -131,6 +131,7 @@ def test_a_limit_is_each_models_own(server, limited):
 
 def test_a_bucket_holds_as_many_seconds_worth_as_set_and_no_more(server, limited):
     limited(openai_requests_per_minute=60, rate_limit_burst_seconds=2)
+    chat(server)
     server.post("/local/clock", {"advance": 3_600})
     chat(server), chat(server)
     with pytest.raises(openai.RateLimitError):

@@ -120,7 +120,8 @@ def test_a_reset_forgets_everything_but_the_settings(server, chats):
     server.post("/local/reset")
     assert server.get("/local/batches") == {"batches": []}
     assert server.get("/local/faults") == {"rules": [], "fired": {}, "variants": {}, "creates": {}}
-    assert server.get("/local/tally")["openai"]["by_model"] == {}
+    tally = server.get("/local/tally")["openai"]
+    assert (tally["by_model"], tally["realtime_calls"], tally["realtime_most_in_flight"]) == ({}, 0, 0)
     assert list(server.openai.files.list()) == []
     assert server.get("/local/settings")["latency_seconds"] == 3
 
