@@ -19,29 +19,31 @@ def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
         yield Forge(program)
 
 
+@pytest.mark.parametrize(("provider", "where"), [("openai", "place"), ("anthropic", "postgres_place")])
 def test_five_thousand_requests_are_called_within_the_limit_through_kills(
-    forge: Forge, any_place: Place, local_provider: LocalProvider, provider_name: str
+    forge: Forge, local_provider: LocalProvider, request: pytest.FixtureRequest, provider: str, where: str
 ) -> None:
+    place: Place = request.getfixturevalue(where)
     local_provider.settings(
         realtime_latency_seconds=0.2,
         rate_limit_burst_seconds=1,
-        **{f"{provider_name}_requests_per_minute": 15_000},
+        **{f"{provider}_requests_per_minute": 15_000},
     )
     for answered in (600, 2_400):
-        dying = forge.start(place=any_place, local_provider=local_provider, provider=provider_name, **JOB)
+        dying = forge.start(place, local_provider, provider, **JOB)
         until(
-            lambda enough=answered: local_provider.tally(provider_name)["realtime_answers"] >= enough,
+            lambda enough=answered: local_provider.tally(provider)["realtime_answers"] >= enough,
             seconds=120,
             what="the middle of the calls",
         )
         dying.kill()
         assert dying.wait() == DIED
 
-    receipt = forge.start(any_place, local_provider, provider_name, **JOB).receipt()
+    receipt = forge.start(place, local_provider, provider, **JOB).receipt()
 
     assert (receipt["rows"], receipt["failed"]) == (len(ROWS), 0)
-    judge_called(any_place, local_provider, provider_name, receipt, in_flight=2 * IN_FLIGHT)
-    tally = local_provider.tally(provider_name)
+    judge_called(place, local_provider, provider, receipt, in_flight=2 * IN_FLIGHT)
+    tally = local_provider.tally(provider)
     assert tally["realtime_refused"] <= len(ROWS) // 100
     assert tally["realtime_most_in_flight"] <= IN_FLIGHT
 

@@ -75,8 +75,9 @@ def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, pr
         for batch in local_provider.batches():
             local_provider.heal(batch["id"])
             local_provider.fault("expire", batch=batch["id"], share=0.0)
+    lane = {"lane": "background"} if scene.called else {}
     for _ in range(scene.runs):
-        receipt = forge.start(place, local_provider, provider, rows=ROWS).receipt()
+        receipt = forge.start(place, local_provider, provider, rows=ROWS, **lane).receipt()
 
     assert (receipt["rows"], receipt["failed"]) == (len(ROWS), 0)
     if scene.called:
