@@ -120,8 +120,8 @@ def test_a_time_of_day_after_an_sla_that_waits_for_it_is_refused() -> None:
 
     assert str(refused.value) == (
         "labels: the workload's deadline comes after an SLA that waits for it: of a run at 2026-11-21 01:30 UTC, "
-        "labels is due at 2026-11-21 09:00 UTC, and report has to be fresh by 2026-11-21 08:00 UTC ('0 8 * * *' in UTC), 1 h "
-        "before. Make the deadline earlier than the SLA, or run it sooner."
+        "labels is due at 2026-11-21 09:00 UTC, and report has to be fresh by 2026-11-21 08:00 UTC ('0 8 * * *' in "
+        "UTC), 1 h before. Make the deadline earlier than the SLA, or run it sooner."
     )
 
 
