@@ -52,17 +52,13 @@ class Comparison(BaseModel):
 
 waking = {"automation_condition": when_data_changes()}
 common = waking | {"group_name": "evals", "owners": ["team:data-platform"], "tags": {"domain": "evals"}}
-buying = common | {"code_version": TRIAL}
-answering: dict[str, Any] = buying | {
-    "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
-    "contract": FreshnessContract(valid_for=timedelta(days=8, hours=1)),
-}
-answered = tolerates(timedelta(days=8, hours=2), min_coverage=0.95)
+buying = common | {"code_version": TRIAL, "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))}
+answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=8, hours=1))}
 judging: dict[str, Any] = buying | {
     "model": "anthropic/claude-sonnet-5-5",
     "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=48)),  # of the run: two batches in a row
     "contract": FreshnessContract(valid_for=timedelta(days=10, hours=2)),  # a week, both deadlines, two hours
-    "ins": {"eval_outputs": answered, "candidate_outputs": answered},
+    "ins": dict.fromkeys(("eval_outputs", "candidate_outputs"), tolerates(timedelta(hours=194), min_coverage=0.95)),
 }
 judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=10, hours=3), min_coverage=0.95))
 Made = Callable[..., Callable[..., dg.AssetsDefinition]]
