@@ -90,8 +90,9 @@ bench-changed-rows: venv ## Measure a plan over changed rows beside one over all
 bench-waking: venv ## Measure how long it takes from a row's commit in Postgres to the run that takes it up
 	@$(BIN)/python -m tests.bench.bench_waking $(ARGS)
 
-docs: venv ## Write the command reference anew from the commands' own help
+docs: venv ## Write anew what is written from the code: the command reference, and the page on lanes
 	@$(BIN)/python scripts/write_command_reference.py
+	@$(BIN)/python scripts/write_lanes_page.py
 
 lock: ## Resolve requirements.lock anew (needs uv)
 	@uv pip compile --quiet --universal --extra postgres --extra reports --group project --group dev \

@@ -40,8 +40,8 @@ class TicketLabel(BaseModel):
 @batch_asset(
     model="anthropic/claude-haiku-5-5",
     output=TicketLabel,
-    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
-    contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
+    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
+    contract=FreshnessContract(valid_for=timedelta(hours=49)),  # a day between runs, the deadline, and an hour
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="classification",
@@ -79,7 +79,7 @@ def archive_labels(context: PlanContext, archived_tickets: pd.DataFrame) -> Iter
 
 
 @dg.asset(
-    ins={"ticket_labels": tolerates(timedelta(hours=38), min_coverage=0.99)},
+    ins={"ticket_labels": tolerates(timedelta(hours=50), min_coverage=0.99)},
     automation_condition=when_data_changes(),
     group_name="classification",
     owners=["team:support"],
@@ -99,7 +99,7 @@ def support_dashboard(
 
 
 @dg.asset(
-    ins={"ticket_labels": tolerates(timedelta(hours=38), min_coverage=0.99)},
+    ins={"ticket_labels": tolerates(timedelta(hours=50), min_coverage=0.99)},
     automation_condition=when_data_changes(),
     group_name="classification",
     owners=["team:support"],

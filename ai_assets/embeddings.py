@@ -27,7 +27,7 @@ from resources.vectors import drift, one_space, require_same_space, unit
 NEAREST = 3
 """Neighbours of each chunk."""
 
-reading = tolerates(timedelta(hours=38), min_coverage=0.99)
+reading = tolerates(timedelta(hours=50), min_coverage=0.99)
 
 
 @dg.asset(
@@ -52,8 +52,8 @@ def document_chunks(documents: pd.DataFrame) -> dg.MaterializeResult[pd.DataFram
 
 @batch_asset(
     model="openai/text-embedding-3-small",
-    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
-    contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
+    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
+    contract=FreshnessContract(valid_for=timedelta(hours=49)),  # a day between runs, the deadline, and an hour
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="embeddings",

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, field_validator
 from offpeak import ChangedRows, Chat, FreshnessContract, Image, Waiting, Workload, batch_asset, when_data_changes
 from resources.sample_data import FOLDER
 
-OVERNIGHT = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
-NIGHTLY = FreshnessContract(valid_for=timedelta(hours=37))  # a day between runs, the deadline, and an hour
+OVERNIGHT = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))
+NIGHTLY = FreshnessContract(valid_for=timedelta(hours=49))  # a day between runs, the deadline, and an hour
 
 READ_A_NOTE = """\
 You read what colleagues jotted down about a supplier, and fill in a form. Write only what the note says: leave a field

@@ -52,15 +52,15 @@ class Comparison(BaseModel):
 
 waking = {"automation_condition": when_data_changes()}
 common = waking | {"group_name": "evals", "owners": ["team:data-platform"], "tags": {"domain": "evals"}}
-buying = common | {"code_version": TRIAL, "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))}
-answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=7, hours=13))}
-answered = tolerates(timedelta(days=7, hours=14), min_coverage=0.95)
+buying = common | {"code_version": TRIAL, "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))}
+answering: dict[str, Any] = buying | {"contract": FreshnessContract(valid_for=timedelta(days=8, hours=1))}
 judging: dict[str, Any] = buying | {
     "model": "anthropic/claude-sonnet-5-5",
-    "contract": FreshnessContract(valid_for=timedelta(days=8, hours=2)),  # a week, two batches in a row, two hours
-    "ins": {"eval_outputs": answered, "candidate_outputs": answered},
+    "workload": Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=48)),  # of the run: two batches in a row
+    "contract": FreshnessContract(valid_for=timedelta(days=10, hours=2)),  # a week, both deadlines, two hours
+    "ins": dict.fromkeys(("eval_outputs", "candidate_outputs"), tolerates(timedelta(hours=194), min_coverage=0.95)),
 }
-judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=8, hours=3), min_coverage=0.95))
+judged = dict.fromkeys(("eval_grades", "eval_comparisons"), tolerates(timedelta(days=10, hours=3), min_coverage=0.95))
 Made = Callable[..., Callable[..., dg.AssetsDefinition]]
 reading: Made = partial(dg.asset, ins=judged, kinds={"matplotlib"}, code_version="1", **common)
 

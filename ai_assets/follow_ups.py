@@ -28,8 +28,8 @@ class FollowUp(BaseModel):
 @batch_asset(
     model="anthropic/claude-sonnet-5-5",
     output=FollowUp,
-    workload=Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=12)),
-    contract=FreshnessContract(valid_for=timedelta(hours=14)),  # an hour between runs, the deadline, and an hour
+    workload=Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=1)),
+    contract=FreshnessContract(valid_for=timedelta(hours=3)),  # an hour between runs, the deadline, and an hour
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="follow_ups",

@@ -27,13 +27,10 @@ class DocumentSummary(BaseModel):
     key_points: list[str] = Field(description="Up to three points that a reader should take away.")
 
 
-NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
-
-
 @batch_asset(
     model="anthropic/claude-haiku-5-5",
-    workload=NIGHTLY,
-    contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
+    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
+    contract=FreshnessContract(valid_for=timedelta(hours=49)),  # a day between runs, the deadline, and an hour
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="digests",
@@ -52,8 +49,8 @@ def document_section_summaries(documents: pd.DataFrame) -> Iterator[Chat]:
     model="anthropic/claude-haiku-5-5",
     output=DocumentSummary,
     ins={"document_section_summaries": tolerates(timedelta(hours=26), min_coverage=0.98)},  # made in the same run
-    workload=NIGHTLY,
-    contract=FreshnessContract(valid_for=timedelta(hours=50)),  # both deadlines, a day between runs, two hours
+    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=48)),  # of the run, which buys two in a row
+    contract=FreshnessContract(valid_for=timedelta(hours=98)),  # both deadlines, a day between runs, two hours
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="digests",

@@ -22,8 +22,8 @@ Where the document is in {language} already, give it back unchanged. Answer with
 
 @batch_asset(
     model="anthropic/claude-haiku-5-5",
-    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
-    contract=FreshnessContract(valid_for=timedelta(hours=37)),  # a day between runs, the deadline, and an hour
+    workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24)),
+    contract=FreshnessContract(valid_for=timedelta(hours=49)),  # a day between runs, the deadline, and an hour
     partitions_def=dg.StaticPartitionsDefinition(list(LANGUAGES)),
     code_version="1",
     automation_condition=when_data_changes(),

@@ -33,7 +33,7 @@ nightly = dg.ScheduleDefinition(
     cron_schedule="30 1 * * *",
     # 01:30 exists exactly once on every night in UTC, the nights of the clock changes included
     execution_timezone="UTC",
-    description="Begins at 01:30 UTC, so that a batch that takes its whole deadline has landed by 13:30 UTC.",
+    description="Begins at 01:30 UTC, so that a batch that takes its whole deadline has landed by the next night.",
 )
 
 translation_refresh = dg.define_asset_job(

@@ -15,6 +15,6 @@ weekly_drift = dg.ScheduleDefinition(
     job=drift_of_the_week,
     cron_schedule="0 15 * * 1",
     execution_timezone="UTC",
-    description="On Mondays at 15:00 UTC, when the night's vectors have landed.",
+    description="On Mondays at 15:00 UTC, by the vectors of the night, or of the one before where a batch takes long.",
 )
 """Materialise `embedding_baseline` once before it is switched on; from then on each quarter renews it."""

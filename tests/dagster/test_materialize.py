@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from offpeak import Chat, FreshnessContract, PlanContext, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import ConfigurationError, DefinitionError
 
-NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=24))
+NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
 CONTRACT = FreshnessContract(valid_for=timedelta(hours=37))
 TICKETS = pd.DataFrame({"ticket_id": ["T-1", "T-2"], "body": ["Refund my invoice.", "The app crashes."]})
 
@@ -26,7 +26,7 @@ def support_tickets() -> pd.DataFrame:
     return TICKETS
 
 
-@batch_asset(model="openai/gpt-5-mini", output=Label, workload=NIGHTLY, contract=CONTRACT)
+@batch_asset(model="openai/gpt-5-mini", output=Label, workload=NIGHTLY, lane="batch", contract=CONTRACT)
 def ticket_labels(support_tickets: pd.DataFrame) -> Iterator[Chat]:
     """Category of every ticket."""
     ticket: Any
@@ -90,6 +90,7 @@ def test_a_batch_asset_is_no_younger_than_the_batch_asset_it_reads(project: Any)
     @batch_asset(
         model="openai/gpt-5-mini",
         workload=NIGHTLY,
+        lane="batch",
         contract=CONTRACT,
         ins={"ticket_labels": tolerates(timedelta(hours=38))},
     )
@@ -104,7 +105,7 @@ def test_a_batch_asset_is_no_younger_than_the_batch_asset_it_reads(project: Any)
 
 
 def test_the_function_is_told_the_runs_tags(project: Any) -> None:
-    @batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, contract=CONTRACT)
+    @batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, lane="batch", contract=CONTRACT)
     def asked(context: PlanContext) -> Iterator[Chat]:
         context.log.info("planning")
         yield Chat(key=context.run_tags["team"], prompt="?")
@@ -122,7 +123,7 @@ def test_a_row_stream_is_asked_of_the_io_manager_by_its_annotation(project: Any)
             assert context.dagster_type.typing_type == Iterator[str]
             return iter(["a", "b"])
 
-    @batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, contract=CONTRACT)
+    @batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, lane="batch", contract=CONTRACT)
     def asked(rows: Iterator[str]) -> Iterator[Chat]:
         for row in rows:
             yield Chat(key=row, prompt=row)
@@ -136,6 +137,7 @@ def test_checks_that_the_function_yields_are_reported(project: Any) -> None:
     @batch_asset(
         model="openai/gpt-5-mini",
         workload=NIGHTLY,
+        lane="batch",
         contract=CONTRACT,
         check_specs=[dg.AssetCheckSpec("has_input", asset="asked")],
     )
@@ -201,7 +203,9 @@ def test_a_prompt_that_changed_unmeant_is_held_until_a_run_approves_it(project: 
             for ticket in support_tickets.itertuples():
                 yield Chat(key=ticket.ticket_id, system=system, prompt=ticket.body)
 
-        return batch_asset(model="openai/gpt-5-mini", output=Label, workload=NIGHTLY, contract=CONTRACT)(labels)
+        return batch_asset(model="openai/gpt-5-mini", output=Label, workload=NIGHTLY, lane="batch", contract=CONTRACT)(
+            labels
+        )
 
     project(support_tickets, labels_asked("Sort it.")).run("support_tickets", "labels")
     changed = project(support_tickets, labels_asked("Sort it, please."))

@@ -95,8 +95,8 @@ def test_the_change_of_the_page_is_caught_and_accepted_as_it_shows(copy: Path) -
             assert block.text.strip() in printed
     diff = subprocess.run(["diff", before, copy / "contracts.lock"], capture_output=True, text=True, check=False).stdout
     assert [line for line in diff.splitlines() if line[0] == ">"] == [
-        '> valid_for = "49 h"',
-        '> deadline = "24 h"',
-        '> acknowledged.valid_for = "49 h"',
-        '> acknowledged.deadline = "24 h"',
+        '> valid_for = "61 h"',
+        '> deadline = "36 h"',
+        '> acknowledged.valid_for = "61 h"',
+        '> acknowledged.deadline = "36 h"',
     ]

@@ -13,7 +13,7 @@ from offpeak import BatchApi, BatchAssetComponent, OffpeakResults, batch_asset
 from offpeak.assets import parking
 from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
-from offpeak.assets.orders import APPROVE_TAG
+from offpeak.assets.orders import APPROVE_TAG, LANE_TAG
 from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.sampling import SAMPLE_TAG
@@ -99,7 +99,7 @@ def test_the_variables_that_are_read_are_listed() -> None:
 
 
 def test_the_run_tags_are_listed() -> None:
-    assert first_column(section(CONFIGURATION, "Run tags")) == {APPROVE_TAG, SAMPLE_TAG, WAIT_TAG}
+    assert first_column(section(CONFIGURATION, "Run tags")) == {APPROVE_TAG, LANE_TAG, SAMPLE_TAG, WAIT_TAG}
 
 
 def test_the_tags_that_offpeak_writes_are_listed_with_the_phases() -> None:
