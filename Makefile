@@ -46,7 +46,7 @@ ifeq ($(POSTGRES),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking bench-background docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ bench-changed-rows: venv ## Measure a plan over changed rows beside one over all
 
 bench-waking: venv ## Measure how long it takes from a row's commit in Postgres to the run that takes it up
 	@$(BIN)/python -m tests.bench.bench_waking $(ARGS)
+
+bench-background: venv ## Measure how much of a provider's rate limits the background lane uses
+	@$(BIN)/python -m tests.bench.bench_background $(ARGS)
 
 docs: venv ## Write anew what is written from the code: the command reference, and the page on lanes
 	@$(BIN)/python scripts/write_command_reference.py

@@ -117,10 +117,9 @@ def until(condition: Callable[[], Any], *, seconds: float = 20, what: str = "it"
     pytest.fail(f"{what} did not happen within {seconds} s")
 
 
-@pytest.fixture(scope="session")
-def local_provider_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProvider]:
-    """One local provider for the session; tests take `local_provider`, which is reset."""
-    folder = tmp_path_factory.mktemp("local-provider-server")
+@contextmanager
+def serving(folder: Path) -> Iterator[LocalProvider]:
+    """A local provider of its own that answers cheaply, until the block ends; `folder` is for what it says."""
     config = folder / "config.json"
     config.write_text(json.dumps({"settings": {"answers": "cheap", "latency_seconds": LATENCY}}))
     with (folder / "errors").open("wb") as errors:
@@ -139,6 +138,13 @@ def local_provider_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield LocalProvider(line.removeprefix("listening on ").strip())
     finally:
         stop(process)
+
+
+@pytest.fixture(scope="session")
+def local_provider_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalProvider]:
+    """One local provider for the session; tests take `local_provider`, which is reset."""
+    with serving(tmp_path_factory.mktemp("local-provider-server")) as server:
+        yield server
 
 
 def stop(process: "subprocess.Popen[str]") -> None:
