@@ -43,9 +43,10 @@ class OfflineProvider:
     def fault(self, fault: str, **rule: object) -> None:
         LocalProvider(self.url).fault(fault, **rule)
 
-    def api(self, *, keep: bool = False) -> BatchApi:
+    def api(self, *, keep: bool = False, **more: Any) -> BatchApi:
         """An account there. `keep`: of batches that are through, too, so that they can be looked at."""
         return BatchApi(
+            **more,
             keep_provider_files=keep,
             openai_api_key="local",
             openai_base_url=f"{self.url}/v1",
