@@ -42,6 +42,7 @@ SHOWN = 50
     model="openai/omni-moderation-latest",
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=6)),  # begun at one, here by seven
     contract=FreshnessContract(valid_for=timedelta(hours=32)),  # 25 between runs in autumn, the deadline, and an hour
+    notify="operations",
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="moderation",

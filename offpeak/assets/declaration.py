@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.notify import NOBODY, Routes
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.providers import NAMES
@@ -83,6 +84,8 @@ class Declaration:
     on_failure: FailurePolicy = SURFACE
     sample: Sample | None = None
     """What is bought first where the question is new."""
+    notify: Routes = NOBODY
+    """Who is told of what becomes of it."""
 
     @property
     def provider(self) -> str:

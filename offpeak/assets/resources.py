@@ -10,6 +10,7 @@ from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
+from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -83,7 +84,11 @@ class BatchApi(dg.ConfigurableResource[Any]):
 
 
 def offpeak_resources(
-    *, database_url: str | None = None, spool_dir: str | None = None, batch_api: BatchApi | None = None
+    *,
+    database_url: str | None = None,
+    spool_dir: str | None = None,
+    batch_api: BatchApi | None = None,
+    notifier: Notifier | None = None,
 ) -> dict[str, Any]:
     """Resources for `dg.materialize`, a notebook or a test: the whole lifecycle in one process.
 
@@ -92,4 +97,5 @@ def offpeak_resources(
     return {
         API_KEY: batch_api or BatchApi(),
         RESULTS_KEY: OffpeakResults(database_url=database_url, spool_dir=spool_dir),
+        NOTIFIER_KEY: notifier or Notifier(),
     }
