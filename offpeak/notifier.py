@@ -23,6 +23,8 @@ from offpeak.notifier_process import Trouble
 NOTIFIER_KEY = "notifier"
 """The resource key of `Notifier`."""
 
+LONGEST_TIMEOUT_SECONDS = 60.0
+
 _START_SECONDS = 10.0
 """How long the process that sends may take to begin and end, on a machine that has much to do."""
 
@@ -50,19 +52,31 @@ class Notifier(dg.ConfigurableResource[Any]):
 
     `destinations` has an apprise URL for each name: `{"support": dg.EnvVar("SUPPORT_URL")}`, or "$SUPPORT_URL", which
     is the same. Where a variable is not set nothing is sent. `base_url` is where the Dagster UI is, for links to runs;
-    it takes a variable too. `timeout_seconds` is how long the services have, all of them together.
+    it takes a variable too. `timeout_seconds`, up to 60, is how long the services have, all of them together.
+
+    An address that is given as text is shown in the Dagster UI, as all configuration is; that of a variable is not.
     """
 
-    destinations: dict[str, str] = Field(default_factory=dict)
+    destinations: dict[str, str] = Field(default_factory=dict, repr=False)
     base_url: str | None = None
     timeout_seconds: float = 10.0
 
     def __init__(self, **data: Any) -> None:
+        given = data.get("destinations", {})
+        # not left to pydantic, which shows what it refuses
+        if not isinstance(given, Mapping) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+            raise ConfigurationError(
+                f"The resource {NOTIFIER_KEY!r}: destinations= takes the address of each destination by its name: "
+                'Notifier(destinations={"support": dg.EnvVar("SUPPORT_URL")}).'
+            )
+        if not 0 < data.get("timeout_seconds", 10.0) <= LONGEST_TIMEOUT_SECONDS:
+            raise ConfigurationError(
+                f"The resource {NOTIFIER_KEY!r}: timeout_seconds={data['timeout_seconds']!r} is not more than 0 and at "
+                f"most {LONGEST_TIMEOUT_SECONDS:g}: a run waits for so long when a service hangs."
+            )
         # Dagster would read a variable before the run begins, and fail the run where it is not set
-        if isinstance(given := data.get("destinations"), Mapping):
-            data["destinations"] = {name: _by_name(address) for name, address in given.items()}
-        if "base_url" in data:
-            data["base_url"] = _by_name(data["base_url"])
+        data["destinations"] = {name: _by_name(address) for name, address in given.items()}
+        data["base_url"] = _by_name(data.get("base_url"))
         super().__init__(**data)
 
     def reachable(self, names: Iterable[str]) -> list[str]:
@@ -77,48 +91,22 @@ class Notifier(dg.ConfigurableResource[Any]):
     def send(self, messages: Sequence[Message]) -> list[str | None]:
         """Send each message, and say of each in a few words why it was not sent; None where it was.
 
-        Raises nothing. Takes `timeout_seconds` at most, and the time that a process takes to start.
+        Raises nothing, and shows no address. Takes `timeout_seconds` at most, and what a process takes to start.
         """
-        return self._deliver(
-            [
-                {
-                    "destination": each.destination,
-                    "title": each.title,
-                    "body": each.body,
-                    "severity": each.severity.value,
-                }
-                for each in messages
-            ]
-        )
-
-    def check(self) -> None:
-        """Raise ConfigurationError, naming each destination whose address is set and cannot be used. Sends nothing."""
-        names = self.reachable(self.destinations)
-        found = self._deliver([{"destination": name, "check": True} for name in names])
-        wrong = [f"{name}: {why}" for name, why in zip(names, found, strict=True) if why is not None]
-        if wrong:
-            raise ConfigurationError(
-                f"The resource {NOTIFIER_KEY!r} cannot tell everybody. Nothing was sent. {'; '.join(wrong)}. Mend the "
-                "address: https://github.com/caronc/apprise/wiki lists how each service is written."
-            )
-
-    def _deliver(self, messages: Sequence[Mapping[str, Any]]) -> list[str | None]:
         outcomes: dict[int, str | None] = {}
-        orders = []
-        for number, message in enumerate(messages):
-            name = str(message["destination"])
-            address = self._address(name)
-            if address is None:
-                outcomes[number] = self._why_no_address(name)
+        orders: list[dict[str, object]] = []
+        for number, each in enumerate(messages):
+            if (address := self._address(each.destination)) is None:
+                outcomes[number] = self._why_no_address(each.destination)
             else:
-                orders.append({**message, "number": number, "url": address})
+                words = {"title": each.title, "body": each.body, "severity": each.severity.value}
+                orders.append({"number": number, "url": address, **words})
         silent = f"it did not answer within {self.timeout_seconds:g} s"
-        if orders:
-            try:
-                lines = _in_its_own_process({"seconds": self.timeout_seconds, "messages": orders}, self.timeout_seconds)
-            except OSError as error:
-                lines, silent = [], f"no process could be started to send it ({error.strerror})"
-            outcomes |= {line["number"]: self._in_words(line) for line in lines}
+        try:
+            lines = _in_its_own_process(orders, self.timeout_seconds) if orders else []
+        except OSError as error:
+            lines, silent = [], f"no process could be started to send it ({error.strerror})"
+        outcomes |= {line["number"]: self._in_words(line) for line in lines}
         return [outcomes.get(number, silent) for number in range(len(messages))]
 
     def _address(self, name: str) -> str | None:
@@ -156,13 +144,13 @@ def _value(given: str | None) -> str | None:
     return given.strip() or None if given is not None else None
 
 
-def _in_its_own_process(order: Mapping[str, Any], seconds: float) -> list[dict[str, Any]]:
+def _in_its_own_process(orders: Sequence[Mapping[str, object]], seconds: float) -> list[dict[str, Any]]:
     """What the process that sends says, line by line, until it ends or is killed."""
-    command = [sys.executable, "-P", "-m", "offpeak.notifier_process"]
+    command = [sys.executable, "-P", "-m", "offpeak.notifier_process"]  # -P: no file of the current folder is imported
     try:
         said = subprocess.run(  # its errors may hold addresses
             command,
-            input=json.dumps(order).encode(),
+            input=json.dumps({"seconds": seconds, "messages": orders}).encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=seconds + _START_SECONDS,

@@ -17,7 +17,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import apprise
 
 
 class Trouble(StrEnum):
@@ -48,14 +51,20 @@ class _Statuses(logging.Handler):
 def main() -> None:
     """Send what stdin says. Each address has a thread of its own, so that one that hangs holds up no other."""
     order = json.load(sys.stdin)
-    ends = time.monotonic() + float(order["seconds"])
     logger = logging.getLogger("apprise")
     logger.addHandler(_Statuses())
     logger.propagate = False
     by_address: dict[str, list[Mapping[str, Any]]] = {}
     for message in order["messages"]:
         by_address.setdefault(message["url"], []).append(message)
-    threads = [threading.Thread(target=_send, args=each, daemon=True) for each in by_address.items()]
+    threads = []
+    for url, messages in by_address.items():
+        service = _service(url)
+        if isinstance(service, Trouble):
+            _say(messages, service)
+        else:
+            threads.append(threading.Thread(target=_send, args=(service, messages), daemon=True))
+    ends = time.monotonic() + float(order["seconds"])  # what it takes to begin is not the services' time
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -64,31 +73,28 @@ def main() -> None:
         os._exit(0)  # not sys.exit, which waits for threads of apprise that hang
 
 
-def _send(url: str, messages: Sequence[Mapping[str, Any]]) -> None:
+def _service(url: str) -> "apprise.Apprise | Trouble":
+    """What sends to an address; nothing is sent yet."""
     try:
         import apprise
     except ImportError:
-        _say(messages, Trouble.NOT_INSTALLED)
-        return
+        return Trouble.NOT_INSTALLED
     asset = apprise.AppriseAsset(app_id="Offpeak", app_desc="Offpeak", plugin_paths=[])
-    service = apprise.Apprise.instantiate(url, asset=asset)
-    if service is None:
-        _say(messages, Trouble.NOT_UNDERSTOOD)
-        return
-    services = apprise.Apprise(service, asset=asset)
+    found = apprise.Apprise.instantiate(url, asset=asset)
+    return Trouble.NOT_UNDERSTOOD if found is None else apprise.Apprise(found, asset=asset)
+
+
+def _send(service: "apprise.Apprise", messages: Sequence[Mapping[str, Any]]) -> None:
     for message in messages:
-        if message.get("check"):
-            _say([message], None)
-            continue
         seen: list[int] = []
         _statuses.set(seen)
         try:
             sent = bool(
-                services.notify(
+                service.notify(
                     title=message["title"],
                     body=message["body"],
                     notify_type=message["severity"],
-                    body_format=apprise.NotifyFormat.TEXT,
+                    body_format="text",
                 )
             )
         except Exception:  # noqa: BLE001 - 170 services: whatever one raises may hold its address

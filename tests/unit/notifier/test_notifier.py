@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -97,14 +98,6 @@ def test_a_process_that_cannot_be_started_is_no_error(webhook: Webhook, monkeypa
     assert why == "no process could be started to send it (No such file or directory)"
 
 
-def test_addresses_are_checked_without_sending_and_none_is_shown(webhook: Webhook) -> None:
-    Notifier(destinations={"ops": webhook.url(), "unset": "$NOT_SET_EITHER"}).check()
-    with pytest.raises(ConfigurationError, match="odd: apprise does not understand its address") as refused:
-        Notifier(destinations={"ops": webhook.url(), "odd": f"nonsense://{TOKEN}"}).check()
-    assert TOKEN not in str(refused.value)
-    assert webhook.received == []
-
-
 def test_the_process_that_sends_says_no_address_whatever_fails(webhook: Webhook) -> None:
     webhook.refusals["ops"] = 1
     urls = [webhook.url(), f"nonsense://{TOKEN}", f"json://127.0.0.1:{free_port()}/{TOKEN}", f"slack://{TOKEN}"]
@@ -159,3 +152,20 @@ def test_nothing_of_dagster_is_imported_to_send() -> None:
     code = "import sys, offpeak.notifier_process; print('dagster' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("given", [[f"json://{TOKEN}"], f"json://{TOKEN}", {"ops": [f"json://{TOKEN}"]}, {7: TOKEN}])
+def test_destinations_that_are_none_are_refused_without_being_shown(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="destinations= takes the address of each destination") as refused:
+        Notifier(destinations=given)
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 61])
+def test_a_time_that_would_hold_up_a_run_is_refused(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"timeout_seconds={seconds} is not more than 0 and at most 60"):
+        Notifier(timeout_seconds=seconds)
+
+
+def test_no_address_is_shown_where_the_resource_is_printed() -> None:
+    assert TOKEN not in repr(Notifier(destinations={"ops": f"json://{TOKEN}"}))
