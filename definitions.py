@@ -5,6 +5,7 @@ import dagster as dg
 import ai_assets
 from offpeak import with_offpeak
 from resources.batch_api import batch_api
+from resources.notifier import notifier
 from resources.results import results
 from resources.sources import SourceTables
 from schedules.batch_lifecycle import batch_lifecycle
@@ -38,6 +39,7 @@ defs = with_offpeak(
         resources={
             "batch_api": batch_api(),
             "offpeak_results": results(),
+            "notifier": notifier(),
             "source_tables": SourceTables(),
         },
         # one process for a whole run: a step of its own costs seconds, and these steps mostly wait

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset, when_data_changes
+from offpeak import Chat, FreshnessContract, Notify, Waiting, Workload, batch_asset, when_data_changes
 
 INSTRUCTIONS = """\
 You look after the customers of a booking software for studios. A customer asked something and got a short answer at
@@ -30,6 +30,7 @@ class FollowUp(BaseModel):
     output=FollowUp,
     workload=Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=1)),
     contract=FreshnessContract(valid_for=timedelta(hours=3)),  # an hour between runs, the deadline, and an hour
+    notify=[Notify(to="support", on={"landed"}), "operations"],
     code_version="1",
     automation_condition=when_data_changes(),
     group_name="follow_ups",

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from offpeak.freshness.gate import tolerances, tolerates
     from offpeak.freshness.sla import freshness_sla
     from offpeak.lanes.workload import Waiting, Workload
+    from offpeak.ledger.notify import NoticeKind, Notify
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.ledger.sampling import Sample
+    from offpeak.notifier import Notifier
     from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
@@ -41,6 +43,9 @@ _HOMES = {
     "Image": "offpeak.requests",
     "Message": "offpeak.requests",
     "Moderation": "offpeak.requests",
+    "NoticeKind": "offpeak.ledger.notify",
+    "Notifier": "offpeak.notifier",
+    "Notify": "offpeak.ledger.notify",
     "OffpeakResults": "offpeak.results.io_manager",
     "PlanContext": "offpeak.assets.plan",
     "Sample": "offpeak.ledger.sampling",
@@ -74,6 +79,9 @@ __all__ = [
     "Image",
     "Message",
     "Moderation",
+    "NoticeKind",
+    "Notifier",
+    "Notify",
     "OffpeakResults",
     "PlanContext",
     "Sample",

@@ -39,6 +39,8 @@ from offpeak.requests import Chat, Request
 from offpeak.results.store import ResultStore
 from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
 
+from .receivers import Mailbox, Webhook, mail_server, webhook_server
+
 LOG = logging.getLogger("offpeak.tests")
 ROOT = Path(__file__).parents[1]
 MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-5"}
@@ -249,6 +251,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def webhook() -> Iterator[Webhook]:
+    """Somebody who is told over HTTP."""
+    with webhook_server() as received:
+        yield received
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """Somebody who is told by mail."""
+    with mail_server(free_port()) as received:
+        yield received
 
 
 class HeldClock:

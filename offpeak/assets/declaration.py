@@ -19,6 +19,7 @@ from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.lane import Lane
+from offpeak.ledger.notify import NOBODY, Routes
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.providers import NAMES
@@ -87,6 +88,8 @@ class Declaration:
     """The one that is chosen whatever the rule says; None leaves it to the rule."""
     sample: Sample | None = None
     """What is bought first where the question is new."""
+    notify: Routes = NOBODY
+    """Who is told of what becomes of it."""
 
     @property
     def provider(self) -> str:

@@ -6,7 +6,7 @@ naming the asset and the field.
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -33,14 +33,16 @@ from offpeak.assets.resources import API_KEY
 from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.notify import Notify, declared_routes
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
+from offpeak.notifier import NOTIFIER_KEY
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 from offpeak.sources.changed import ChangedRows
 
-NOT_YET = frozenset({"queue", "on_deadline", "notify"})
+NOT_YET = frozenset({"queue", "on_deadline"})
 """Arguments that are planned, and that a reader of the design may try."""
 
 
@@ -79,6 +81,7 @@ def batch_asset(
     lane: Literal["batch", "background"] | None = None,
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     sample: int | Sample | None = None,
+    notify: str | Notify | Sequence[str | Notify] | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -91,8 +94,9 @@ def batch_asset(
     allows it; "run": the run waits for them. `on_failure` says what becomes of requests without a usable answer, once
     they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
     `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
-    others until somebody approves, or as a `Sample` says. `io_manager_key` sends the result frame to an IO manager of
-    your own.
+    others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination of the resource
+    `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `io_manager_key` sends the
+    result frame to an IO manager of your own.
     `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
@@ -109,6 +113,7 @@ def batch_asset(
         check_contract(name, workload, contract)
         check_wait(name, wait)
         policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
+        routes = declared_routes(name, notify)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -134,6 +139,7 @@ def batch_asset(
             on_failure=policy,
             lane=declared_lane(name, lane),
             sample=drawn,
+            notify=routes,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -183,6 +189,7 @@ def _build(
             API_KEY,
             RESULTS_KEY,
             *({declaration.io_manager_key} if declaration.io_manager_key else ()),
+            *({NOTIFIER_KEY} if declaration.notify else ()),
         },
     }
     if arguments.get("partitions_def") is not None:
@@ -254,18 +261,8 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = [
-            "model",
-            "output",
-            "workload",
-            "contract",
-            "wait",
-            "lane",
-            "on_failure",
-            "sample",
-            "ins",
-            "io_manager_key",
-        ]
+        known = ["model", "output", "workload", "contract", "wait", "lane", "on_failure", "sample", "notify", "ins"]
+        known.append("io_manager_key")
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

@@ -16,6 +16,7 @@ from offpeak.assets.gated import gated
 from offpeak.assets.graph import chain_of
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
 from offpeak.assets.lifecycle import lifecycle_sensor
+from offpeak.assets.notices_sensor import NOTICES_SENSOR, notices_sensor
 from offpeak.assets.observing import observable
 from offpeak.assets.on_time import ON_TIME_CHECK, Watch, on_time_check
 from offpeak.assets.parking import SENSOR_NAME
@@ -24,11 +25,12 @@ from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.sources_sensor import SOURCES_SENSOR, sources_sensor
 from offpeak.assets.stopping import STOP_JOB, stop_job
 from offpeak.clock import SystemClock
-from offpeak.errors import ConfigurationError, DefinitionError
+from offpeak.errors import ConfigurationError, DefinitionError, did_you_mean
 from offpeak.freshness.chain import Chain
 from offpeak.freshness.deadlines import check_deadlines
 from offpeak.freshness.sla import sla_of
 from offpeak.money.prices import PriceSheet
+from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import Rhythm, keep_time
 
@@ -38,14 +40,16 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     that looks whether source assets have changed, and a job, `offpeak_housekeeping`, which deletes files that nothing
     needs any more.
 
-    A resource that the definitions have already (`batch_api`, `offpeak_results`) is kept, and so is a sensor made by
-    `lifecycle_sensor`. Raises DefinitionError for a reader of a batch asset that declares no tolerance, for a contract
-    or a tolerance that schedules and deadlines along the way cannot keep, for deadlines that contradict each other or
-    an SLA, and for a model that nobody knows the price of.
+    A resource that the definitions have already (`batch_api`, `offpeak_results`, `notifier`) is kept, and so is a
+    sensor made by `lifecycle_sensor`. Where an asset says whom to tell, a sensor is added that does. Raises
+    DefinitionError for a reader of a batch asset that declares no tolerance, for a contract or a tolerance that
+    schedules and deadlines along the way cannot keep, for deadlines that contradict each other or an SLA, for a model
+    that nobody knows the price of, and for a destination that the notifier does not have.
     """
     resources = dict(defs.resources or {})
     resources.setdefault(API_KEY, BatchApi())
     resources.setdefault(RESULTS_KEY, OffpeakResults())
+    resources.setdefault(NOTIFIER_KEY, Notifier())
     definitions = [each for each in defs.assets or () if isinstance(each, dg.AssetsDefinition)]
     batch = batch_assets(definitions)
     checks = [each for each in defs.asset_checks or () if isinstance(each, dg.AssetsDefinition)]
@@ -54,19 +58,22 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     for reader in (*definitions, *specified, *checks):
         refuse_undeclared(reader, batch)
     _check_prices(batch.values(), resources[API_KEY])
+    told = _check_destinations(batch.values(), (defs.resources or {}).get(NOTIFIER_KEY))
     sensors, jobs = list(defs.sensors or ()), list(defs.jobs or ())
     watch = Watch()
     watched = [on_time_check(watch, spec) for spec in _deadlines((*definitions, *specified), batch)]
     watched = [each for each in watched if not _has_check(each, (*definitions, *checks))]
     if batch:
         if not _has(sensors, FRESHNESS_SENSOR):
-            sensors.append(freshness_sensor(watch))
+            sensors.append(freshness_sensor(watch, notices=told))
         if not _has(jobs, STOP_JOB):
             jobs.append(stop_job)
         if not _has(jobs, HOUSEKEEPING_JOB):
             jobs.append(housekeeping_job)
         if not _has(sensors, SENSOR_NAME):
             sensors.append(lifecycle_sensor())
+        if told and not _has(sensors, NOTICES_SENSOR):
+            sensors.append(notices_sensor())
     if (sources := observable(definitions, resources)) and not _has(sensors, SOURCES_SENSOR):
         sensors.append(sources_sensor(sources))
     made = dg.Definitions(
@@ -156,3 +163,25 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
             sheet.rates(declaration.model, at=SystemClock().now())
         except ConfigurationError as error:
             raise DefinitionError(f"{reader_name(asset)}: model={declaration.model!r}: {error}") from error
+
+
+def _check_destinations(batch: Iterable[dg.AssetsDefinition], notifier: Any) -> bool:
+    """Whether any asset says whom to tell. Raises DefinitionError for a destination that the resource does not have.
+
+    Without the resource, or any destination, nobody is told, which is no error.
+    """
+    telling = [(each, found.notify) for each in batch if (found := declaration_of(each)) is not None and found.notify]
+    for asset, routes in telling if notifier is not None else ():
+        if not isinstance(notifier, Notifier):
+            raise DefinitionError(
+                f"{reader_name(asset)}: notify= needs the resource {NOTIFIER_KEY!r}, which is a "
+                f"{type(notifier).__name__} here. Give an offpeak.Notifier, and yours another key."
+            )
+        unknown = routes.destinations - notifier.destinations.keys() if notifier.destinations else ()
+        for name in sorted(unknown):
+            hint = did_you_mean(name, notifier.destinations, nothing="")
+            raise DefinitionError(
+                f"{reader_name(asset)}: notify= names {name!r}, which is no destination of the resource "
+                f"{NOTIFIER_KEY!r}. {hint}"
+            )
+    return bool(telling)

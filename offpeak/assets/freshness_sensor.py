@@ -20,14 +20,20 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from offpeak.assets import on_time
 from offpeak.assets.declaration import declaration_of
 from offpeak.assets.fresh import FRESH_CHECK, expected_of, figures, freshness_of, severity
+from offpeak.assets.notices import Teller, merged
+from offpeak.assets.notices_sensor import tellers_of
 from offpeak.assets.on_time import ON_TIME_CHECK, Watch
 from offpeak.assets.outlook import Outlook
 from offpeak.clock import Clock, SystemClock
+from offpeak.freshness.chain import Chain
 from offpeak.freshness.sla import Sla
 from offpeak.freshness.standing import Standing
+from offpeak.ledger import notices as outbox
 from offpeak.ledger import slas
 from offpeak.ledger.jobs import movements
+from offpeak.ledger.notices import Notice
 from offpeak.ledger.states import SlaState
+from offpeak.notifier import NOTIFIER_KEY
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.store import ResultStore
 
@@ -40,14 +46,14 @@ _DEADLINES = 100
 """Of one asset at most in one tick; the newest are told of."""
 
 
-def freshness_sensor(watch: Watch, *, minimum_interval_seconds: int = 60) -> dg.SensorDefinition:
-    """The sensor that `with_offpeak` adds."""
+def freshness_sensor(watch: Watch, *, notices: bool = False, minimum_interval_seconds: int = 60) -> dg.SensorDefinition:
+    """The sensor that `with_offpeak` adds. `notices`: some asset says who is to be told by other ways, too."""
 
     @dg.sensor(
         name=FRESHNESS_SENSOR,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        required_resource_keys={RESULTS_KEY},
+        required_resource_keys={RESULTS_KEY, NOTIFIER_KEY} if notices else {RESULTS_KEY},
         description="Tells when rows pass their promise, and when a deadline is endangered or missed; starts no run.",
     )
     def tell(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -60,8 +66,10 @@ def freshness_sensor(watch: Watch, *, minimum_interval_seconds: int = 60) -> dg.
             context.repository_def.asset_graph,
             SystemClock(),
             before=Cursor.read(context.cursor),
+            tellers=tellers_of(context.repository_def, getattr(context.resources, NOTIFIER_KEY)) if notices else {},
         )
         events = list(tick.run())
+        outbox.raise_new(results.ledger, merged(tick.notices))
         return dg.SensorResult(
             asset_events=events,
             cursor=json.dumps(asdict(tick.cursor), sort_keys=True),
@@ -119,11 +127,15 @@ class Tick:
         clock: Clock,
         *,
         before: Cursor,
+        tellers: Mapping[str, Teller],
     ) -> None:
         self._chain, self._ledger, self._store = watch.loaded(), results.ledger, ResultStore(results.ledger)
         self._instance, self._graph, self._now = instance, graph, clock.now()
         self._before, self.cursor = before, Cursor(looked=self._now.isoformat())
+        self._tellers = tellers
         self.said: list[str] = []
+        self.notices: list[Notice] = []
+        """What people are to be told, whether or not they were before."""
 
     def run(self) -> Iterator[dg.AssetCheckEvaluation]:
         """What has changed since the last tick, one evaluation each."""
@@ -154,6 +166,8 @@ class Tick:
             if found is ahead and told is not None:
                 kept[due_at] = told
             slas.enter(self._ledger, sla.asset, found.due_at, found.state, why=found.why)
+            for name in _above(self._chain, sla.asset) & self._tellers.keys():
+                self.notices += self._tellers[name].sla(sla.asset, found)
             if found.state is SlaState.DUE or told in {found.state, SlaState.MET, SlaState.MISSED}:
                 continue
             if found is ahead:
@@ -204,6 +218,8 @@ class Tick:
         if never or (before is None and found.standing is Standing.FRESH):
             return  # nothing of it has landed yet, or the run that made it has just said so
         self.said.append(f"{name}: {found.description}")
+        if name in self._tellers:
+            self.notices += self._tellers[name].stale(found)
         yield self._evaluation(
             key,
             FRESH_CHECK,
@@ -237,3 +253,13 @@ class Tick:
             if newest
             else None,
         )
+
+
+def _above(chain: Chain, name: str) -> set[str]:
+    """Everything that an asset is made of, near and far."""
+    reached, waiting = set[str](), [name]
+    while waiting:
+        inputs = set(chain.nodes[waiting.pop()].inputs) & chain.nodes.keys() - reached
+        reached |= inputs
+        waiting += inputs
+    return reached

@@ -16,6 +16,8 @@ from offpeak.assets.declaration import WAYS_TO_WAIT, Declaration
 from offpeak.assets.fresh import expected_of, freshness_of
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.landing import land, sample_observation, worst
+from offpeak.assets.notices import Teller
+from offpeak.assets.notices_delivery import deliver
 from offpeak.assets.orders import needed_in, order_of, partition_plans
 from offpeak.assets.plan import PlanContext
 from offpeak.assets.progress import progress_of
@@ -23,9 +25,10 @@ from offpeak.assets.purchase import begin
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
-from offpeak.errors import DefinitionError
+from offpeak.errors import DefinitionError, OffpeakError
 from offpeak.ledger import parked_runs, sightings
 from offpeak.money.rates import ModelRates
+from offpeak.notifier import NOTIFIER_KEY
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import rhythm_of
@@ -37,7 +40,29 @@ WAIT_TAG = "offpeak/wait"
 def materialize_batch(
     declaration: Declaration, context: dg.AssetExecutionContext
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
-    """The body of every batch asset's op. A run that is parked yields no materialization."""
+    """The body of every batch asset's op. A run that is parked yields no materialization.
+
+    Who is to be told of it is told when Dagster has its events, and whatever became of the run.
+    """
+    try:
+        yield from _materialize(declaration, context)
+    finally:
+        if declaration.notify:
+            _deliver_notices(context)
+
+
+def _deliver_notices(context: dg.AssetExecutionContext) -> None:
+    asset = context.asset_key.to_user_string()
+    try:
+        ledger = getattr(context.resources, RESULTS_KEY).ledger
+        deliver(ledger, getattr(context.resources, NOTIFIER_KEY), context.log, assets=[asset])
+    except OffpeakError as error:  # without a ledger there is no notice
+        context.log.warning(f"{asset}: nobody could be told: {error}")
+
+
+def _materialize(
+    declaration: Declaration, context: dg.AssetExecutionContext
+) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     asset = context.asset_key.to_user_string()
     in_place = _why_in_place(declaration, context)
     clock = SystemClock()
@@ -67,6 +92,9 @@ def materialize_batch(
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),
+            on_close=Teller(asset, declaration.notify, getattr(context.resources, NOTIFIER_KEY)).ended
+            if declaration.notify
+            else None,
         )
         if in_place is None:
             parking.begin_submitting(context)

@@ -12,6 +12,7 @@ from offpeak.errors import ConfigurationError
 from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
+from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -116,7 +117,11 @@ class BatchApi(dg.ConfigurableResource[Any]):
 
 
 def offpeak_resources(
-    *, database_url: str | None = None, spool_dir: str | None = None, batch_api: BatchApi | None = None
+    *,
+    database_url: str | None = None,
+    spool_dir: str | None = None,
+    batch_api: BatchApi | None = None,
+    notifier: Notifier | None = None,
 ) -> dict[str, Any]:
     """Resources for `dg.materialize`, a notebook or a test: the whole lifecycle in one process.
 
@@ -125,4 +130,5 @@ def offpeak_resources(
     return {
         API_KEY: batch_api or BatchApi(),
         RESULTS_KEY: OffpeakResults(database_url=database_url, spool_dir=spool_dir),
+        NOTIFIER_KEY: notifier or Notifier(),
     }

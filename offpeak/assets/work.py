@@ -32,6 +32,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.lanes.background import TERMS, Background, Terms
 from offpeak.ledger import calling, collecting, erasing, failing, jobs, late, retrying, samples, sightings, submissions
 from offpeak.ledger.chunking import discard_chunks
+from offpeak.ledger.closed import OnClose
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -100,6 +101,7 @@ class Work:
         report: Report | None = None,
         show: canary.Show | None = None,
         terms: Terms = TERMS,
+        on_close: OnClose | None = None,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
@@ -108,6 +110,7 @@ class Work:
         self._ledger, self._provider, self._rates = ledger, provider, rates
         self._clock, self._log = clock, log
         self._list_lag, self._report, self._show = list_lag, report, show
+        self._on_close = on_close
         self._output, self._validate = output, collecting.validator(output)
         self._terms = terms
         self._finished: dict[int, int] = {}
@@ -233,7 +236,7 @@ class Work:
         hours = sightings.OVERDUE.total_seconds() / 3600
         batches = ", ".join(str(chunk.batch_id) for chunk in overdue)
         why = f"batch {batches} has not ended {hours:.0f} h after it was submitted"
-        jobs.close(self._ledger, self.job_id, JobState.EXPIRED, why=why)
+        jobs.close(self._ledger, self.job_id, JobState.EXPIRED, why=why, on_close=self._on_close)
         raise JobFailed(
             f"{self._asset}: {why}. What was paid for is kept, and nothing is bought again while it may still end. "
             f"Look at the batch at the provider; once it has ended or is cancelled there, materialise {self._asset} "
@@ -493,12 +496,13 @@ class Work:
         ages = {part.partition_key: part.as_of for part in summary.partitions if part.rows}
         rejection = submissions.refusal(self._ledger, self.job_id)
         if rejection is not None:
-            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection, ages=ages)
+            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection, ages=ages, on_close=self._on_close)
             raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
         if not summary.rows and summary.missing:  # without a row there is none that lacks an answer
             why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self.job_id)}"
             expired = jobs.only_expired(self._ledger, self.job_id)
-            jobs.close(self._ledger, self.job_id, JobState.EXPIRED if expired else JobState.FAILED, why=why)
+            ended = JobState.EXPIRED if expired else JobState.FAILED
+            jobs.close(self._ledger, self.job_id, ended, why=why, on_close=self._on_close)
             raise JobFailed(
                 f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
                 "mend the prompt or schema and materialise again."
@@ -508,7 +512,7 @@ class Work:
         self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed, ages=ages)
         state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
         why = f"{summary.rows:,} rows, {failed:,} without an answer of their own"
-        jobs.close(self._ledger, self.job_id, state, why=why, ages=ages)
+        jobs.close(self._ledger, self.job_id, state, why=why, ages=ages, on_close=self._on_close)
         self._renew_view()
         bill = jobs.bill(self._ledger, self.job_id)
         removed = {target.partition_key: target.removed for target in targets}
@@ -564,7 +568,7 @@ class Work:
             f"{rows - failed:,} of {rows:,} rows have an answer of their own, fewer than on_failure= accepts: "
             f"{jobs.reasons(self._ledger, self.job_id)}"
         )
-        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why, ages=ages)
+        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why, ages=ages, on_close=self._on_close)
         raise JobFailed(
             f"{self._asset}: {why}. Nothing was materialised; what was paid for is kept. `offpeak dead-letters list "
             f"{self._asset}` shows the rows. Mend the prompt or schema, or requeue them, and materialise again."

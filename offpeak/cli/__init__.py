@@ -14,7 +14,7 @@ import typer
 
 from offpeak.errors import OffpeakError
 
-VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "erase", "adopt", "contracts", "sources", "prices")
+VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "erase", "adopt", "contracts", "notices", "sources", "prices")
 """The modules of this package that are commands, in the order in which `--help` lists them."""
 
 

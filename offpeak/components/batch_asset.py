@@ -18,6 +18,7 @@ from offpeak.errors import DefinitionError, PlanError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import tolerates
 from offpeak.lanes.workload import Waiting, Workload, time_of_day
+from offpeak.ledger.notify import NEEDS_A_PERSON, Notify
 from offpeak.ledger.policy import FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.requests import Chat, Embedding, Request
@@ -92,6 +93,13 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             description="With sample_rows, the share of them that may fail for the rest to follow by itself, 0 to 1."
         ),
     ] = None
+    notify: Annotated[
+        list[str] | None, Field(description="Destinations of the notifier that are told of what becomes of the asset.")
+    ] = None
+    notify_on: Annotated[
+        list[str] | None,
+        Field(description="With notify, what they are told of; without, of all that needs a person."),
+    ] = None
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -120,6 +128,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             lane=self.lane,
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             sample=self._sample(),
+            notify=self._notify(),
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",
@@ -156,6 +165,16 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         if self.sample_rows is None:
             return None
         return Sample(rows=self.sample_rows, max_failures=self.sample_max_failures)
+
+    def _notify(self) -> Notify | None:
+        if self.notify is None and self.notify_on is not None:
+            raise DefinitionError(
+                f"{self.key}: notify_on={self.notify_on!r} goes with notify, the destinations that are told. Give "
+                "both, or neither."
+            )
+        if self.notify is None:
+            return None
+        return Notify(to=self.notify, on=NEEDS_A_PERSON if self.notify_on is None else self.notify_on)
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
         prompt = string.Template(self.prompt)

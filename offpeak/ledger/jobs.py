@@ -11,8 +11,9 @@ from sqlalchemy.engine import Connection, Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import tables
+from offpeak.ledger import closed, notices, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.closed import OnClose
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID
 from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, record, transition
@@ -63,12 +64,18 @@ def start(ledger: Ledger, job_id: int) -> None:
 
 
 def close(
-    ledger: Ledger, job_id: int, state: JobState, *, why: str, ages: Mapping[str, datetime] | None = None
+    ledger: Ledger,
+    job_id: int,
+    state: JobState,
+    *,
+    why: str,
+    ages: Mapping[str, datetime] | None = None,
+    on_close: OnClose | None = None,
 ) -> None:
     """End a job and what it took over: the cost of their chunks counts for it, where no other job has it already.
 
     A cancelled job takes nothing over, and what others still wait for is theirs to pay. `ages` is the `as_of` of the
-    oldest row that each of its partitions serves now.
+    oldest row that each of its partitions serves now. What `on_close` tells is in the outbox when the job is closed.
     """
     now, who = ledger.clock.now(), str(ledger.claimant)
     with ledger.database.write() as connection:
@@ -90,6 +97,10 @@ def close(
         for older in orphans:
             why_older = f"nobody carried it on; job {job_id} took over"
             transition(connection, older, JobState.SUPERSEDED, at=now, who=who, why=why_older, closed_at=to_micros(now))
+        if on_close is not None:
+            cost_pico = _bills(connection, [job_id])[job_id].cost_pico
+            for notice in on_close(closed.read(connection, job_id, state, at=now, cost_pico=cost_pico)):
+                notices.raise_notice(connection, ledger, notice)
     reach(FaultPoint.JOB_CLOSED)
 
 
@@ -221,22 +232,26 @@ def bill(ledger: Ledger, job_id: int) -> Bill:
 
 def bills(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, Bill]:
     """The bills of several jobs, in one pass over what was bought. A job that has not ended has nothing on it yet."""
+    with ledger.database.read() as connection:
+        return _bills(connection, job_ids)
+
+
+def _bills(connection: Connection, job_ids: Sequence[int]) -> dict[int, Bill]:
     chunk, submission = tables.chunk, tables.submission
     totals = {job_id: [0] * len(Bill.__slots__) for job_id in job_ids}
-    with ledger.database.read() as connection:
-        for table in (tables.answer, tables.failure):
-            cached = table.c.cached_tokens if "cached_tokens" in table.c else sa.literal(0)
-            columns = (table.c.input_tokens, table.c.output_tokens, cached, table.c.cost_pico, table.c.realtime_pico)
-            query = (
-                sa.select(chunk.c.billed_job_id, *(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
-                .select_from(table)
-                .join(submission, submission.c.id == table.c.submission_id)
-                .join(chunk, chunk.c.id == submission.c.chunk_id)
-                .where(chunk.c.billed_job_id.in_(job_ids))
-                .group_by(chunk.c.billed_job_id)
-            )
-            for job_id, *sums in connection.execute(query):
-                totals[job_id] = [have + int(more) for have, more in zip(totals[job_id], sums, strict=True)]
+    for table in (tables.answer, tables.failure):
+        cached = table.c.cached_tokens if "cached_tokens" in table.c else sa.literal(0)
+        columns = (table.c.input_tokens, table.c.output_tokens, cached, table.c.cost_pico, table.c.realtime_pico)
+        query = (
+            sa.select(chunk.c.billed_job_id, *(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
+            .select_from(table)
+            .join(submission, submission.c.id == table.c.submission_id)
+            .join(chunk, chunk.c.id == submission.c.chunk_id)
+            .where(chunk.c.billed_job_id.in_(job_ids))
+            .group_by(chunk.c.billed_job_id)
+        )
+        for job_id, *sums in connection.execute(query):
+            totals[job_id] = [have + int(more) for have, more in zip(totals[job_id], sums, strict=True)]
     return {job_id: Bill(**dict(zip(Bill.__slots__, total, strict=True))) for job_id, total in totals.items()}
 
 

@@ -1,4 +1,4 @@
-"""The states of jobs, chunks, submissions, parked runs, deadlines and samples, and the only way from one to the next.
+"""The states of jobs, chunks, submissions, parked runs, deadlines, samples and notices, and the ways between them.
 
 Each transition is one UPDATE that names the states it may come from, and writes its event in the same transaction. When
 nothing matched, somebody else was there first: `transition` says so by returning False, and `must` by raising.
@@ -126,6 +126,17 @@ class SampleState(StrEnum):
     """Its job was stopped, or a later plan asks something else, before anybody decided."""
 
 
+class NoticeState(StrEnum):
+    """What somebody is to be told."""
+
+    PENDING = "pending"
+    """To be delivered, for the first time or again."""
+    DELIVERED = "delivered"
+    """Every destination has it."""
+    GIVEN_UP = "given_up"
+    """It was tried as often as anything is, and some destination has not got it."""
+
+
 OPEN_JOBS = frozenset({JobState.PLANNING, JobState.QUEUED, JobState.IN_PROGRESS})
 LIVE_SUBMISSIONS = frozenset(
     {
@@ -146,6 +157,7 @@ PARKED = frozenset({ParkedState.INTENDED, ParkedState.WAITING, ParkedState.RELEA
 """A job that such a run will collect needs no living process."""
 
 _J, _C, _S, _P, _D, _W = JobState, ChunkState, SubmissionState, ParkedState, SlaState, SampleState
+_N = NoticeState
 
 TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
     JobState: {
@@ -201,6 +213,10 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _W.REJECTED: frozenset({_W.WAITING}),
         _W.WITHDRAWN: frozenset({_W.BUYING, _W.WAITING}),
     },
+    NoticeState: {
+        _N.DELIVERED: frozenset({_N.PENDING}),
+        _N.GIVEN_UP: frozenset({_N.PENDING}),
+    },
 }
 """For each state that can be entered, the states it may be entered from. By kind, since equal words are equal keys."""
 
@@ -211,6 +227,7 @@ _TABLES: Mapping[type[StrEnum], sa.Table] = {
     ParkedState: tables.parked_run,
     SlaState: tables.sla,
     SampleState: tables.sample,
+    NoticeState: tables.notice,
 }
 
 

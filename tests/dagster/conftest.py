@@ -191,7 +191,7 @@ class FreshnessSensor:
             instance=self.project.instance,
             cursor=self.cursor,
             repository_def=repository,
-            resources={"offpeak_results": (self.project.defs.resources or {})["offpeak_results"]},
+            resources={name: (self.project.defs.resources or {})[name] for name in sensor.required_resource_keys},
         ) as context:
             ticked = sensor.evaluate_tick(context)
         self.cursor = ticked.cursor

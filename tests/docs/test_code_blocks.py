@@ -38,6 +38,7 @@ BUYING = {
     "docs/quickstart.md",
     "docs/how-to/approve-a-surge.md",
     "docs/how-to/backfill-partitions.md",
+    "docs/how-to/get-told.md",
     "docs/how-to/send-results-elsewhere.md",
     "docs/how-to/wake-on-data.md",
     "docs/how-to/try-a-prompt-first.md",

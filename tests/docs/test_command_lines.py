@@ -63,7 +63,7 @@ def python(words: Sequence[str]) -> None:
 def pip(words: Sequence[str]) -> None:
     verb, package = words
     assert verb == "install"
-    assert re.fullmatch(r"path/to/this/repository(\[(postgres|reports)\])?", package)
+    assert re.fullmatch(r"path/to/this/repository(\[(notify|postgres|reports)\])?", package)
 
 
 def export(words: Sequence[str]) -> None:

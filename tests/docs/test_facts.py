@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 
+import apprise
 import pytest
 
 import offpeak
@@ -16,8 +17,9 @@ from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG, LANE_TAG
 from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.ledger.conditions import Condition
+from offpeak.ledger.notify import NoticeKind
 from offpeak.ledger.sampling import SAMPLE_TAG
-from offpeak.ledger.states import ChunkState, JobState, ParkedState, SampleState, SubmissionState
+from offpeak.ledger.states import ChunkState, JobState, NoticeState, ParkedState, SampleState, SubmissionState
 
 from .pages import PAGES, ROOT, anchors, first_column, name, prose, section
 
@@ -78,7 +80,7 @@ def test_nothing_but_the_public_names_is_exported() -> None:
 
 def test_the_fields_of_the_resources_are_listed() -> None:
     listed = first_column(section(CONFIGURATION, "Resources"))
-    resources = (BatchApi, OffpeakResults, offpeak.SourceTables)
+    resources = (BatchApi, OffpeakResults, offpeak.Notifier, offpeak.SourceTables)
     assert listed == {field for resource in resources for field in resource.model_fields}
 
 
@@ -124,11 +126,23 @@ def test_the_columns_that_offpeak_writes_are_listed() -> None:
         ("States of a submission", SubmissionState),
         ("States of a parked run", ParkedState),
         ("States of a sample", SampleState),
+        ("States of a notice", NoticeState),
     ],
 )
 def test_the_states_are_listed(heading: str, states: type[StrEnum]) -> None:
     text = section(REFERENCE / "job-states.md", heading)
     assert first_column(text) == {state.value for state in states}
+
+
+def test_the_kinds_of_notices_are_listed() -> None:
+    assert first_column(section(DOCS / "how-to" / "get-told.md", "Say of what")) == {kind.value for kind in NoticeKind}
+
+
+def test_the_addresses_of_destinations_are_such_as_apprise_understands() -> None:
+    text = section(DOCS / "how-to" / "get-told.md", "Say where")
+    addresses = re.findall(r"^\|[^|]*\| `([a-z]+://[^`]+)`", text, re.M)
+    assert len(addresses) >= 6
+    assert [each for each in addresses if apprise.Apprise.instantiate(each) is None] == []
 
 
 def test_the_conditions_of_open_jobs_are_listed() -> None:

@@ -14,6 +14,8 @@ from offpeak import (
     BatchAsset,
     Chat,
     FreshnessContract,
+    Notifier,
+    Notify,
     OffpeakResults,
     Waiting,
     Workload,
@@ -24,6 +26,7 @@ from offpeak import (
     with_offpeak,
 )
 from offpeak.assets.graph import chain_of
+from offpeak.assets.notices_sensor import NOTICES_SENSOR
 from offpeak.errors import DefinitionError
 
 STALENESS = timedelta(hours=38)
@@ -302,3 +305,42 @@ def test_an_automation_condition_says_when_and_whether_inputs_are_waited_for() -
     assert found["eager"] == (set(), True)
     assert found["on_cron"] == ({"Europe/Berlin"}, True)
     assert found["ticks"] == ({"Asia/Tokyo"}, False)
+
+
+def telling(notify: Any) -> BatchAsset:
+    def labels() -> Iterator[Chat]:
+        yield Chat(key="a", prompt="?")
+
+    return batch_asset(
+        model="openai/gpt-5-mini",
+        workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12)),
+        contract=FreshnessContract(valid_for=timedelta(hours=37)),
+        notify=notify,
+    )(labels)
+
+
+def with_telling(notify: Any, **resources: Any) -> dg.Definitions:
+    defs = with_offpeak(dg.Definitions(assets=[telling(notify)], resources=resources))
+    dg.Definitions.validate_loadable(defs)
+    return defs
+
+
+def test_an_asset_that_says_whom_to_tell_gets_the_sensor_that_does() -> None:
+    assert NOTICES_SENSOR in {each.name for each in with_telling("ops").sensors or ()}
+    assert NOTICES_SENSOR not in {each.name for each in loaded().sensors or ()}
+    assert isinstance((loaded().resources or {})["notifier"], Notifier)
+
+
+def test_a_destination_that_the_notifier_does_not_have_is_refused_with_the_nearest_name() -> None:
+    given = Notifier(destinations={"support": dg.EnvVar("SUPPORT_URL"), "ops": "json://127.0.0.1/token"})
+    with_telling(["ops", Notify(to="support", on={"landed"})], notifier=given)
+    with pytest.raises(DefinitionError, match=r"^labels: notify= names 'suport', .* Did you mean support\?") as refused:
+        with_telling(Notify(to="suport"), notifier=given)
+    assert "token" not in str(refused.value)
+    with_telling("ops", notifier=Notifier())  # tells nobody
+
+
+def test_a_resource_of_somebody_elses_by_that_name_is_refused_where_an_asset_tells() -> None:
+    with pytest.raises(DefinitionError, match=r"^labels: notify= needs the resource 'notifier', which is a BatchApi"):
+        with_telling("ops", notifier=BatchApi())
+    with_offpeak(dg.Definitions(assets=[labels_of()], resources={"notifier": BatchApi()}))

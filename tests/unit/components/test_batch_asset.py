@@ -7,7 +7,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding, Sample
+from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding, NoticeKind, Sample
 from offpeak.errors import DefinitionError, PlanError
 
 ATTRIBUTES: dict[str, Any] = {
@@ -112,3 +112,14 @@ def test_a_sample_is_declared_as_the_decorator_has_it() -> None:
         built(sample_max_failures=0.05)
     with pytest.raises(DefinitionError, match="rows=0 is not a whole number"):
         built(sample_rows=0)
+
+
+def test_who_is_told_is_declared_as_the_decorator_has_it() -> None:
+    assert not built().declaration.notify
+    assert built(notify=["ops"]).declaration.notify.of(NoticeKind.FAILED) == ("ops",)
+    declared = built(notify=["support"], notify_on=["landed"]).declaration.notify
+    assert (declared.of(NoticeKind.LANDED), declared.of(NoticeKind.FAILED)) == (("support",), ())
+    with pytest.raises(DefinitionError, match=r"notify_on=\['landed'\] goes with notify"):
+        built(notify_on=["landed"])
+    with pytest.raises(DefinitionError, match="on='arrived' is nothing that can be told"):
+        built(notify=["ops"], notify_on=["arrived"])

@@ -20,6 +20,7 @@ from offpeak.ledger.states import (
     UNDECIDED,
     ChunkState,
     JobState,
+    NoticeState,
     SampleState,
     SlaState,
     SubmissionState,
@@ -33,6 +34,7 @@ MACHINES: dict[type[StrEnum], StrEnum] = {
     SubmissionState: SubmissionState.INTENDED,
     SlaState: SlaState.DUE,
     SampleState: SampleState.BUYING,
+    NoticeState: NoticeState.PENDING,
 }
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

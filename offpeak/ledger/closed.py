@@ -1,0 +1,71 @@
+"""A job at the moment it ends, for those who are told of it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from offpeak.clock import from_micros
+from offpeak.ledger import tables
+from offpeak.ledger.notices import Notice
+from offpeak.ledger.policy import Fate
+from offpeak.ledger.states import JobState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What a job came to. No text of a request, an answer or a provider is in it."""
+
+    job_id: int
+    asset: str
+    state: JobState
+    run_id: str
+    """Of the run that planned it."""
+    deadline_at: datetime
+    closed_at: datetime
+    rows: int
+    new: int
+    joined: int
+    reused: int
+    cost_pico: int
+    """Pico-dollars, every attempt included."""
+    unanswered: Mapping[str, int]
+    """By reason, how many of its rows want a request that failed for good; the most frequent first."""
+
+
+OnClose = Callable[[Closed], Iterable[Notice]]
+"""What is told of a job's end. Called within the transaction that closes it: it computes, and asks nobody."""
+
+
+def read(connection: Connection, job_id: int, state: JobState, *, at: datetime, cost_pico: int) -> Closed:
+    """The job that `connection` is closing."""
+    row = connection.execute(sa.select(tables.job).where(tables.job.c.id == job_id)).one()
+    return Closed(
+        job_id=job_id,
+        asset=row.asset,
+        state=state,
+        run_id=row.run_id,
+        deadline_at=from_micros(row.deadline_at),
+        closed_at=at,
+        rows=row.rows,
+        new=row.new,
+        joined=row.joined,
+        reused=row.reused,
+        cost_pico=cost_pico,
+        unanswered=_unanswered(connection, job_id),
+    )
+
+
+def _unanswered(connection: Connection, job_id: int) -> dict[str, int]:
+    dead, count = tables.dead_letter, sa.func.count().label("count")
+    query = (
+        sa.select(dead.c.reason, count)
+        .join(tables.wanted, tables.wanted.c.request_id == dead.c.request_id)
+        .join(tables.job_target, tables.job_target.c.target_id == tables.wanted.c.target_id)
+        .where(tables.job_target.c.job_id == job_id, dead.c.fate == Fate.DEAD.value)
+        .group_by(dead.c.reason)
+        .order_by(count.desc(), dead.c.reason)
+    )
+    return {str(reason): int(number) for reason, number in connection.execute(query)}
