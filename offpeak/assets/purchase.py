@@ -54,7 +54,7 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
         surge = plan.surge() if not order.approved and plan.approval() is None else None
         drawn, drawn_bytes = plan.sampled()
-        sample_cost, _, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)
+        _, sample_cost, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)  # it is called
         lane, why = _lane(order)
         return Quote(
             asset=order.asset,
