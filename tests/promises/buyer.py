@@ -227,6 +227,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         "reused": receipt.reused,
         "failed": receipt.failed,
         "cost": str(receipt.cost),
+        "possibly_paid_twice": receipt.possibly_paid_twice,
         "batch_ids": list(receipt.batch_ids),
         "dagster": "dagster" in sys.modules,
     }
