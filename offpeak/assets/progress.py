@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.sightings import OpenChunk
 
 STEP = 5
@@ -12,16 +13,19 @@ def progress_of(chunks: Sequence[OpenChunk]) -> str:
     """Such as "35%: 105 of 300 requests, 1 of 4 batches landed"; counts are the provider's own, and may lag."""
     requests = sum(chunk.requests for chunk in chunks)
     finished = sum(chunk.requests if chunk.landed else chunk.finished for chunk in chunks)
-    landed = sum(chunk.landed for chunk in chunks)
+    batches = [chunk for chunk in chunks if chunk.lane is Lane.BATCH]
+    calls = [chunk for chunk in chunks if chunk.lane is Lane.BACKGROUND and not (chunk.settled or chunk.held)]
     percent = 100 * finished // requests // STEP * STEP if requests else 0
     parts = [f"{finished:,} of {requests:,} requests"]
-    if len(chunks) > 1:
-        parts.append(f"{landed} of {len(chunks)} batches landed")
+    if len(batches) > 1:
+        parts.append(f"{sum(chunk.landed for chunk in batches)} of {len(batches)} batches landed")
     if held := sum(chunk.requests for chunk in chunks if chunk.held):
         parts.append(f"{held:,} held until a sample is released")
-    waiting = sum(not (chunk.settled or chunk.at_provider or chunk.held) for chunk in chunks)
+    waiting = sum(not (chunk.settled or chunk.at_provider or chunk.held) for chunk in batches)
     if waiting:
         parts.append(f"{waiting} not at the provider yet")
+    if left := sum(chunk.requests - chunk.finished for chunk in calls):
+        parts.append(f"{left:,} still to be called")
     return f"{percent}%: {', '.join(parts)}"
 
 

@@ -62,7 +62,7 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
         surge = plan.surge() if not order.approved and plan.approval() is None else None
         drawn, drawn_bytes = plan.sampled()
-        _, sample_cost, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)
+        _, sample_cost, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)  # it is called
         decision = _decide(order, ledger, plan, cost, realtime)
         chosen, other, now = decision.lane, _OTHER[decision.lane], clock.now()
         model, requests = order.model.partition("/")[2], counts.new + counts.joined

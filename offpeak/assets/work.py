@@ -41,7 +41,7 @@ from offpeak.ledger.samples import DrawnSample
 from offpeak.ledger.states import ChunkState, JobState, SampleState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.money import ModelRates, dollars
-from offpeak.providers.base import BatchState, BatchView, Provider
+from offpeak.providers.base import BatchState, BatchView, Kind, Provider
 from offpeak.results import views
 from offpeak.results.store import ResultStore
 
@@ -311,7 +311,7 @@ class Work:
             match sample.state:
                 case SampleState.BUYING:
                     if samples.landed(self._ledger, sample_id):
-                        go_on |= self._judge(sample)
+                        go_on |= self._call_again(sample, chunks[0].kind) or self._judge(sample)
                     else:
                         go_on |= samples.attend(self._ledger, self.job_id, sample_id)
                 case SampleState.REJECTED | SampleState.WITHDRAWN:
@@ -319,6 +319,21 @@ class Work:
                 case SampleState.WAITING | SampleState.RELEASED:
                     pass
         return go_on
+
+    def _call_again(self, sample: DrawnSample, kind: Kind) -> bool:
+        """Have those called again whose answer never came: they say nothing of the question. True where any did not."""
+        again = retrying.call_again(
+            self._ledger,
+            self._provider,
+            sample.id,
+            job_id=self.job_id,
+            kind=kind,
+            model=self._model,
+            policy=self._policy,
+        )
+        if again:
+            self._log.warning(f"{self._asset}: {again:,} requests of the sample got no answer and are called again.")
+        return again > 0
 
     def _judge(self, sample: DrawnSample) -> bool:
         """Show what came of a sample, and write it down; True where the rest may follow at once."""

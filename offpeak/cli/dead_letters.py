@@ -278,7 +278,7 @@ def _print(found: "Explanation", dead: "DeadLetter") -> None:
         out.print(f"\nAttempt {attempt.chunk.attempt}: {failure.reason}, {when(failure.at)}", soft_wrap=True)
         out.print(
             pairs(
-                ("batch", attempt.submission.batch_id or "none"),
+                ("batch", attempt.submission.batch_id or ("none: called" if attempt.submission.called else "none")),
                 ("message", failure.message),
                 ("tokens", f"{failure.input_tokens:,} in, {failure.output_tokens:,} out"),
                 ("cost", pico_text(failure.cost_pico)),

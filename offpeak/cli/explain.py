@@ -28,7 +28,7 @@ def explain(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """One row's whole history: what it asks, every batch that carried it, what came back, and what it serves."""
+    """One row's whole history: what it asks, every batch or call that carried it, what came back, what it serves."""
     from offpeak.ledger.explaining import explain as history_of
 
     with open_ledger(database_url) as ledger:
@@ -129,18 +129,20 @@ def _short(text: str) -> str:
 
 def _print_attempts(out: Any, found: "Explanation") -> None:
     if not found.attempts:
-        _say(out, f"No batch carries it yet; it stands in chunk {', '.join(str(chunk.id) for chunk in found.chunks)}.")
+        _say(out, f"It is not sent yet; it stands in chunk {', '.join(str(chunk.id) for chunk in found.chunks)}.")
     for attempt in found.attempts:
         submission, chunk = attempt.submission, attempt.chunk
         _say(out, f"Attempt {chunk.attempt}: {_outcome(attempt)}")
-        place = f"line {attempt.ordinal + 1:,} of {chunk.requests:,} in chunk {chunk.id} ({words(chunk.state.value)})"
+        what = "request" if submission.called else "line"
+        place = f"{what} {attempt.ordinal + 1:,} of {chunk.requests:,} in chunk {chunk.id} ({words(chunk.state.value)})"
         state = words(submission.state.value)
         outcome = f", batch {words(submission.outcome)}" if submission.outcome else ""
         failure = attempt.failure
         out.print(
             pairs(
-                ("batch", submission.batch_id or "no batch id is known"),
+                ("batch", None if submission.called else submission.batch_id or "no batch id is known"),
                 ("custom_id", attempt.custom_id),
+                ("called", "by itself, at the realtime endpoint" if submission.called else None),
                 ("submission", f"{submission.id}, {state}{outcome}"),
                 ("place", place),
                 ("billed to", None if chunk.billed_job_id is None else f"job {chunk.billed_job_id}"),
@@ -167,7 +169,7 @@ def _answer(answer: "Answer") -> Any:
     return pairs(
         ("output", _short(answer.output) if answer.output is not None else vector),
         ("produced", when(answer.produced_at)),
-        ("by", f"{answer.model}, batch {answer.batch_id}"),
+        ("by", f"{answer.model}, {f'batch {answer.batch_id}' if answer.batch_id else 'called by itself'}"),
         (
             "tokens",
             f"{answer.input_tokens:,} in ({answer.cached_tokens:,} from the cache), {answer.output_tokens:,} out",

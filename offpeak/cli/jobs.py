@@ -300,11 +300,12 @@ def _cost(row: "JobRow", bill: "Bill") -> str:
 
 
 def _batches(row: "JobRow", standing: "Watched | None") -> str:
-    """How many, and how far: a batch may have landed and not be collected yet."""
+    """How many, and how far: a batch may have landed and not be collected yet; what is called one by one is none."""
     if not row.chunks:
         return "-"
     landed = row.landed if standing is None else standing.landed
-    parts = [f"{count} {name}" for name, count in (("landed", landed), ("applied", row.applied)) if count]
+    counts = (("called", row.called), ("landed", landed), ("applied", row.applied))
+    parts = [f"{count} {name}" for name, count in counts if count]
     return f"{row.chunks}: {', '.join(parts)}" if parts else str(row.chunks)
 
 
@@ -385,7 +386,8 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
     if not chunks:
         return
     names = ("chunk", "state", "attempt", "requests", "submission", "its state", "batch", "submitted", "ended", "error")
-    table = columns("\nBatches", *names, right=("chunk", "attempt", "requests", "submission"), fold=("batch", "error"))
+    title = "Batches and calls" if any(each.called for chunk in chunks for each in chunk.submissions) else "Batches"
+    table = columns(f"\n{title}", *names, right=("chunk", "attempt", "requests", "submission"), fold=("batch", "error"))
     for chunk in chunks:
         begin = (str(chunk.id), words(chunk.state.value), str(chunk.attempt), f"{chunk.requests:,}")
         if not chunk.submissions:
@@ -393,7 +395,8 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
         for each in chunk.submissions:
             state = words(each.state.value) + (f" ({words(each.outcome)})" if each.outcome else "")
             times = (_clock(each.submitted_at), _clock(each.ended_at))
-            table.add_row(*begin, str(each.id), state, each.batch_id or "-", *times, each.error or "")
+            batch = each.batch_id or ("called" if each.called else "-")
+            table.add_row(*begin, str(each.id), state, batch, *times, each.error or "")
             begin = ("", "", "", "")
     out.print(table)
 

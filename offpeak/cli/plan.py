@@ -236,8 +236,8 @@ def _print_sample(out: "Console", quote: "Quote") -> None:
     more = len(quote.sample_keys) - KEYS_SHOWN
     out.print(
         f"\nSample: {len(quote.sample_keys):,} rows would be bought first, for about "
-        f"{dollars_text(quote.estimated_sample_cost)}, and the others held until it is approved: {shown}"
-        + (f" and {more:,} more." if more > 0 else "."),
+        f"{dollars_text(quote.estimated_sample_cost)} at realtime price and within minutes, and the others held until "
+        f"it is approved: {shown}" + (f" and {more:,} more." if more > 0 else "."),
         soft_wrap=True,
     )
     out.print(f'A run samples that the asset declares with sample=, or that has the tag {TAG}: "20".', soft_wrap=True)

@@ -263,7 +263,9 @@ class _Loop:
         if request is None:
             return None
         in_time = self._chunk.due_at is None or self._chunk.due_at - now > FLEX_NEEDS
-        return _Call(request, self._foreseen(request.body), flex=self._flex_price is not None and in_time)
+        looked_for = self._chunk.drawn_for is not None  # somebody waits to look at a sample
+        flex = self._flex_price is not None and in_time and not looked_for
+        return _Call(request, self._foreseen(request.body), flex=flex)
 
     def _foreseen(self, body: bytes) -> dict[Measure, int]:
         """What a call will count for, as providers reckon before they have answered."""

@@ -153,6 +153,7 @@ def record(
     what has come is stored all the same, and nothing may be sent.
     """
     call, submission, now = tables.call, tables.submission, to_micros(ledger.clock.now())
+    came = not store.empty
     with ledger.database.write(durable=bool(sending)) as connection:
         mine = connection.execute(
             submission.update()
@@ -179,7 +180,8 @@ def record(
         )
     if sending:
         reach(FaultPoint.CALLS_INTENDED)
-    reach(FaultPoint.CALLS_RECORDED)
+    if came:
+        reach(FaultPoint.CALLS_RECORDED)
 
 
 def close(ledger: Ledger, chunk: Submission) -> Applied:

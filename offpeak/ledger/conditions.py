@@ -1,7 +1,8 @@
 """How an open job is getting on: a decision of plain values and the time.
 
 Three things are told apart that look alike from outside: a batch that takes long but is within its deadline, one that
-is stuck while the account's queue grows behind it, and one that has ended and is not collected.
+is stuck while the account's queue grows behind it, and one that has ended and is not collected. Requests that are
+called one by one are running; how long batches took says nothing of them.
 """
 
 from collections.abc import Sequence
@@ -35,8 +36,9 @@ class Condition(StrEnum):
     HELD = "held"
     """The surge guard stopped it; nothing was submitted."""
     QUEUED = "queued"
-    """Nothing of it is at a provider."""
+    """Nothing of it is at a provider, and none of it is being called."""
     RUNNING = "running"
+    """At the provider, or being called."""
     RUNNING_LONG = "running_long"
     """Longer than the slow tail of its asset's past batches, or without progress; and still within its deadline."""
     LATE = "late"
@@ -80,15 +82,17 @@ class Standing:
     landed_at: datetime | None
     """When its last batch ended; None where it had none."""
     out_since: datetime | None
-    """The submission of its oldest batch that has not ended; None when nothing of it is at a provider."""
+    """The submission of its oldest batch that has not ended, or its first call; None when nothing of it is out."""
     progress_at: datetime | None
-    """The last change that was seen of any of its batches."""
+    """The last change that was seen of any of its batches, or of its calls."""
     past: Sequence[timedelta]
-    """How long its asset's past batches took, in any order."""
+    """How long its asset's past batches took, in any order; none where no batch of it is out."""
     grown: int
     """Requests by which the account's queue is longer than at `progress_at`."""
     sample: "SampleWait | None" = None
     """What it waits for that only a person can give."""
+    calling: bool = False
+    """Only calls of it are out, and no batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +155,8 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     tail = slow_tail(past)
     if tail is not None and out > max(tail, SHORTEST_LONG):
         return Condition.RUNNING_LONG, f"out for {in_words(out)} ({_took(past, tail)}); its deadline is in {left}"
-    return Condition.RUNNING, f"a part of it could not be submitted; {again}" if again else ""
+    undone = "not all of it could be called" if standing.calling else "a part of it could not be submitted"
+    return Condition.RUNNING, f"{undone}; {again}" if again else ""
 
 
 def _took(past: Sequence[timedelta], most: timedelta) -> str:
@@ -180,7 +185,8 @@ def _unattended(standing: Standing) -> str:
         who = "its process is gone"
     else:
         who = f"its process was on {standing.host}, which cannot be asked from here,"
-    remedy = "to collect" if standing.landed or standing.out_since is not None else "to go on"
+    batches = standing.out_since is not None and not standing.calling
+    remedy = "to collect" if standing.landed or batches else "to go on"
     return f"{who} and no parked run holds its place; materialise the asset again {remedy}"
 
 

@@ -29,7 +29,7 @@ class RowState(StrEnum):
     """Where the request that a row wants has got to."""
 
     QUEUED = "queued"
-    """Written to disk; no batch carries it yet."""
+    """Written to disk, and not sent yet."""
     ON_ITS_WAY = "on its way"
     UNANSWERED = "unanswered"
     """Its last attempt brought nothing, and the next one is not written yet: materialising goes on with it."""
@@ -46,6 +46,7 @@ class Answer:
     request_id: int
     submission_id: int
     batch_id: str | None
+    """None for one that was called by itself."""
     produced_at: datetime
     model: str
     """The model that answered, as the provider names it."""
@@ -82,8 +83,9 @@ class Attempt:
     chunk: ChunkRecord
     submission: SubmissionRecord
     ordinal: int
-    """Its place in the batch, from 0."""
-    custom_id: str
+    """Its place in the chunk, from 0."""
+    custom_id: str | None
+    """Its name in the batch; None for one that was called by itself, without a name."""
     answered: bool
     failure: Failure | None
 
@@ -307,7 +309,9 @@ def _attempts(
             chunk=chunk,
             submission=submission,
             ordinal=ordinals[chunk.id],
-            custom_id=(
+            custom_id=None
+            if submission.called
+            else (
                 f"{identity}{custom_ids.submission_token(submission.id)}{letters}"
                 f"{ordinals[chunk.id]:06d}{chunk.attempt:02d}"
             ),

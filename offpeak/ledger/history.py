@@ -6,14 +6,16 @@ Reads only. What belongs to one row is in `explaining`.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros
 from offpeak.errors import NotFound
 from offpeak.ledger import parked_runs, tables
 from offpeak.ledger.jobs import Bill, JobRow, bill, listed
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.states import ChunkState, SubmissionState
@@ -47,11 +49,13 @@ class SubmissionRecord:
     outcome: str | None
     """The provider's terminal state."""
     error: str | None
+    called: bool
+    """Its requests were called one by one, or are: there is no batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRecord:
-    """Requests that are uploaded together, and every submission of theirs, oldest first."""
+    """Requests that are bought together, and every submission of theirs, oldest first."""
 
     id: int
     state: ChunkState
@@ -73,6 +77,8 @@ class ChunkRecord:
     """The sample whose requests it carries."""
     held_by: int | None
     """The sample that has to be released before it is sent."""
+    lane: Lane
+    """How what is not bought yet is going to be."""
     submissions: Sequence[SubmissionRecord]
 
 
@@ -137,7 +143,7 @@ def of_job(ledger: Ledger, job_id: int) -> JobHistory:
 def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> list[ChunkRecord]:
     """The chunks that meet a condition, oldest first."""
     rows = connection.execute(sa.select(tables.chunk).where(condition).order_by(tables.chunk.c.id)).all()
-    submissions = _submissions(connection, [row.id for row in rows])
+    submissions = _submissions(connection, {row.id: Lane(row.lane) for row in rows})
     return [
         ChunkRecord(
             id=row.id,
@@ -155,20 +161,22 @@ def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> l
             billed_job_id=row.billed_job_id,
             drawn_for=row.drawn_for,
             held_by=row.held_by,
+            lane=Lane(row.lane),
             submissions=submissions.get(row.id, []),
         )
         for row in rows
     ]
 
 
-def _submissions(connection: Connection, chunk_ids: Sequence[int]) -> Mapping[int, list[SubmissionRecord]]:
+def _submissions(connection: Connection, lanes: Mapping[int, Lane]) -> Mapping[int, list[SubmissionRecord]]:
     table = tables.submission
     by_chunk: dict[int, list[SubmissionRecord]] = {}
-    for row in connection.execute(sa.select(table).where(table.c.chunk_id.in_(chunk_ids)).order_by(table.c.id)):
+    for row in connection.execute(sa.select(table).where(table.c.chunk_id.in_(list(lanes))).order_by(table.c.id)):
         by_chunk.setdefault(row.chunk_id, []).append(
             SubmissionRecord(
                 id=row.id,
                 state=SubmissionState(row.state),
+                called=_called(row, lanes[row.chunk_id]),
                 batch_id=row.batch_id,
                 file_id=row.file_id,
                 intended_at=from_micros(row.intended_at),
@@ -179,6 +187,17 @@ def _submissions(connection: Connection, chunk_ids: Sequence[int]) -> Mapping[in
             )
         )
     return by_chunk
+
+
+def _called(row: Row[Any], lane: Lane) -> bool:
+    """Whether a submission is no batch, and never was about to be one."""
+    match SubmissionState(row.state):
+        case SubmissionState.CALLING:
+            return True
+        case SubmissionState.INTENDED | SubmissionState.APPLIED | SubmissionState.LEFT:
+            return lane is Lane.BACKGROUND and row.batch_id is None
+        case _:
+            return False
 
 
 def events_of(

@@ -54,6 +54,9 @@ class JobRow:
     landed: int
     """Chunks whose batch has ended but whose lines are not applied yet."""
     applied: int
+    """Chunks whose batch is applied."""
+    called: int
+    """Chunks whose requests were called one by one, and have an outcome."""
     batch_ids: tuple[str, ...]
 
 
@@ -361,7 +364,8 @@ def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:
         reason=row.reason,
         chunks=len(chunks),
         landed=sum(chunk.submission == "landed" for chunk in chunks),
-        applied=sum(chunk.state == "applied" for chunk in chunks),
+        applied=sum(chunk.state == "applied" and chunk.batch_id is not None for chunk in chunks),
+        called=sum(chunk.state == "applied" and chunk.batch_id is None for chunk in chunks),
         batch_ids=tuple(chunk.batch_id for chunk in chunks if chunk.batch_id),
     )
 

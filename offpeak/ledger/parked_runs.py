@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection, Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sightings import OVERDUE, OpenChunk
 from offpeak.ledger.states import OPEN_JOBS, PARKED, ParkedState, SampleState, must, record, transition
@@ -50,7 +51,10 @@ class ParkedRun:
         if self.release_at is not None:
             return "what could not be submitted is tried again" if self.release_at <= now else None
         unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider or chunk.held)]
-        if any(chunk.ready_at is None or chunk.ready_at <= now for chunk in unsent):
+        ready = [chunk for chunk in unsent if chunk.ready_at is None or chunk.ready_at <= now]
+        if any(chunk.lane is Lane.BACKGROUND for chunk in ready):
+            return "requests of it are to be called"
+        if ready:
             return "a batch came to nothing since, and is sent again; or it was released with its sample"
         return None
 

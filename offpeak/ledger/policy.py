@@ -39,6 +39,9 @@ WRONG_REQUEST = frozenset({
 NO_ATTEMPT = frozenset({Outcome.CANCELLED.value, NOT_RUN, PAID_TWICE, POSSIBLY_PAID})
 """Reasons that do not count towards the attempts: the provider never tried, or nobody knows what it said."""
 
+NOTHING_SAID = frozenset({POSSIBLY_PAID, UNAVAILABLE})
+"""Reasons that tell nothing of what was asked: no answer came."""
+
 MOST_ROUNDS = 20
 """Submissions of one request at most, whatever they came to: nothing goes round for ever."""
 

@@ -4,9 +4,10 @@ Bodies come from the spool files that carried them. How often, after which pause
 `FailurePolicy`; what is not tried again is a dead letter, with its reason.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import sqlalchemy as sa
 
@@ -17,9 +18,9 @@ from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter, wait_for
 from offpeak.ledger.collecting import forget_answered_letters
 from offpeak.ledger.database import slices
-from offpeak.ledger.lane import placement
+from offpeak.ledger.lane import Lane, placement
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, FailurePolicy, pause_before
+from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, NOTHING_SAID, FailurePolicy, pause_before
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
 from offpeak.providers.base import Finish, Kind, Provider
 from offpeak.providers.wire import widened
@@ -52,22 +53,49 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
     _bury(ledger, [row for row in unanswered if row.dead(policy)], policy)
     reach(FaultPoint.BURIED)
     again = [row for row in unanswered if not row.dead(policy)]
+    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id, placement=placement(ledger, job_id))
+    _send_again(ledger, provider, again, kind=kind, to=to)
+    return len(again)
+
+
+def call_again(
+    ledger: Ledger, provider: Provider, sample_id: int, *, job_id: int, kind: Kind, model: str, policy: FailurePolicy
+) -> int:
+    """Queue again what was drawn for a sample and got no answer that says anything of it; returns how many.
+
+    It stays the sample's, which is looked at once these have an outcome too. `job_id` is the job that waits for them.
+    """
+    chunk = tables.chunk
+    with ledger.database.read() as connection:
+        drawn = set(connection.execute(sa.select(chunk.c.id).where(chunk.c.drawn_for == sample_id)).scalars())
+    of_sample = sa.select(tables.job_target.c.target_id).where(tables.job_target.c.job_id == sample_id)
+    again = [
+        row
+        for row in _unanswered(ledger, of_sample, failed_only=True)
+        if row.chunk_id in drawn and row.reason in NOTHING_SAID and not row.dead(policy)
+    ]
+    place = replace(placement(ledger, sample_id), lane=Lane.BACKGROUND)
+    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id, drawn_for=sample_id, placement=place)
+    _send_again(ledger, provider, again, kind=kind, to=to)
+    return len(again)
+
+
+def _send_again(
+    ledger: Ledger, provider: Provider, again: Sequence[_Unanswered], *, kind: Kind, to: Callable[..., ChunkWriter]
+) -> None:
+    """Queue these requests, a chunk for each number of attempts and each pause. `to` opens a writer for one."""
     now = ledger.clock.now()
     rounds: dict[tuple[int, datetime | None], list[_Unanswered]] = {}
     for row in again:
         pause = pause_before(row.attempts + 1, row.reason)
         rounds.setdefault((row.attempts + 1, now + pause if pause else None), []).append(row)
-    place = placement(ledger, job_id)
     for (attempt, ready_at), rows in rounds.items():
-        writer = ChunkWriter(
-            ledger, provider, model=model, job_id=job_id, attempt=attempt, ready_at=ready_at, placement=place
-        )
+        writer = to(attempt=attempt, ready_at=ready_at)
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()
         finally:
             writer.discard()
-    return len(again)
 
 
 def bury_hopeless(ledger: Ledger, asset: str, policy: FailurePolicy) -> int:

@@ -63,7 +63,7 @@ class DrawnSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnRow:
-    """One request of a sample, after its batch."""
+    """One request of a sample, once it has an outcome."""
 
     keys: Sequence[str]
     """The rows that ask it, the first few."""
@@ -134,7 +134,7 @@ def _read(row: Row[Any]) -> DrawnSample:
 
 
 def landed(ledger: Ledger, sample_id: int) -> bool:
-    """Whether every line of the sample's batches is accounted for."""
+    """Whether every request of the sample has an outcome."""
     chunk = tables.chunk
     query = sa.select(chunk.c.id).where(
         chunk.c.drawn_for == sample_id, chunk.c.state.in_([state.value for state in LIVE_CHUNKS])
@@ -144,10 +144,10 @@ def landed(ledger: Ledger, sample_id: int) -> bool:
 
 
 def attend(ledger: Ledger, job_id: int, sample_id: int) -> bool:
-    """Have a job that is held by a sample wait for the sample's batches too, so that somebody collects them.
+    """Have a job that is held by a sample wait for the sample's chunks too, so that somebody buys and collects them.
 
-    A plan does not wait for what it finds answered, although the batch that brought it may not be accounted for. True
-    where it waits for more than before.
+    A plan does not wait for what it finds answered, although the chunk that brought it may still be open. True where it
+    waits for more than before.
     """
     chunk, link = tables.chunk, tables.job_chunk
     linked = sa.select(link.c.chunk_id).where(link.c.job_id == job_id)
@@ -163,7 +163,7 @@ def attend(ledger: Ledger, job_id: int, sample_id: int) -> bool:
 
 
 def refused(ledger: Ledger, sample_id: int) -> bool:
-    """Whether the provider would not take the sample: nothing of it was bought, and nothing can be said of it."""
+    """Whether the sample was a batch that the provider would not take: there is nothing of it to look at."""
     chunk = tables.chunk
     query = sa.select(chunk.c.id).where(chunk.c.drawn_for == sample_id, chunk.c.state == ChunkState.REFUSED.value)
     with ledger.database.read() as connection:

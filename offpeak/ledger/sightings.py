@@ -1,6 +1,7 @@
 """What the providers' lists show of open batches, written down where it changed; and how long batches took before.
 
-Nothing here decides what is bought: a batch is collected from the provider's own answer at that time.
+Nothing here decides what is bought: a batch is collected from the provider's own answer at that time. Of requests that
+are called one by one no list tells: whoever calls them counts them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from sqlalchemy.engine import Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, SampleState, SubmissionState
 from offpeak.ledger.submissions import CLOCK_SKEW
@@ -44,7 +46,7 @@ class OpenChunk:
     submitted_at: datetime | None
     seen_state: BatchState | None
     finished: int
-    """Requests answered or failed, by the provider's count; all of them once it is applied."""
+    """Requests answered or failed, by the provider's count or that of whoever calls them; all once it is applied."""
     progress_at: datetime | None
     cancel_at: datetime | None
     ready_at: datetime | None
@@ -59,6 +61,7 @@ class OpenChunk:
     """When that sample entered its state."""
     sample_of_own: bool = False
     """That sample is of the asset of the job that waits for this chunk."""
+    lane: Lane = Lane.BATCH
 
     @property
     def held(self) -> bool:
@@ -72,8 +75,13 @@ class OpenChunk:
 
     @property
     def at_provider(self) -> bool:
-        """The provider has it, and its batch id is known."""
+        """The provider has it as a batch, whose id is known."""
         return self.state in {SubmissionState.CREATED, SubmissionState.LANDED}
+
+    @property
+    def calling(self) -> bool:
+        """Its requests are called one by one, by a process that may have died over it."""
+        return self.state is SubmissionState.CALLING and not self.settled
 
     @property
     def landed(self) -> bool:
@@ -83,8 +91,10 @@ class OpenChunk:
         return self.at_provider and self.seen_state is not None and self.seen_state.terminal
 
     def overdue(self, now: datetime) -> bool:
-        """Whether it should have ended long ago."""
-        return not self.landed and self.submitted_at is not None and now - self.submitted_at > OVERDUE
+        """Whether it is a batch that should have ended long ago."""
+        return (
+            self.at_provider and not self.landed and self.submitted_at is not None and now - self.submitted_at > OVERDUE
+        )
 
 
 def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]]:
@@ -102,6 +112,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.ready_at,
             chunk.c.drawn_for,
             chunk.c.held_by,
+            chunk.c.lane,
             sample.c.state.label("sample_state"),
             sample.c.entered_at.label("sample_since"),
             (sample.c.asset == job.c.asset).label("sample_of_own"),
@@ -154,6 +165,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         sample_state=None if row.sample_state is None else SampleState(row.sample_state),
         sample_since=moment(row.sample_since),
         sample_of_own=bool(row.sample_of_own),
+        lane=Lane(row.lane),
     )
 
 

@@ -20,6 +20,7 @@ from offpeak.ledger.claims import Claimant
 from offpeak.ledger.conditions import Condition, SampleWait, Standing, judge, middle
 from offpeak.ledger.database import slices
 from offpeak.ledger.jobs import JobRow, attendance, listed
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OVERDUE, OpenChunk
@@ -36,16 +37,17 @@ class Watched:
     why: str
     """One sentence without a full stop; empty where there is nothing to say."""
     requests: int
-    """Of all its batches, those included that it shares with other jobs. None of batches that were refused."""
+    """Of all its batches and calls, those included that it shares with other jobs. None of refused batches."""
     finished: int
     """Answered or failed, by the provider's count; all of a batch that has ended."""
     batches: int
+    """Those that are, or will be; requests that are called one by one are in none."""
     landed: int
     """Batches that have ended at the provider and are not collected yet."""
     applied: int
     """Batches that are collected."""
     submitted_at: datetime | None
-    """When its first batch was submitted; its own creation where another job had submitted it before."""
+    """When its first batch was submitted, or its first call; its own creation where another job was earlier."""
     elapsed: timedelta | None
     """Since `submitted_at`; once it has landed, until its last batch ended."""
     typical: timedelta | None
@@ -111,6 +113,8 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
     for row in rows:
         mine, run, timing, progress_at = chunks[row.id], parked.get(row.id), times[row.id], progress[row.id]
         landed = row.state is not JobState.PLANNING and _landed(mine)
+        calling = any(chunk.calling for chunk in mine) and not any(chunk.at_provider and _out(chunk) for chunk in mine)
+        batches = [chunk for chunk in mine if chunk.lane is Lane.BATCH]
         standing = Standing(
             state=row.state,
             reason=row.reason,
@@ -125,9 +129,10 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
             landed_at=timing.ended_at,
             out_since=min((chunk.submitted_at for chunk in mine if _out(chunk) and chunk.submitted_at), default=None),
             progress_at=progress_at,
-            past=past[row.asset],
+            past=[] if calling else past[row.asset],
             sample=_sample_wait(mine),
-            grown=0 if progress_at is None else queue.growth(mine[0].realm, progress_at, now),
+            calling=calling,
+            grown=0 if progress_at is None or calling else queue.growth(mine[0].realm, progress_at, now),
         )
         condition, why = judge(standing, now=now)
         counted = [chunk for chunk in mine if chunk.chunk_state is not ChunkState.REFUSED]
@@ -138,12 +143,12 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
                 why=why,
                 requests=sum(chunk.requests for chunk in counted),
                 finished=sum(chunk.requests if chunk.landed else chunk.finished for chunk in counted),
-                batches=len(mine),
-                landed=sum(chunk.landed and not chunk.settled for chunk in mine),
-                applied=sum(chunk.chunk_state is ChunkState.APPLIED for chunk in mine),
+                batches=len(batches),
+                landed=sum(chunk.landed and not chunk.settled for chunk in batches),
+                applied=sum(chunk.chunk_state is ChunkState.APPLIED for chunk in batches),
                 submitted_at=timing.submitted_at,
                 elapsed=_between(timing.submitted_at, timing.ended_at if landed and timing.ended_at else now),
-                typical=middle(past[row.asset]),
+                typical=middle(past[row.asset]) if batches else None,
                 deadline_at=row.deadline_at,
                 parked=run,
             )
@@ -174,12 +179,12 @@ def _sample_wait(chunks: Sequence[OpenChunk]) -> SampleWait | None:
 
 
 def _out(chunk: OpenChunk) -> bool:
-    """Whether it is at the provider and has not ended."""
-    return chunk.at_provider and not chunk.landed
+    """Whether it is at the provider and has not ended, or is being called."""
+    return chunk.calling or (chunk.at_provider and not chunk.landed)
 
 
 def _progress_at(chunks: Sequence[OpenChunk]) -> datetime | None:
-    """The last change seen of these batches; None when none of them is out."""
+    """The last change seen of these chunks; None when none of them is out."""
     if not any(_out(chunk) for chunk in chunks):
         return None
     moments = [moment for chunk in chunks for moment in (chunk.submitted_at, chunk.progress_at) if moment is not None]
@@ -290,6 +295,7 @@ class _Queue:
             sa.select(chunk.c.realm, chunk.c.requests, submission.c.submitted_at, _ENDED.label("ended_at"))
             .join(chunk, chunk.c.id == submission.c.chunk_id)
             .where(
+                submission.c.batch_id.is_not(None),  # what is called one by one waits in no queue of the account
                 # one that was refused after its creation was not run
                 submission.c.state.in_([state.value for state in states]),
                 submission.c.submitted_at <= to_micros(until),

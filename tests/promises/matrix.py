@@ -27,8 +27,6 @@ class Scene:
     """How many runs it takes afterwards until everything is settled."""
     wasted: int = 0
     """Batches that the provider accepts, and that bring nothing."""
-    apart: int = 0
-    """Batches that carry a part of the rows by themselves."""
     called: bool = False
     """It is bought in the background lane, where what was in flight may be bought again."""
 
@@ -42,7 +40,7 @@ LATE = Scene(
     wasted=1,
 )
 STOPPED = Scene(faults=(("never_end", {"share": 0.0}),), first={"stop": True}, wasted=1)
-SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}}, apart=1)
+SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}})
 CALLED = Scene(first={"lane": "background"}, called=True)
 SCENES: Mapping[FaultPoint, Scene] = {
     P.FENCED: LOST,
@@ -83,7 +81,8 @@ def kill_and_go_on(forge: Forge, place: Place, local_provider: LocalProvider, pr
     if scene.called:
         judge_called(place, local_provider, provider, receipt, in_flight=len(ROWS))
         return
-    judge(place, local_provider, provider, batches=1 + scene.wasted + scene.apart)
+    assert receipt["possibly_paid_twice"] == 0
+    judge(place, local_provider, provider, batches=1 + scene.wasted)
 
 
 def kill_and_stop(forge: Forge, place: Place, local_provider: LocalProvider, provider: str, point: FaultPoint) -> None:

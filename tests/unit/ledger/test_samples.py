@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,15 +12,16 @@ import sqlalchemy as sa
 
 from offpeak.errors import NotFound, PlanError, SampleHeld, SampleRejected, SubmissionRejected, SurgeHeld
 from offpeak.faultpoints import FaultPoint, on_reach
-from offpeak.ledger import adopting, erasing, jobs, pruning, samples, submissions, tables
+from offpeak.ledger import adopting, calling, erasing, jobs, pruning, samples, submissions, tables
 from offpeak.ledger.conditions import Condition
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.sampling import Sample
 from offpeak.ledger.states import JobState, SampleState
 from offpeak.ledger.watching import watched
 from offpeak.providers.base import Provider
 from offpeak.requests import Chat
 
-from ...conftest import LocalProvider, Shop, requests, tickets, until
+from ...conftest import LocalProvider, Shop, requests, tickets
 
 TEN = Sample(rows=10)
 ROWS = tickets(40)
@@ -53,7 +55,8 @@ def test_a_sample_is_bought_and_the_rest_waits_for_a_person(any_shop: Shop, loca
     assert found is not None
     assert (found.state, found.requests, found.failed, found.rest) == (SampleState.WAITING, 10, 0, 30)
     assert found.cost_pico
-    assert found.rest_pico == found.cost_pico * 3
+    assert found.rest_pico == found.cost_pico * 3 // 2  # three times as many, at half the price
+    assert local_provider.batches() == []
 
     samples.approve(any_shop.ledger, 1, who="me")
     receipt = any_shop.buy(ROWS, sample=TEN)
@@ -72,8 +75,9 @@ def test_what_is_drawn_has_the_smallest_fingerprints_whatever_the_order(shop: Sh
 
 def test_what_a_look_says_is_drawn_is_what_is_bought(shop: Shop, local_provider: LocalProvider) -> None:
     quoted = shop.quote(ROWS, sample=TEN)
-    assert local_provider.batches() == []
-    assert 0 < quoted.estimated_sample_cost < quoted.estimated_cost
+    assert local_provider.answered() == []
+    # a quarter of the rows, at the realtime price
+    assert quoted.estimated_sample_cost * 4 == pytest.approx(quoted.estimated_realtime_cost, rel=Decimal("0.01"))
     hold(shop)
     assert set(shop.frame()["key"]) == set(quoted.sample_keys)
     assert bought(local_provider) == 10
@@ -115,10 +119,11 @@ def test_new_rows_of_a_known_question_are_not_sampled(
     if many:
         hold(any_shop)
         samples.approve(any_shop.ledger, 1, who="me")
-    before = len(local_provider.batches())
+    before, called = len(local_provider.batches()), local_provider.tally("openai")["realtime_calls"]
     receipt = any_shop.buy(tickets(100), sample=TEN)
     assert (receipt.rows, bought(local_provider)) == (100, 100)
     assert len(local_provider.batches()) == before + (2 if many else 1)
+    assert local_provider.tally("openai")["realtime_calls"] == called
 
 
 def test_another_system_text_schema_or_model_is_a_new_question(shop: Shop, local_provider: LocalProvider) -> None:
@@ -173,30 +178,72 @@ def test_a_run_that_is_approved_for_a_surge_releases_no_sample_that_it_draws(
 # Released by itself
 
 
+SHORTEST = 16
+"""Tokens that an answer may have at least. The offline provider repeats a short text whole, and cuts a long one."""
+TEXTS = {key: text if number % 3 else text * 3 for number, (key, text) in enumerate(ROWS.items())}
+UNEVEN = [Chat(key=key, prompt=text, max_tokens=SHORTEST) for key, text in TEXTS.items()]
+
+
 @pytest.mark.parametrize(("most", "released"), [(0.0, False), (0.25, False), (0.3, True)])
 def test_the_rest_follows_by_itself_up_to_a_share_of_failures(
     any_shop: Shop, local_provider: LocalProvider, most: float, released: bool
 ) -> None:
-    local_provider.fault("unusable_lines", share=0.3, how="invalid")
+    shop = replace(any_shop, output=None)
     sample = Sample(rows=10, max_failures=most)
     if released:
-        receipt = any_shop.buy(ROWS, sample=sample)
-        assert (receipt.rows, receipt.failed, len(local_provider.answered())) == (40, 0, 40)
+        receipt = shop.buy(UNEVEN, sample=sample)
+        assert (receipt.rows, receipt.failed, len(shop.frame())) == (40, 0, 40)
     else:
-        hold(any_shop, sample=sample)
-    found = samples.get(any_shop.ledger, 1)
+        hold(shop, UNEVEN, sample=sample)
+    found = samples.get(shop.ledger, 1)
     assert found is not None
     assert (found.failed, found.state is SampleState.RELEASED) == (3, released)
 
 
-def test_a_sample_that_the_provider_refuses_fails_the_job_and_holds_nothing(
+def test_a_sample_of_which_the_provider_takes_nothing_is_shown_and_a_person_decides(
     any_shop: Shop, local_provider: LocalProvider
 ) -> None:
+    local_provider.fault("realtime_500", status=400, times=None)
+    with pytest.raises(SampleHeld, match="10 of 10 sampled rows have no usable answer"):
+        any_shop.buy(ROWS, sample=Sample(rows=10, max_failures=0.9))
+    assert local_provider.answered() == []
+    assert chunks(any_shop) == {"applied": 1, "queued": 1}
+    shown = samples.rows(any_shop.ledger, 1)
+    assert {row.reason for row in shown} == {"invalid_request_error"}
+    assert all(row.message for row in shown)
+    # each is asked once: the same bytes would fail again
+    assert local_provider.tally("openai")["realtime_calls"] == 10
+    local_provider.call("DELETE", "/local/faults")
+    samples.reject(any_shop.ledger, 1, who="me")
+    assert chunks(any_shop) == {"applied": 1, "taken_back": 1}
+    hold(any_shop, system="Label it well.", approved=True)
+    assert bought(local_provider) == 10
+
+
+def test_a_sample_that_an_earlier_version_queued_as_a_batch_may_be_refused_whole(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    job_id = any_shop.begin(ROWS, sample=Sample(rows=10, max_failures=0.9))
+    with any_shop.ledger.database.write() as connection:
+        connection.execute(tables.chunk.update().values(lane=Lane.BATCH.value))
     local_provider.fault("create_500", status=400)
     with pytest.raises(SubmissionRejected):
-        any_shop.buy(ROWS, sample=Sample(rows=10, max_failures=0.9))
+        any_shop.collect(job_id)
     assert chunks(any_shop) == {"refused": 1, "taken_back": 1}
     assert any_shop.buy(ROWS).rows == 40
+    assert bought(local_provider) == 40
+
+
+def test_calls_whose_answer_was_lost_are_made_again_before_the_sample_is_judged(
+    any_shop: Shop, local_provider: LocalProvider
+) -> None:
+    local_provider.fault("realtime_reset", times=3)
+    receipt = any_shop.buy(ROWS, sample=Sample(rows=10, max_failures=0.0))
+    found = samples.get(any_shop.ledger, 1)
+    assert found is not None
+    assert (found.requests, found.failed, found.state) == (10, 0, SampleState.RELEASED)
+    assert (receipt.rows, receipt.failed, receipt.possibly_paid_twice) == (40, 0, 3)
+    assert local_provider.tally("openai")["realtime_calls"] == 13
     assert bought(local_provider) == 40
 
 
@@ -306,7 +353,6 @@ def test_stopping_the_job_leaves_nothing_bought_beyond_the_sample(
     any_shop: Shop, local_provider: LocalProvider
 ) -> None:
     job_id = any_shop.leave(ROWS, sample=TEN)
-    until(lambda: all(batch["outcome"] for batch in local_provider.batches()))
     assert any_shop.work(job_id, asset=any_shop.asset).wind_down(patience=timedelta(seconds=10))
     jobs.close(any_shop.ledger, job_id, JobState.CANCELLED, why="stopped")
     assert state_of(any_shop, job_id) is SampleState.WITHDRAWN
@@ -357,7 +403,7 @@ def test_a_person_decides_about_a_sample_that_has_been_shown(shop: Shop) -> None
     shop.buy(tickets(2))
     with pytest.raises(PlanError, match="Job 1 of labels has no sample that waits for anybody"):
         samples.reject(shop.ledger, 1, who="me")
-    job_id = shop.leave(ROWS, sample=TEN, system="Else.", approved=True)
+    job_id = shop.begin(ROWS, sample=TEN, system="Else.", approved=True)
     with pytest.raises(PlanError, match="still being bought, so there is nothing to look at yet"):
         samples.approve(shop.ledger, job_id, who="me")
 
@@ -374,8 +420,9 @@ def test_nothing_that_is_held_can_be_claimed(any_shop: Shop, local_provider: Loc
     hold(any_shop)
     (held,) = [each for each in submissions.of_job(any_shop.ledger, 1) if each.held_by]
     submissions.submit(any_shop.ledger, any_shop.provider, replace(held, held_by=None))
+    assert not calling.begin(any_shop.ledger, replace(held, held_by=None))
     assert bought(local_provider) == 10
-    assert len(local_provider.batches()) == 1
+    assert local_provider.batches() == []
 
 
 # What else looks at chunks and their files
