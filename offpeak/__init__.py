@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from offpeak.lanes.workload import Waiting, Workload
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.ledger.sampling import Sample
+    from offpeak.queue.limits import QueueLimits
+    from offpeak.queue.policy import QueuePolicy
     from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
@@ -43,6 +45,8 @@ _HOMES = {
     "Moderation": "offpeak.requests",
     "OffpeakResults": "offpeak.results.io_manager",
     "PlanContext": "offpeak.assets.plan",
+    "QueueLimits": "offpeak.queue.limits",
+    "QueuePolicy": "offpeak.queue.policy",
     "Sample": "offpeak.ledger.sampling",
     "SourceTables": "offpeak.sources.tables",
     "Waiting": "offpeak.lanes.workload",
@@ -76,6 +80,8 @@ __all__ = [
     "Moderation",
     "OffpeakResults",
     "PlanContext",
+    "QueueLimits",
+    "QueuePolicy",
     "Sample",
     "SourceTables",
     "Waiting",

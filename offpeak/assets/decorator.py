@@ -33,12 +33,13 @@ from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
+from offpeak.queue.policy import QueuePolicy, queue_policy
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 from offpeak.sources.changed import ChangedRows
 
-NOT_YET = frozenset({"queue", "on_deadline", "notify"})
+NOT_YET = frozenset({"on_deadline", "notify"})
 """Arguments that are planned, and that a reader of the design may try."""
 
 
@@ -76,6 +77,7 @@ def batch_asset(
     wait: Literal["park", "run"] = "park",
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     sample: int | Sample | None = None,
+    queue: QueuePolicy | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -88,8 +90,9 @@ def batch_asset(
     allows it; "run": the run waits for them. `on_failure` says what becomes of requests without a usable answer, once
     they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
     `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
-    others until somebody approves, or as a `Sample` says. `io_manager_key` sends the result frame to an IO manager of
-    your own.
+    others until somebody approves, or as a `Sample` says. `queue` says how important its requests are where room at the
+    provider is short, and what becomes of them where there is none. `io_manager_key` sends the result frame to an IO
+    manager of your own.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
     Every parameter of the function is an upstream asset, loaded while planning, except a first one called `context`,
@@ -105,6 +108,7 @@ def batch_asset(
         check_contract(name, workload, contract)
         check_wait(name, wait)
         policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
+        queued = queue_policy(name, queue, model=model)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -129,6 +133,7 @@ def batch_asset(
             wait=wait,
             on_failure=policy,
             sample=drawn,
+            queue=queued,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -241,7 +246,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = ["model", "output", "workload", "contract", "wait", "on_failure", "sample", "ins", "io_manager_key"]
+        known = [name for name in inspect.signature(batch_asset).parameters if name != "asset_arguments"]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

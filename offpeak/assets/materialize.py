@@ -24,7 +24,7 @@ from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import DefinitionError
-from offpeak.ledger import parked_runs, sightings
+from offpeak.ledger import parked_runs, queueing, sightings
 from offpeak.money.rates import ModelRates
 from offpeak.providers.base import Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -48,6 +48,8 @@ def materialize_batch(
         provider = api.provider(declaration.provider, asset=asset)
         stack.callback(provider.close)
         rates = api.rates(declaration.model)
+        for model in filter(None, (declaration.model, declaration.queue.degrade_to)):
+            queueing.declare(results.ledger, provider.realm, model.partition("/")[2], api.limits_for(model))
         job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
         if job_id is None:
             job_id = _plan(declaration, context, results, provider, rates, clock, checks)
@@ -62,6 +64,8 @@ def materialize_batch(
             clock=clock,
             log=context.log,
             policy=declaration.on_failure,
+            queue=declaration.queue,
+            rates_of=api.rates,
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),

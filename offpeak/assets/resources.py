@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
+from pydantic import Field
 
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
+from offpeak.ledger.queueing import Limits
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
+from offpeak.queue.limits import QueueLimits, limits_for
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 if TYPE_CHECKING:
@@ -28,7 +31,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
     `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
-    a batch is deleted once its lines are stored, unless `keep_provider_files`.
+    a batch is deleted once its lines are stored, unless `keep_provider_files`. `limits` bound what may be enqueued for
+    a model; what goes beyond waits, or does what the asset's QueuePolicy says.
     """
 
     openai_api_key: str | None = None
@@ -39,6 +43,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     price_sheet: str | None = None
     max_requests_per_batch: int | None = None
     keep_provider_files: bool = False
+    limits: list[QueueLimits] = Field(default_factory=list)
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -75,6 +80,10 @@ class BatchApi(dg.ConfigurableResource[Any]):
         )
         provider.keeps_files = self.keep_provider_files
         return provider
+
+    def limits_for(self, model_ref: str) -> Limits:
+        """What may be enqueued for "provider/model". Raises DefinitionError where one model is named twice."""
+        return limits_for(self.limits, model_ref)
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

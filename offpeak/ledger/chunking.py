@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import to_micros
 from offpeak.errors import LedgerUnavailable
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import custom_ids, tables
+from offpeak.ledger import custom_ids, queueing, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
@@ -35,6 +35,8 @@ class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
     Nothing is sent before `ready_at`, nor while it is `held_by` a sample; `drawn_for` is the sample that it carries.
+    `in_place_of` is the chunk whose lane, deadline and importance it has, because its model (`degraded_from`) has no
+    room for it.
 
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
@@ -50,6 +52,8 @@ class ChunkWriter:
         ready_at: datetime | None = None,
         drawn_for: int | None = None,
         held_by: int | None = None,
+        in_place_of: int | None = None,
+        degraded_from: str | None = None,
     ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
@@ -58,6 +62,7 @@ class ChunkWriter:
         self._ledger, self._provider, self._model = ledger, provider, model
         self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
         self._drawn_for, self._held_by = drawn_for, held_by
+        self._in_place_of, self._degraded_from = in_place_of, degraded_from
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -67,6 +72,10 @@ class ChunkWriter:
         self._prints: dict[bytes, None] = {}
         self._existing: dict[int, int] = {}  # ordinal to request id, where there is a row already
         self._gap = len(provider.spooling.separator)
+        tokens = queueing.most_tokens(ledger, provider.realm, model)
+        most = provider.limits.max_bytes
+        # what is larger than everything that may be enqueued would have to be split before it could be sent
+        self._most_bytes = most if tokens is None else min(most, tokens * queueing.BYTES_PER_TOKEN)
 
     def holds(self, fingerprint: bytes) -> bool:
         """Whether the chunk being written carries this request already."""
@@ -90,7 +99,7 @@ class ChunkWriter:
             if (
                 self._spool is None
                 or ordinal >= limits.max_requests
-                or self._size + len(body) + envelope > limits.max_bytes
+                or self._size + len(body) + envelope > self._most_bytes
             ):
                 self.close()
                 self._begin(kind)
@@ -213,6 +222,8 @@ class ChunkWriter:
                     ready_at=None if self._ready_at is None else to_micros(self._ready_at),
                     drawn_for=self._drawn_for,
                     held_by=self._held_by,
+                    degraded_from=self._degraded_from,
+                    **self._importance(connection),
                 )
             )
             (chunk_id,) = inserted.inserted_primary_key or (0,)
@@ -235,6 +246,14 @@ class ChunkWriter:
             if existing:
                 self._insert_members(connection, first, chunk_id)
         return int(chunk_id)
+
+    def _importance(self, connection: Connection) -> Mapping[str, object]:
+        """The place in the queue of the chunk that this one stands for; a plan gives its own chunks theirs."""
+        if self._in_place_of is None:
+            return {}
+        table = tables.chunk
+        query = sa.select(table.c.lane, table.c.due_at, table.c.priority).where(table.c.id == self._in_place_of)
+        return dict(connection.execute(query).one()._mapping)
 
     def _insert_requests(self, connection: Connection, new: Sequence[bytes], first: int, chunk_id: int) -> None:
         # sorted by fingerprint: the unique index then grows page by page instead of at random

@@ -14,7 +14,17 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, record, transition
+from offpeak.ledger.states import (
+    LIVE_CHUNKS,
+    OPEN_JOBS,
+    PARKED,
+    ChunkState,
+    JobState,
+    ParkedState,
+    must,
+    record,
+    transition,
+)
 from offpeak.providers.base import Outcome
 
 
@@ -294,7 +304,10 @@ def listed(
             )
             .join(tables.chunk, tables.chunk.c.id == tables.job_chunk.c.chunk_id)
             .outerjoin(tables.submission, tables.submission.c.id == tables.chunk.c.stamp)
-            .where(tables.job_chunk.c.job_id.in_([row.id for row in rows]))
+            .where(
+                tables.job_chunk.c.job_id.in_([row.id for row in rows]),
+                tables.chunk.c.state != ChunkState.SPLIT.value,
+            )
             .order_by(tables.chunk.c.id)
         ).all()
     by_job: dict[int, list[Row[Any]]] = {}

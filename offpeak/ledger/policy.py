@@ -22,6 +22,13 @@ NOT_RUN = "not_run"
 PAID_TWICE = "paid_twice"
 """An answer that arrived although another batch had brought one: billed, and not used."""
 
+QUEUE_FULL = "queue_full"
+"""There was no room for it at the provider, and its asset does without it then."""
+DEGRADED = "degraded"
+"""There was no room for it at the provider, and another model was asked in its place."""
+FOR_NOW = frozenset({QUEUE_FULL, DEGRADED})
+"""Reasons that a full queue gives: they end with the next plan."""
+
 WRONG_REQUEST = frozenset({
     "invalid_request", "invalid_request_error", "invalid_json_line", "duplicate_custom_id", "invalid_custom_id",
     "missing_required_parameter", "invalid_url", "url_mismatch", "model_mismatch", "context_length_exceeded",

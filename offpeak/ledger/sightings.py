@@ -59,6 +59,8 @@ class OpenChunk:
     """When that sample entered its state."""
     sample_of_own: bool = False
     """That sample is of the asset of the job that waits for this chunk."""
+    give_up_at: datetime | None = None
+    """When it has waited for room for as long as its asset lets it."""
 
     @property
     def held(self) -> bool:
@@ -102,6 +104,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.ready_at,
             chunk.c.drawn_for,
             chunk.c.held_by,
+            chunk.c.give_up_at,
             sample.c.state.label("sample_state"),
             sample.c.entered_at.label("sample_since"),
             (sample.c.asset == job.c.asset).label("sample_of_own"),
@@ -114,6 +117,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
         .join(job, job.c.id == link.c.job_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
         .outerjoin(sample, sample.c.id == chunk.c.held_by)
+        .where(chunk.c.state != ChunkState.SPLIT.value)  # its parts have taken its place
         .order_by(chunk.c.id)
     )
     found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
@@ -154,6 +158,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         sample_state=None if row.sample_state is None else SampleState(row.sample_state),
         sample_since=moment(row.sample_since),
         sample_of_own=bool(row.sample_of_own),
+        give_up_at=moment(row.give_up_at),
     )
 
 

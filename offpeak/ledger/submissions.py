@@ -9,12 +9,13 @@ provider before anything is sent again. A claim of a process that died is taken 
 
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import (
@@ -31,6 +32,7 @@ from offpeak.errors import (
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.room import require_room
 from offpeak.ledger.states import ChunkState, SubmissionState, must, record, transition
@@ -90,6 +92,16 @@ class Submission:
     """The sample whose requests it carries."""
     held_by: int | None = None
     """The sample that has to be released before it is sent."""
+    realm: str = ""
+    model: str = ""
+    """Without its provider."""
+    lane: Lane = Lane.BATCH
+    spool_bytes: int = 0
+    created_at: datetime | None = None
+    degraded_from: str | None = None
+    """The model that was asked for, where a full queue chose this one."""
+    give_up_at: datetime | None = None
+    """Until when it waits for room; None: as long as it takes, or not found to have to."""
 
     @property
     def token(self) -> str:
@@ -111,7 +123,8 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
         .select_from(job_chunk)
         .join(chunk, chunk.c.id == job_chunk.c.chunk_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
-        .where(job_chunk.c.job_id == job_id)
+        # the parts of what was split have taken its place
+        .where(job_chunk.c.job_id == job_id, chunk.c.state != ChunkState.SPLIT.value)
         .order_by(chunk.c.id)
     )
     with ledger.database.read() as connection:
@@ -179,6 +192,13 @@ def _read(row: Row[Any]) -> Submission:
         ready_at=moment(row.ready_at),
         drawn_for=row.drawn_for,
         held_by=row.held_by,
+        realm=row.realm,
+        model=row.model,
+        lane=Lane(row.lane),
+        spool_bytes=row.spool_bytes,
+        created_at=from_micros(row.created_at),
+        degraded_from=row.degraded_from,
+        give_up_at=moment(row.give_up_at),
     )
 
 
@@ -197,14 +217,18 @@ def refusal(ledger: Ledger, job_id: int) -> str | None:
         return connection.execute(query).scalar()
 
 
-def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
-    """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first.
+Admit = Callable[[Connection], bool]
+"""Whether a chunk may be claimed now, decided within the transaction that claims it."""
+
+
+def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, admit: Admit | None = None) -> None:
+    """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first, or by `admit`.
 
     Raises SubmissionRejected or CouldNotRead (the chunk is then REFUSED), ProviderUnavailable or ConfigurationError (it
     is queued again), OutcomeUnknown (it stays CREATING, for `reconcile`), or LedgerUnavailable (`reconcile` finds out).
     """
     require_room(ledger)
-    if not _claim(ledger, chunk):
+    if not _claim(ledger, chunk, admit):
         return
     reach(FaultPoint.CLAIMED)
     path = ledger.spool / chunk.spool
@@ -245,12 +269,14 @@ def _file_name(ledger: Ledger, chunk: Submission) -> str:
     return f"offpeak-{ledger.identity}-{chunk.token}.jsonl"
 
 
-def _claim(ledger: Ledger, chunk: Submission) -> bool:
+def _claim(ledger: Ledger, chunk: Submission, admit: Admit | None) -> bool:
     now, who, table = ledger.clock.now(), str(ledger.claimant), tables.chunk
     with ledger.database.write(durable=True) as connection:
         # it may have been sent, and queued again under another submission, since it was looked up
         queued = sa.select(table.c.stamp, table.c.held_by).where(table.c.id == chunk.chunk_id).with_for_update()
         if connection.execute(queued).one_or_none() != (chunk.stamp, None):
+            return False
+        if admit is not None and not admit(connection):
             return False
         if not transition(
             connection, chunk.chunk_id, ChunkState.OPEN, at=now, who=who, why=f"submission {chunk.stamp}"
