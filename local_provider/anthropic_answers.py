@@ -3,11 +3,11 @@
 from typing import Any
 
 from local_provider.answers import LOCAL_PREFIX, Answerer
-from local_provider.asks import ask_of, token_limit
+from local_provider.asks import Ask, ask_of, token_limit
 from local_provider.ids import new_id
 from local_provider.replies import Reply, RequestRefused
 from local_provider.schema_rules import check_anthropic
-from local_provider.tokens import cut, tokens_of
+from local_provider.tokens import Demand, cut, tokens_of
 
 
 def respond(params: Any, answerer: Answerer, *, batch: bool = False) -> Reply:
@@ -16,6 +16,15 @@ def respond(params: Any, answerer: Answerer, *, batch: bool = False) -> Reply:
         return _message(_checked(params, batch=batch), answerer, batch=batch)
     except RequestRefused as refused:
         return Reply(status=refused.status, body=error_body(refused.code or "invalid_request_error", refused.message))
+
+
+def demand_of(params: dict[str, Any]) -> Demand:
+    """The tokens of a message before it is answered; one that will be refused takes none."""
+    try:
+        ask = _ask(_checked(params, batch=False))
+    except RequestRefused:
+        return Demand(0, 0)
+    return Demand(ask.input_tokens, ask.max_tokens or 0)
 
 
 def error_body(kind: str, message: str, request_id: str | None = None) -> dict[str, Any]:
@@ -46,15 +55,19 @@ def _checked(params: Any, *, batch: bool) -> dict[str, Any]:
     return params
 
 
-def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Reply:
-    model: str = params["model"]
+def _ask(params: dict[str, Any]) -> Ask:
     wanted = (params.get("output_config") or {}).get("format") or {}
     if wanted.get("type") == "json_schema":
         check_anthropic(wanted.get("schema"))
-    ask = ask_of(
-        model=model, instructions=_system(params.get("system")), messages=params["messages"],
+    return ask_of(
+        model=params["model"], instructions=_system(params.get("system")), messages=params["messages"],
         schema=wanted.get("schema"), max_tokens=token_limit(params, "max_tokens"),
     )  # fmt: skip
+
+
+def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Reply:
+    ask = _ask(params)
+    model = ask.model
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     output_tokens = max(1, tokens_of(len(text)))
     message = {

@@ -9,16 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from local_provider.anthropic_answers import respond
+from local_provider.anthropic_answers import demand_of, respond
 from local_provider.anthropic_intake import take_in
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
 from local_provider.downloads import send_results
 from local_provider.faults import Occasion, Point
 from local_provider.ids import new_id
-from local_provider.replies import RequestRefused, digest_of
+from local_provider.realtime import Call, serve
+from local_provider.replies import RequestRefused
 from local_provider.state import State, state_of
 from local_provider.striking import strike, strike_call
-from local_provider.tally import Purchase
 from local_provider.wire import JSON, ApiError, json_object, require_key, whole_number
 
 WINDOW_SECONDS = 24 * 3600
@@ -46,6 +46,7 @@ async def create_batch(request: Request) -> Response:
     )
     try:
         await strike(state.faults, Point.CREATE, occasion)
+        state.rate_limits.admit_create(ANTHROPIC)
     except BaseException:
         lines.unlink(missing_ok=True)
         raise
@@ -202,16 +203,11 @@ async def message(request: Request) -> Response:
     require_key(request)
     state = state_of(request)
     params = await json_object(request)
-    state.tally.count(ANTHROPIC, "realtime_calls")
-    occasion = Occasion(provider=ANTHROPIC, model=params.get("model"), endpoint=ENDPOINT)
-    await strike(state.faults, Point.REALTIME, occasion)
-    reply = await asyncio.to_thread(respond, params, state.answerer)
-    if state.settings.realtime_latency_seconds:
-        await asyncio.sleep(state.settings.realtime_latency_seconds)
-    if reply.billed:
-        purchase = Purchase(digest_of(params), reply.model, reply.input_tokens, reply.output_tokens, reply.usable)
-        state.tally.record(ANTHROPIC, [purchase], realtime=True)
-    return JSON(reply.body, status_code=reply.status, headers={"request-id": new_id("req_")})
+    call = Call(
+        provider=ANTHROPIC, endpoint=ENDPOINT, body=params, demand=lambda: demand_of(params),
+        respond=lambda: respond(params, state.answerer),
+    )  # fmt: skip
+    return await serve(call, state)
 
 
 ROUTES = [

@@ -67,6 +67,8 @@ class Batch:
     errored: int = 0
     unfinished: int = 0
     """Lines that expiry or cancellation left unanswered."""
+    enqueued_tokens: int = 0
+    """Prompt tokens, which count against OpenAI's limit while it is open; 0 if none was set when it was validated."""
     input_tokens: int = 0
     output_tokens: int = 0
     output_bytes: int = 0

@@ -108,13 +108,19 @@ async def reset(request: Request) -> Response:
     state = state_of(request)
     state.faults.clear(counts=True)
     state.store.clear()
+    state.tally.clear()
+    state.rate_limits.clear()
     return JSON({"status": "reset"})
 
 
 async def settings(request: Request) -> Response:
+    """Show the settings; POST changes those it names; DELETE puts all back to what the server was started with."""
     state = state_of(request)
     if request.method == "POST":
         state.settings.update(await json_object(request))
+    elif request.method == "DELETE":
+        state.settings.become(state.started_with)
+    if request.method != "GET":
         state.worker.wake()
     return JSON(asdict(state.settings))
 
@@ -146,6 +152,6 @@ ROUTES = [
     Route("/local/batches/{batch_id}/faults", batch_faults, methods=["POST", "DELETE"]),
     Route("/local/clock", clock, methods=["GET", "POST", "DELETE"]),
     Route("/local/reset", reset, methods=["POST"]),
-    Route("/local/settings", settings, methods=["GET", "POST"]),
+    Route("/local/settings", settings, methods=["GET", "POST", "DELETE"]),
     Route("/local/faults", faults, methods=["GET", "POST", "DELETE"]),
 ]

@@ -29,6 +29,8 @@ class Point(StrEnum):
     """One download of one result file; the file itself stays whole."""
     REALTIME = "realtime"
     """A synchronous call, before it is answered."""
+    ANSWERED = "answered"
+    """A synchronous call, after it was answered and billed: the caller does not get the answer."""
 
 
 ADDING_UP = frozenset({Point.BATCH, Point.DOWNLOAD})
@@ -94,6 +96,8 @@ KINDS: Mapping[str, FaultKind] = {
     "realtime_500": FaultKind(Point.REALTIME, {"status": 500}),
     "realtime_429": FaultKind(Point.REALTIME, {"retry_after": 1}),
     "realtime_reset": FaultKind(Point.REALTIME),
+    "realtime_ghost_reset": FaultKind(Point.ANSWERED),
+    "realtime_ghost_hang": FaultKind(Point.ANSWERED, {"seconds": 600.0}),
 }
 OPERATIONS = ("retrieve", "list", "upload", "download", "cancel", "delete", "list_files", "retrieve_file")
 MATCH_KEYS = ("provider", "model", "endpoint", "nth_create", "custom_id_prefix", "operation")

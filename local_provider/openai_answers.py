@@ -5,14 +5,25 @@ from collections.abc import Callable
 from typing import Any
 
 from local_provider.answers import DIMENSIONS, LOCAL_PREFIX, Answerer
-from local_provider.asks import Ask, ask_of, token_limit
+from local_provider.asks import Ask
 from local_provider.ids import new_id
 from local_provider.moderation import moderate
+from local_provider.openai_asks import (
+    chat_ask,
+    embedding_texts,
+    embedding_tokens,
+    moderation_texts,
+    moderation_tokens,
+    response_ask,
+    samples_of,
+    text_format,
+)
 from local_provider.replies import Reply, RequestRefused
-from local_provider.schema_rules import check_openai
 from local_provider.tokens import cut, tokens_of
 
 MAX_EMBEDDING_TOKENS = 8_192
+ORGANIZATION = "org-local"
+"""Whose limits they are that messages tell of."""
 
 
 def respond(endpoint: str, body: Any, answerer: Answerer) -> Reply:
@@ -42,30 +53,10 @@ def error_body(
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _required(body: dict[str, Any], name: str) -> Any:
-    if body.get(name) in (None, "", []):
-        raise RequestRefused(
-            f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter"
-        )  # fmt: skip
-    return body[name]
-
-
 def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
-    messages = _required(body, "messages")
-    if not isinstance(messages, list):
-        raise RequestRefused("Invalid type for 'messages': expected an array of objects.", param="messages")
-    wanted = body.get("response_format") or {}
-    schema = None
-    if wanted.get("type") == "json_schema":
-        inner = wanted.get("json_schema") or {}
-        schema = _schema(inner, "response_format")
-    ask = ask_of(
-        model=model, instructions="", messages=messages, schema=schema,
-        json_object=wanted.get("type") == "json_object",
-        max_tokens=token_limit(body, "max_completion_tokens", "max_tokens"),
-    )  # fmt: skip
+    ask = chat_ask(body, model)
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
-    samples = body.get("n") or 1
+    samples = samples_of(body)
     output_tokens = max(1, tokens_of(len(text))) * samples
     choice: dict[str, Any] = {
         "logprobs": None,
@@ -90,23 +81,14 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
                 "rejected_prediction_tokens": 0,
             },
         },
-        "service_tier": "default",
+        "service_tier": "flex" if body.get("service_tier") == "flex" else "default",
         "system_fingerprint": None,
     }
     return _reply(response, ask, output_tokens, was_cut)
 
 
 def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
-    given = _required(body, "input")
-    messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
-    if not isinstance(messages, list):
-        raise RequestRefused("Invalid type for 'input': expected a string or an array.", param="input")
-    wanted = (body.get("text") or {}).get("format") or {"type": "text"}
-    schema = _schema(wanted, "text.format") if wanted.get("type") == "json_schema" else None
-    ask = ask_of(
-        model=model, instructions=body.get("instructions") or "", messages=messages, schema=schema,
-        json_object=wanted.get("type") == "json_object", max_tokens=token_limit(body, "max_output_tokens"),
-    )  # fmt: skip
+    ask = response_ask(body, model)
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     output_tokens = max(1, tokens_of(len(text)))
     status = "incomplete" if was_cut else "completed"
@@ -132,9 +114,9 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
         "output": [message],
         "parallel_tool_calls": True,
         "previous_response_id": None,
-        "service_tier": "default",
+        "service_tier": "flex" if body.get("service_tier") == "flex" else "default",
         "temperature": body.get("temperature", 1.0),
-        "text": {"format": wanted},
+        "text": {"format": text_format(body)},
         "tool_choice": "auto",
         "tools": [],
         "top_p": body.get("top_p", 1.0),
@@ -157,27 +139,15 @@ def _reply(response: dict[str, Any], ask: Ask, output_tokens: int, was_cut: bool
     )  # fmt: skip
 
 
-def _schema(wanted: dict[str, Any], param: str) -> dict[str, Any]:
-    name = wanted.get("name")
-    if not isinstance(name, str) or not name:
-        raise RequestRefused(
-            f"Missing required parameter: '{param}.name'.", param=f"{param}.name", code="missing_required_parameter"
-        )
-    where = param if param == "response_format" else f"{param}.schema"
-    check_openai(wanted.get("schema"), name=name, strict=wanted.get("strict") is True, param=where)
-    schema: dict[str, Any] = wanted["schema"]
-    return schema
-
-
 def _embeddings(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
-    texts = _texts(_required(body, "input"))
+    texts = embedding_texts(body)
     dimensions = body.get("dimensions") or DIMENSIONS
     if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions <= DIMENSIONS:
         raise RequestRefused(
             f"The local provider has embeddings of at most {DIMENSIONS} dimensions; asked for {dimensions}.",
             param="dimensions",
         )
-    counts = [max(1, tokens_of(len(text))) for text in texts]
+    counts = embedding_tokens(texts)
     if max(counts) > MAX_EMBEDDING_TOKENS:
         raise RequestRefused(
             f"This model's maximum context length is {MAX_EMBEDDING_TOKENS} tokens, however you requested "
@@ -199,32 +169,14 @@ def _embeddings(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     return Reply(status=200, body=response, model=model, input_tokens=sum(counts))
 
 
-def _texts(given: Any) -> list[str]:
-    """Texts to embed: a string, several, or token ids, which stand for themselves as words."""
-    items = given if isinstance(given, list) else [given]
-    if items and all(isinstance(item, int) for item in items):
-        items = [items]
-    texts = [" ".join(map(str, item)) if isinstance(item, list) else item for item in items]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise RequestRefused("'$.input' is invalid: an input cannot be empty.", param="input")
-    if len(texts) > 2_048:
-        raise RequestRefused("'$.input' is invalid: at most 2048 inputs a request.", param="input")
-    return texts
-
-
 def _moderations(body: dict[str, Any], model: str, _: Answerer) -> Reply:
-    given = _required(body, "input")
-    items = given if isinstance(given, list) else [given]
-    if items and all(isinstance(item, dict) for item in items):
-        items = [" ".join(str(item.get("text") or "") for item in items)]
-    if not all(isinstance(item, str) for item in items):
-        raise RequestRefused("Invalid type for 'input'.", param="input")
+    items = moderation_texts(body)
     response = {
         "id": new_id("modr-"),
         "model": LOCAL_PREFIX + model,
         "results": [moderate(text) for text in items],
     }
-    return Reply(status=200, body=response, model=model, input_tokens=sum(tokens_of(len(text)) for text in items))
+    return Reply(status=200, body=response, model=model, input_tokens=moderation_tokens(items))
 
 
 _ENDPOINTS: dict[str, Callable[[dict[str, Any], str, Answerer], Reply]] = {

@@ -14,14 +14,15 @@ from starlette.routing import Route
 from local_provider.batches import Batch, Outcome, Phase, ProviderName
 from local_provider.downloads import send_results
 from local_provider.faults import Faults, Occasion, Point
+from local_provider.flex import wants_flex
 from local_provider.ids import new_id
 from local_provider.openai_answers import respond
+from local_provider.openai_asks import demand_of
 from local_provider.openai_lines import RESULTS, batch_of_results
-from local_provider.replies import digest_of
+from local_provider.realtime import Call, serve
 from local_provider.state import State, state_of
 from local_provider.store import StoredFile
 from local_provider.striking import strike, strike_call
-from local_provider.tally import Purchase
 from local_provider.validation import ENDPOINTS
 from local_provider.wire import JSON, ApiError, json_object, require_key, whole_number
 
@@ -144,6 +145,7 @@ async def create_batch(request: Request) -> Response:
         provider=OPENAI, model=first.get("model"), endpoint=endpoint, nth_create=nth, custom_id=first.get("custom_id")
     )
     await strike(state.faults, Point.CREATE, occasion)
+    state.rate_limits.admit_create(OPENAI)
     batch = Batch(
         id=new_id("batch_"), provider=OPENAI, endpoint=endpoint, model=first.get("model"),
         input_path=str(path), created_at=state.clock.now(), latency=state.settings.latency_seconds,
@@ -301,15 +303,11 @@ async def synchronous(request: Request) -> Response:
     require_key(request)
     state, endpoint = state_of(request), request.url.path
     body = await json_object(request)
-    state.tally.count(OPENAI, "realtime_calls")
-    await strike(state.faults, Point.REALTIME, Occasion(provider=OPENAI, model=body.get("model"), endpoint=endpoint))
-    reply = await asyncio.to_thread(respond, endpoint, body, state.answerer)
-    if state.settings.realtime_latency_seconds:
-        await asyncio.sleep(state.settings.realtime_latency_seconds)
-    if reply.billed:
-        purchase = Purchase(digest_of(body), reply.model, reply.input_tokens, reply.output_tokens, reply.usable)
-        state.tally.record(OPENAI, [purchase], realtime=True)
-    return JSON(reply.body, status_code=reply.status)
+    call = Call(
+        provider=OPENAI, endpoint=endpoint, body=body, demand=lambda: demand_of(endpoint, body),
+        respond=lambda: respond(endpoint, body, state.answerer), flex=wants_flex(endpoint, body),
+    )  # fmt: skip
+    return await serve(call, state)
 
 
 ROUTES = [

@@ -41,7 +41,9 @@ class OpenAILines:
     def answer(self, raw: bytes, batch: Batch, answerer: Answerer, *, spoil: str | None) -> LineResult:
         request = orjson.loads(raw)
         body = request["body"]
-        good = reply = respond(batch.endpoint, body, answerer)
+        # A batch is a tier of its own, whatever its lines say.
+        on_tier = {**body, "service_tier": "default"} if "service_tier" in body else body
+        good = reply = respond(batch.endpoint, on_tier, answerer)
         if spoil:
             reply = spoiled(good, spoil)
         return LineResult(

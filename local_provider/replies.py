@@ -52,5 +52,7 @@ class RequestRefused(Exception):
 
 
 def digest_of(body: Any) -> bytes:
-    """What identifies a request: its body with sorted keys, whatever its custom_id."""
+    """What identifies a request: its body with sorted keys, whatever its custom_id and the tier it is bought on."""
+    if isinstance(body, dict) and "service_tier" in body:
+        body = {name: value for name, value in body.items() if name != "service_tier"}
     return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

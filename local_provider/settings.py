@@ -38,16 +38,31 @@ class Settings:
     answers: Answers = Answers.WORDLLAMA
     results_order: ResultsOrder = ResultsOrder.SHUFFLED
     realtime_latency_seconds: float = 0.0
+    rate_limit_burst_seconds: float = 60.0
+    """How many seconds' worth of a limit per minute can be taken at once, after a pause that is long enough."""
+    openai_requests_per_minute: int | None = None
+    """Of synchronous calls, for each model. None, here and below: no limit."""
+    openai_tokens_per_minute: int | None = None
+    openai_enqueued_tokens: int | None = None
+    """Prompt tokens of each model's open batches."""
+    openai_creates_per_hour: int | None = None
+    openai_flex_capacity: float = 1.0
+    """The share of synchronous calls on the flex tier for which there is capacity."""
+    openai_models_without_flex: tuple[str, ...] = ()
     openai_max_requests: int = 50_000
     openai_max_bytes: int = 200 * MIB
     openai_max_upload_bytes: int = 512 * MIB
     openai_max_embedding_inputs: int = 50_000
+    anthropic_requests_per_minute: int | None = None
+    anthropic_input_tokens_per_minute: int | None = None
+    anthropic_output_tokens_per_minute: int | None = None
+    anthropic_creates_per_hour: int | None = None
     anthropic_max_requests: int = 100_000
     anthropic_max_bytes: int = 256 * MIB
 
     def update(self, changes: Mapping[str, Any]) -> None:
         """Change all of the named settings, or none. Raises SettingsError."""
-        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        known = {field.name: field.type for field in fields(self)}
         checked = {}
         for name, value in changes.items():
             if name not in known:
@@ -56,15 +71,31 @@ class Settings:
         for name, value in checked.items():
             setattr(self, name, value)
 
+    def become(self, other: "Settings") -> None:
+        """Take over every setting of another."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))
 
-def _checked(name: str, value: Any, current: Any) -> Any:
-    if isinstance(current, StrEnum):
-        kind = type(current)
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    if kind in {Answers, ResultsOrder}:
         if value not in list(kind):
             raise SettingsError(f"{name} is one of {', '.join(kind)}; got {value!r}.")
         return kind(value)
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise SettingsError(f"{name} is a list of strings; got {value!r}.")
+        return tuple(value)
+    if kind == int | None:
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise SettingsError(f"{name} is a whole number from 1, or null for no limit; got {value!r}.")
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise SettingsError(f"{name} is a number, 0 or more; got {value!r}.")
-    if isinstance(current, int) and value != int(value):
+    if name == "openai_flex_capacity" and value > 1:
+        raise SettingsError(f"{name} is a share between 0 and 1; got {value!r}.")
+    if kind is int and value != int(value):
         raise SettingsError(f"{name} is a whole number; got {value!r}.")
-    return type(current)(value)
+    return kind(value)

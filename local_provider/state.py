@@ -1,6 +1,6 @@
 """All the parts of one running server, put together once and handed to every route."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from local_provider.batches import Batch, ProviderName
 from local_provider.clock import Clock
 from local_provider.faults import Faults
 from local_provider.openai_lines import OpenAILines
+from local_provider.rate_limits import RateLimits
 from local_provider.settings import Settings
 from local_provider.store import Store
 from local_provider.tally import Tally
@@ -22,11 +23,14 @@ class State:
     """The parts of a server."""
 
     settings: Settings
+    started_with: Settings
+    """What the settings were when the server started."""
     faults: Faults
     clock: Clock
     store: Store
     tally: Tally
     answerer: Answerer
+    rate_limits: RateLimits
     worker: Worker
 
     @classmethod
@@ -39,7 +43,8 @@ class State:
             ProviderName.ANTHROPIC: AnthropicLines(),
         }
         worker = Worker(store, tally, settings, answerer, faults, clock, formats)
-        return cls(settings, faults, clock, store, tally, answerer, worker)
+        rate_limits = RateLimits(settings, clock)
+        return cls(settings, replace(settings), faults, clock, store, tally, answerer, rate_limits, worker)
 
     def known(self, batch: Batch) -> bool:
         """Whether the provider admits to knowing this batch."""

@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS batches (
 CREATE INDEX IF NOT EXISTS open_batches ON batches (seq) WHERE open;
 CREATE TABLE IF NOT EXISTS counters (
     provider TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (provider, name)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    provider TEXT NOT NULL, model TEXT NOT NULL, calls INTEGER NOT NULL, refused INTEGER NOT NULL,
+    failed INTEGER NOT NULL, PRIMARY KEY (provider, model)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS bought (
     provider TEXT NOT NULL, model TEXT NOT NULL, lane TEXT NOT NULL, answers INTEGER NOT NULL,
     usable INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
@@ -33,7 +36,7 @@ CREATE TABLE IF NOT EXISTS answered (
     provider TEXT NOT NULL, digest BLOB NOT NULL, model TEXT NOT NULL, custom_id TEXT, answered INTEGER NOT NULL,
     usable INTEGER NOT NULL, realtime INTEGER NOT NULL, PRIMARY KEY (provider, digest)) WITHOUT ROWID;
 """
-TABLES = ("files", "batches", "counters", "bought", "answered")
+TABLES = ("files", "batches", "counters", "calls", "bought", "answered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,7 @@ def occasion_of(batch: Batch, operation: str | None = None) -> Occasion:
 
 async def _carry_out(fired: Fired) -> None:
     params = fired.params
-    match fired.fault.partition("_")[2]:
+    match fired.fault.rpartition("_")[2]:
         case "500":
             raise ApiError(params["status"], "The server had an error while processing your request.")
         case "429":

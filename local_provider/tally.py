@@ -1,14 +1,43 @@
 """What was bought: counted when an answer is generated, not when somebody fetches it."""
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from local_provider.batches import ProviderName
 from local_provider.store import Store
 
-COUNTERS = ("batches_created", "requests_accepted", "realtime_calls")
+COUNTERS = ("batches_created", "requests_accepted")
+
+
+class Lane(StrEnum):
+    """How an answer was bought."""
+
+    BATCH = "batch"
+    REALTIME = "realtime"
+    FLEX = "flex"
+    """A synchronous call on OpenAI's flex tier."""
+
+
+class Ending(StrEnum):
+    """How a synchronous call ended."""
+
+    ANSWERED = "answered"
+    """And billed, whether or not its caller got the answer."""
+    REFUSED = "refused"
+    """By a limit; it can be tried again later."""
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class CountedCall:
+    """A synchronous call in flight; whoever serves it says how it ends."""
+
+    ending: Ending = Ending.FAILED
 
 
 class Purchase(NamedTuple):
@@ -27,6 +56,12 @@ class Tally:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._in_flight: Counter[tuple[ProviderName, str | None]] = Counter()
+        self._most_in_flight: Counter[tuple[ProviderName, str | None]] = Counter()
+
+    def clear(self) -> None:
+        """Forget how many calls were in flight; those that are go on."""
+        self._most_in_flight = self._in_flight.copy()
 
     def count(self, provider: ProviderName, counter: str, n: int = 1) -> None:
         with self._store.transaction() as db:
@@ -35,7 +70,39 @@ class Tally:
                 (provider, counter, n),
             )
 
-    def record(self, provider: ProviderName, purchases: Iterable[Purchase], *, realtime: bool) -> None:
+    @contextmanager
+    def call(self, provider: ProviderName, model: str) -> Iterator[CountedCall]:
+        """Count a synchronous call from its beginning to its end. For the HTTP loop alone."""
+        self._count_call(provider, model, calls=1)
+        counted = CountedCall()
+        keys = ((provider, model), (provider, None))
+        for key in keys:
+            self._in_flight[key] += 1
+            self._most_in_flight[key] = max(self._most_in_flight[key], self._in_flight[key])
+        try:
+            yield counted
+        finally:
+            for key in keys:
+                self._in_flight[key] -= 1
+            match counted.ending:
+                case Ending.ANSWERED:
+                    pass  # counted among what was bought
+                case Ending.REFUSED:
+                    self._count_call(provider, model, refused=1)
+                case Ending.FAILED:
+                    self._count_call(provider, model, failed=1)
+
+    def _count_call(
+        self, provider: ProviderName, model: str, *, calls: int = 0, refused: int = 0, failed: int = 0
+    ) -> None:
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT INTO calls VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, "
+                "refused = refused + excluded.refused, failed = failed + excluded.failed",
+                (provider, model, calls, refused, failed),
+            )
+
+    def record(self, provider: ProviderName, purchases: Iterable[Purchase], *, lane: Lane) -> None:
         purchases = list(purchases)
         sums: Counter[tuple[str, str]] = Counter()
         for purchase in purchases:
@@ -45,12 +112,12 @@ class Tally:
             sums[purchase.model, "output_tokens"] += purchase.output_tokens
         with self._store.transaction() as db:
             for model in {purchase.model for purchase in purchases}:
-                _add_bought(db, provider, model, "realtime" if realtime else "batch", sums)
+                _add_bought(db, provider, model, lane, sums)
             db.executemany(
                 "INSERT INTO answered VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET answered = answered + 1, "
                 "usable = usable + excluded.usable, realtime = realtime + excluded.realtime, "
                 "custom_id = coalesce(excluded.custom_id, custom_id)",
-                [(provider, p.digest, p.model, p.custom_id, p.usable, realtime) for p in purchases],
+                [(provider, p.digest, p.model, p.custom_id, p.usable, lane is not Lane.BATCH) for p in purchases],
             )
 
     def summary(self) -> dict[str, Any]:
@@ -71,25 +138,41 @@ class Tally:
     def _of(self, provider: ProviderName) -> dict[str, Any]:
         with self._store.transaction() as db:
             counters = dict(db.execute("SELECT name, n FROM counters WHERE provider = ?", (provider,)).fetchall())
-            rows = db.execute(
+            bought = db.execute(
                 "SELECT model, lane, answers, usable, input_tokens, output_tokens FROM bought WHERE provider = ? "
                 "ORDER BY model, lane",
                 (provider,),
             ).fetchall()
-        by_model: dict[str, dict[str, int]] = {}
-        for model, lane, answers, usable, input_tokens, output_tokens in rows:
-            entry = by_model.setdefault(model, dict.fromkeys(_FIGURES, 0))
+            calls = db.execute(
+                "SELECT model, calls, refused, failed FROM calls WHERE provider = ? ORDER BY model", (provider,)
+            ).fetchall()
+        by_model: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
+        for model, lane, answers, usable, input_tokens, output_tokens in bought:
+            entry = by_model[model]
             entry["answers_delivered"] += answers
             entry["usable_answers"] += usable
             entry[f"{lane}_answers"] += answers
+            if lane == Lane.FLEX:
+                entry["realtime_answers"] += answers
             entry["input_tokens"] += input_tokens
             entry["output_tokens"] += output_tokens
+        for model, *figures in calls:
+            by_model[model].update(zip(("realtime_calls", "realtime_refused", "realtime_failed"), figures, strict=True))
         totals = {name: sum(entry[name] for entry in by_model.values()) for name in _FIGURES}
-        return {**{name: counters.get(name, 0) for name in COUNTERS}, **totals, "by_model": by_model}
+        for model, entry in by_model.items():
+            entry["realtime_most_in_flight"] = self._most_in_flight[provider, model]
+        return {
+            **{name: counters.get(name, 0) for name in COUNTERS},
+            **totals,
+            "realtime_in_flight": self._in_flight[provider, None],
+            "realtime_most_in_flight": self._most_in_flight[provider, None],
+            "by_model": by_model,
+        }
 
 
 _FIGURES = (
-    "answers_delivered", "usable_answers", "batch_answers", "realtime_answers", "input_tokens", "output_tokens"
+    "answers_delivered", "usable_answers", "batch_answers", "realtime_answers", "flex_answers", "realtime_calls",
+    "realtime_refused", "realtime_failed", "input_tokens", "output_tokens",
 )  # fmt: skip
 
 

@@ -1,8 +1,17 @@
 """A plain estimate of tokens: four characters each, as both vendors' guides put it for English text."""
 
+from typing import NamedTuple
+
 CHARACTERS_PER_TOKEN = 4
 IMAGE_TOKENS = 800
 """One image, whatever its size; of the order of what the providers count for a picture of a megapixel."""
+
+
+class Demand(NamedTuple):
+    """The tokens that a request asks for, before it is answered."""
+
+    input_tokens: int
+    most_output_tokens: int
 
 
 def tokens_of(characters: int) -> int:

@@ -24,14 +24,18 @@ OPENAI_KINDS = {429: "rate_limit_exceeded"}
 
 
 class ApiError(Exception):
-    """A refusal, to be told in the shape of the provider that was addressed."""
+    """A refusal, to be told in the shape of the provider that was addressed.
+
+    `kind` is OpenAI's error type where it is not the usual one of that status.
+    """
 
     def __init__(
         self, status: int, message: str, *, code: str | None = None, param: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        kind: str | None = None, headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
+        self.kind = kind
         self.headers = dict(headers or {})
 
 
@@ -111,22 +115,22 @@ async def api_error(request: Request, error: Exception) -> Response:
         error = ApiError(error.status_code, message)
     if not isinstance(error, ApiError):
         raise error
-    return JSON(error_body(request, error), status_code=error.status, headers={**_ids(), **error.headers})
+    return JSON(error_body(request, error), status_code=error.status, headers={**request_ids(), **error.headers})
 
 
 async def internal_error(request: Request, error: Exception) -> Response:
     """A mistake in this program. Starlette logs it after this answer was given."""
     told = ApiError(500, f"The local provider failed: {type(error).__name__}: {error}")
-    return JSON(error_body(request, told), status_code=500, headers=_ids())
+    return JSON(error_body(request, told), status_code=500, headers=request_ids())
 
 
 def error_body(request: Request, error: ApiError) -> dict[str, Any]:
     if provider_of(request) is ProviderName.ANTHROPIC:
         kind = ANTHROPIC_KINDS.get(error.status, "api_error")
         return anthropic_answers.error_body(kind, error.message, new_id("req_"))
-    kind = "server_error" if error.status >= 500 else OPENAI_KINDS.get(error.status, "invalid_request_error")
+    usual = "server_error" if error.status >= 500 else OPENAI_KINDS.get(error.status, "invalid_request_error")
     code = error.code or ("invalid_api_key" if error.status == 401 else None)
-    return openai_answers.error_body(error.message, error.param, code, kind)
+    return openai_answers.error_body(error.message, error.param, code, error.kind or usual)
 
 
 def _protocol(request: Request) -> CuttableProtocol | None:
@@ -161,6 +165,7 @@ async def cut_connection(request: Request, _: Exception) -> Response:
     return Response(status_code=500)
 
 
-def _ids() -> dict[str, str]:
+def request_ids() -> dict[str, str]:
+    """The headers by which either provider names a call."""
     value = new_id("req_")
     return {"request-id": value, "x-request-id": value}

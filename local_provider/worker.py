@@ -21,7 +21,7 @@ from local_provider.line_files import LineFile, order_of
 from local_provider.replies import LineResult
 from local_provider.settings import Settings
 from local_provider.store import Store
-from local_provider.tally import Purchase, Tally
+from local_provider.tally import Lane, Purchase, Tally
 from local_provider.validation import validate
 
 SLICE_SECONDS = 0.1
@@ -124,7 +124,7 @@ class Worker(threading.Thread):
         return True
 
     def _validate(self, batch: Batch) -> None:
-        checked = validate(batch, self._settings)
+        checked = validate(batch, self._settings, self._enqueued_tokens)
         if checked.errors:
             self._struck(batch, "fail_validation")
             self._change(
@@ -138,7 +138,13 @@ class Worker(threading.Thread):
             self._change(
                 batch.id, phase=Phase.ANSWERING, total=checked.count, model=checked.model or batch.model,
                 sample_custom_id=checked.first_custom_id, started_at=self._clock.now(),
+                enqueued_tokens=checked.prompt_tokens,
             )  # fmt: skip
+
+    def _enqueued_tokens(self, model: str) -> int:
+        """Of a model's open batches; one that is not validated yet has none."""
+        open_batches = (self._store.batch(batch_id) for batch_id in self._store.open_batch_ids())
+        return sum(batch.enqueued_tokens for batch in open_batches if batch is not None and batch.model == model)
 
     def _answer(self, batch: Batch, until: int) -> None:
         work = self._opened(batch)
@@ -191,7 +197,7 @@ class Worker(threading.Thread):
                     Purchase(r.digest, p.model, p.input_tokens, p.output_tokens, p.usable, r.custom_id)
                     for r, p in replies
                 ],
-                realtime=False,
+                lane=Lane.BATCH,
             )
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:

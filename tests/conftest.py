@@ -98,6 +98,7 @@ class LocalProvider:
 
     def reset(self) -> None:
         self.call("POST", "/local/reset")
+        self.call("DELETE", "/local/settings")
         self.settings(latency_seconds=LATENCY, results_order="shuffled")
 
     def open(self, name: str, **more: Any) -> Provider:

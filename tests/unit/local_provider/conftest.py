@@ -24,7 +24,11 @@ LATENCY = 0.05
 SETTINGS = {
     "latency_seconds": LATENCY, "answers": "cheap", "results_order": "shuffled", "realtime_latency_seconds": 0,
     "openai_max_requests": 50_000, "openai_max_bytes": 200 * 1024**2, "openai_max_embedding_inputs": 50_000,
-    "anthropic_max_requests": 100_000, "anthropic_max_bytes": 256 * 1024**2,
+    "anthropic_max_requests": 100_000, "anthropic_max_bytes": 256 * 1024**2, "rate_limit_burst_seconds": 60,
+    "openai_requests_per_minute": None, "openai_tokens_per_minute": None, "openai_enqueued_tokens": None,
+    "openai_creates_per_hour": None, "anthropic_requests_per_minute": None, "anthropic_input_tokens_per_minute": None,
+    "anthropic_output_tokens_per_minute": None, "anthropic_creates_per_hour": None, "openai_flex_capacity": 1,
+    "openai_models_without_flex": [],
 }  # fmt: skip
 ENDED = {"completed", "failed", "expired", "cancelled", "ended"}
 

@@ -196,6 +196,40 @@ def test_synchronous_calls_can_fail_too(server):
     assert server.get("/local/tally")["openai"]["realtime_answers"] == 1
 
 
+@pytest.fixture(params=["openai", "anthropic"])
+def ask(request, server):
+    """Make the same synchronous call at one of the two, with its SDK and this many seconds of patience."""
+
+    def call(timeout=10.0):
+        if request.param == "openai":
+            client = server.openai.with_options(timeout=timeout)
+            return client.responses.create(model="gpt-5-mini", input="Hello.")
+        user = [{"role": "user", "content": "Hello."}]
+        client = server.anthropic.with_options(timeout=timeout)
+        return client.messages.create(model="claude-haiku-5-5", max_tokens=9, messages=user)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("fault", "params", "error"),
+    [
+        ("realtime_ghost_reset", {}, (openai.APIConnectionError, anthropic.APIConnectionError)),
+        ("realtime_ghost_hang", {"seconds": 30}, (openai.APITimeoutError, anthropic.APITimeoutError)),
+    ],
+)
+def test_a_synchronous_call_can_be_billed_although_its_answer_is_lost(server, ask, request, fault, params, error):
+    provider = request.node.callspec.params["ask"]
+    rule(server, fault, match={"provider": provider}, **params)
+    with pytest.raises(error):
+        ask(timeout=0.5)
+    server.until(lambda: server.get("/local/tally")[provider]["realtime_answers"], lambda n: n == 1)
+    assert ask().id
+    assert server.get("/local/tally")[provider]["realtime_failed"] == 0
+    [twice] = server.get("/local/tally/requests?at_least=2")["requests"]
+    assert (twice["answered"], server.get("/local/faults")["fired"]) == (2, {fault: 1})
+
+
 def test_faults_can_be_taken_away(server, chats):
     rule(server, "create_500", times=None)
     assert server.raw("DELETE", "/local/faults")[0] == 200

@@ -67,6 +67,38 @@ def test_a_call_fails_as_often_as_asked_and_then_goes_through(
     assert [name.split()[-1] for name in counted["variants"]] == [operation]
 
 
+@pytest.mark.parametrize(("kind", "params", "status"), [("reset", {}, None), ("500", {"status": 503}, 503)])
+@pytest.mark.parametrize("name", ["openai", "anthropic"])
+def test_a_provider_can_be_away_altogether_until_it_is_back(server, chats, messages, name, kind, params, status):
+    user = [{"role": "user", "content": "Hello."}]
+    file_id = server.upload(chats(1))
+    calls = calls_about(name, server, chats, messages)
+    deleting = calls.pop("delete")
+    if name == "openai":
+        calls["create"] = lambda: server.openai.batches.create(
+            input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        calls["realtime"] = lambda: server.openai.chat.completions.create(model="gpt-5-mini", messages=user)
+    else:
+        calls["create"] = lambda: server.send(messages(1))
+        calls["realtime"] = lambda: server.anthropic.messages.create(
+            model="claude-haiku-5-5", max_tokens=9, messages=user
+        )
+    before = server.get("/local/tally")
+    for point in ("create", "call", "realtime"):
+        rule(server, f"{point}_{kind}", times=None, match={"provider": name}, **params)
+    for _ in range(2):
+        for call in (*calls.values(), deleting):
+            with pytest.raises(APIErrors) as failed:
+                call()
+            assert getattr(failed.value, "status_code", None) == status
+    after = server.get("/local/tally")
+    assert after[name]["answers_delivered"] == before[name]["answers_delivered"]
+    server.raw("DELETE", "/local/faults")
+    for call in (*calls.values(), deleting):
+        call()
+
+
 def test_a_cancel_that_failed_cancels_nothing(server, chats, messages):
     server.post("/local/settings", {"latency_seconds": 600})
     rule(server, "call_500", match={"operation": "cancel"}, times=2)

@@ -86,3 +86,55 @@ def test_an_unknown_input_file_is_accepted_and_fails_later(server):
     )
     assert batch.status == "validating"
     assert codes(server.ended(batch.id)) == ["invalid_request"]
+
+
+@pytest.fixture
+def slow(server):
+    """A server whose clock is held, and whose batches take a hundred seconds."""
+    server.post("/local/clock", {"now": 1_700_000_000})
+    server.post("/local/settings", {"latency_seconds": 100})
+    yield server
+    server.raw("DELETE", "/local/clock")
+
+
+def submitted(server, tokens, model="gpt-5-mini"):
+    """A batch of one request with so many prompt tokens, once it is validated."""
+    body = {"model": model, "messages": [{"role": "user", "content": "four" * tokens}]}
+    batch = server.submit([{"custom_id": "c", "method": "POST", "url": "/v1/chat/completions", "body": body}])
+    server.post("/local/clock", {"advance": 10})
+    return server.openai.batches.retrieve(batch.id)
+
+
+def test_prompt_tokens_of_a_models_open_batches_have_a_limit(slow):
+    slow.post("/local/settings", {"openai_enqueued_tokens": 2_000})
+    assert submitted(slow, 1_500).status == "in_progress"
+    refused = submitted(slow, 501)
+    [error] = refused.errors.data
+    assert (refused.status, error.code, error.line) == ("failed", "token_limit_exceeded", None)
+    assert error.message == (
+        "Enqueued token limit reached for gpt-5-mini in organization org-local. Limit: 2,000 enqueued tokens. "
+        "Please try again once some in_progress batches have been completed."
+    )
+    assert submitted(slow, 500).status == "in_progress"
+    assert submitted(slow, 2_000, model="gpt-5.5").status == "in_progress"
+
+
+def test_a_batch_that_is_cancelling_still_counts_and_one_that_ended_does_not(slow):
+    slow.post("/local/settings", {"openai_enqueued_tokens": 100})
+    first = submitted(slow, 100)
+    slow.openai.batches.cancel(first.id)
+    slow.post("/local/settings", {"latency_seconds": 50})
+    early, late = slow.submit([line()]), slow.submit([line()])
+    slow.post(f"/local/batches/{late.id}/faults", {"fault": "latency", "seconds": 110})
+    slow.post("/local/clock", {"advance": 5})
+    assert slow.openai.batches.retrieve(first.id).status == "cancelling"
+    assert codes(slow.openai.batches.retrieve(early.id)) == ["token_limit_exceeded"]
+    slow.post("/local/clock", {"advance": 6})
+    assert slow.openai.batches.retrieve(first.id).status == "cancelled"
+    assert slow.openai.batches.retrieve(late.id).status == "in_progress"
+
+
+def test_a_batch_of_more_tokens_than_the_limit_always_fails(slow):
+    slow.post("/local/settings", {"openai_enqueued_tokens": 10})
+    assert codes(submitted(slow, 11)) == ["token_limit_exceeded"]
+    assert slow.get("/local/tally")["openai"]["answers_delivered"] == 0

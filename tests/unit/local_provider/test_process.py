@@ -54,6 +54,18 @@ def test_the_config_file_sets_settings_and_faults(starting, tmp_path):
     assert server.get("/local/health")["status"] == "ok"
 
 
+def test_settings_can_be_put_back_to_what_it_was_started_with(starting, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"settings": {"openai_models_without_flex": ["gpt-5.5"], "latency_seconds": 9}}))
+    server = starting("--config", str(config), "--latency", "0.5")
+    before = server.get("/local/settings")
+    changes = {"openai_models_without_flex": [], "latency_seconds": 7, "openai_requests_per_minute": 3}
+    changed = server.post("/local/settings", {**changes, "answers": "cheap"})
+    assert (changed["openai_models_without_flex"], changed["latency_seconds"]) == ([], 7)
+    assert json.loads(server.raw("DELETE", "/local/settings")[2]) == server.get("/local/settings") == before
+    assert before["openai_models_without_flex"] == ["gpt-5.5"]
+
+
 def test_a_batch_in_flight_goes_on_after_an_orderly_restart(starting, chats, tmp_path):
     options = ("--data", str(tmp_path / "data"), "--latency", "3")
     first = starting(*options)
