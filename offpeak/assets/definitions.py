@@ -147,6 +147,7 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
         except ConfigurationError as error:
             raise DefinitionError(f"{reader_name(asset)}: model={declaration.model!r}: {error}") from error
         _refuse_dearer(reader_name(asset), declaration, sheet)
+        api.limits_for(declaration.model)  # raises where a model is limited twice
 
 
 def _refuse_dearer(asset: str, declaration: Declaration, sheet: PriceSheet) -> None:

@@ -134,6 +134,7 @@ class Work:
         self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
         self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
         self._no_room: dict[int, str] = {}
+        self._gave_way = False
         self._said: dict[int, str] = {}
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
@@ -285,12 +286,14 @@ class Work:
 
     def _step(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
-        self._asked_to_wait, self._shown, self._no_room = timedelta(0), {}, {}
+        self._asked_to_wait, self._shown, self._no_room, self._gave_way = timedelta(0), {}, {}, False
         chunks = submissions.of_job(self._ledger, self.job_id)
         settled = [self._advance(chunk) for chunk in chunks]
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
         self._tell(chunks, settled)
+        if self._gave_way:  # other chunks may have taken the place of some
+            return self._step()
         if self._judge_samples(chunks):
             return self._step()
         if not all(settled):
@@ -320,15 +323,15 @@ class Work:
         kind, other = chunks[0].kind, self._queue.degrade_to.partition("/")[2]
         return degrading.buy(self._ledger, self._provider, self.job_id, kind=kind, model=self._model, degrade_to=other)
 
-    def _send(self, chunk: Submission) -> bool:
-        """Submit a queued chunk where its queue has room; True where it gave way instead."""
+    def _send(self, chunk: Submission) -> None:
+        """Submit a queued chunk where its queue has room; else it waits, or gives way as the asset chose."""
         most = queueing.most_tokens(self._ledger, chunk.realm, chunk.model)
         if most is not None and chunk.requests > 1 and queueing.tokens_of(chunk.spool_bytes) > most:
             self._split(chunk, most)
-            return False
+            return
         refused = gate.submit(self._ledger, self._provider, chunk, now=self._clock.now())
         if refused is None:
-            return False
+            return
         gave, why = self._giving_way.give(self._ledger, self._provider, chunk, *refused, now=self._clock.now())
         match gave:
             case Gave.NOTHING:
@@ -340,7 +343,7 @@ class Work:
                 self._log.info(f"{self._asset}: {why}.")
             case Gave.WAY:
                 self._log.warning(f"{self._asset}: {why}.")
-        return gave is Gave.WAY
+        self._gave_way |= gave is not Gave.NOTHING
 
     def _split(self, chunk: Submission, most: int) -> None:
         """Send a chunk in parts that is larger than everything that may be enqueued."""
@@ -349,6 +352,7 @@ class Work:
         offsets = splitting.offsets_of(self._ledger, chunk)
         parts = splitting.cut(offsets, chunk.spool_bytes, most_bytes=most * queueing.BYTES_PER_TOKEN)
         splitting.split(self._ledger, self._provider, chunk, parts, why=why)
+        self._gave_way = True
         self._log.info(f"{self._asset}: a batch of {chunk.requests:,} requests is sent in {len(parts):,} parts: {why}.")
 
     def _price(self, chunk: Submission) -> collecting.Price:
@@ -462,7 +466,8 @@ class Work:
                         return False
                     if chunk.ready_at is not None and chunk.ready_at > self._clock.now():
                         return False
-                    return self._send(chunk)
+                    self._send(chunk)
+                    return False
                 case ChunkState.OPEN:
                     return self._advance_open(chunk)
         except SubmissionRejected as error:

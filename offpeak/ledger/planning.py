@@ -290,8 +290,8 @@ class Plan:
                 # locked, so that none is dropped before this job is known to wait for it
                 if len(connection.execute(there.with_for_update(read=True)).all()) != len(missing):
                     raise PlanError(
-                        f"{self._spec.asset}: requests that this plan had found on their way were taken back or "
-                        "dropped meanwhile. Nothing was submitted. Materialise again: they are new then."
+                        f"{self._spec.asset}: another plan took back requests that this one had found on their way, or "
+                        "a full queue dropped them. Nothing was submitted. Materialise again: they are new then."
                     )
                 wait_for(self._ledger, connection, self.job_id, missing)
 

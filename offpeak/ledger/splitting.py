@@ -155,7 +155,7 @@ def _queue(
 ) -> int:
     """A part as a chunk of its own, like the whole but for what it carries; it keeps its age in the queue."""
     table, request, now = tables.chunk, tables.request, ledger.clock.now()
-    of_its_own = {
+    of_its_own: dict[str, object] = {
         "state": ChunkState.QUEUED.value,
         "requests": len(part),
         "stamp": stamp,
@@ -166,6 +166,8 @@ def _queue(
         "ready_at": None,
     }
     whole = connection.execute(sa.select(table).where(table.c.id == chunk.chunk_id)).one()
+    # parts of parts have the later ids: this keeps all of them in the order of their requests
+    of_its_own["created_at"] = whole.created_at + part.start
     values = {name: value for name, value in whole._mapping.items() if name != "id"} | of_its_own
     (part_id,) = connection.execute(table.insert().values(values)).inserted_primary_key or (0,)
     record(

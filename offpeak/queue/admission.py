@@ -45,8 +45,9 @@ class Place:
 def order(waiting: Sequence[Waiting], now: datetime) -> list[Waiting]:
     """The most important first: by priority and the hours waited, then by deadline, then by age."""
 
-    def importance(each: Waiting) -> tuple[int, datetime, int]:
-        return -(each.priority + max(now - each.since, timedelta(0)) // AGEING), each.due_at or _NEVER, each.chunk_id
+    def importance(each: Waiting) -> tuple[int, datetime, datetime, int]:
+        steps = max(now - each.since, timedelta(0)) // AGEING
+        return -(each.priority + steps), each.due_at or _NEVER, each.since, each.chunk_id
 
     return sorted(waiting, key=importance)
 
