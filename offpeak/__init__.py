@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.ledger.sampling import Sample
     from offpeak.notifier import Notifier
+    from offpeak.queue.limits import QueueLimits
+    from offpeak.queue.policy import QueuePolicy
     from offpeak.reports.operations import operations_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
@@ -48,6 +50,8 @@ _HOMES = {
     "Notify": "offpeak.ledger.notify",
     "OffpeakResults": "offpeak.results.io_manager",
     "PlanContext": "offpeak.assets.plan",
+    "QueueLimits": "offpeak.queue.limits",
+    "QueuePolicy": "offpeak.queue.policy",
     "Sample": "offpeak.ledger.sampling",
     "SourceTables": "offpeak.sources.tables",
     "Waiting": "offpeak.lanes.workload",
@@ -84,6 +88,8 @@ __all__ = [
     "Notify",
     "OffpeakResults",
     "PlanContext",
+    "QueueLimits",
+    "QueuePolicy",
     "Sample",
     "SourceTables",
     "Waiting",

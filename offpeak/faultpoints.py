@@ -45,6 +45,17 @@ class FaultPoint(StrEnum):
     REFUSED = "refused"
     """The provider's refusal is committed; its file is still there."""
 
+    PARTS_SPOOLED = "parts_spooled"
+    """The files of a chunk's parts stand under their names; the ledger knows the whole."""
+    CHUNK_SPLIT = "chunk_split"
+    """The parts are queued; the file of the whole is still there."""
+    CHUNK_DROPPED = "chunk_dropped"
+    """Its requests were let go, on record; what stands in for them is not queued."""
+    STAND_INS_QUEUED = "stand_ins_queued"
+    """What stands in for requests that were let go is queued; nothing of it is sent."""
+    STAND_INS_SERVED = "stand_ins_served"
+    """Rows serve the answers that stand in for theirs; their job is still open."""
+
     DOWNLOADED = "downloaded"
     """The lines are on this disk, under a temporary name."""
     RESULTS_PUBLISHED = "results_published"

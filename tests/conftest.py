@@ -30,11 +30,13 @@ from offpeak.assets.purchase import begin, purchase, quote
 from offpeak.assets.work import Work
 from offpeak.clock import SystemClock
 from offpeak.lanes.rule import Forced
+from offpeak.ledger import queueing
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
+from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Chat, Request
 from offpeak.results.store import ResultStore
 from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
@@ -313,6 +315,7 @@ class Shop:
     model: str = ""
     clock: SystemClock = field(default_factory=QuickClock)
     list_lag: timedelta = timedelta(seconds=1)
+    queue: QueuePolicy = DELAY
 
     def __post_init__(self) -> None:
         self.model = self.model or MODELS[self.provider.name]
@@ -335,6 +338,7 @@ class Shop:
             "deadline": timedelta(hours=12),
             "forced": Forced(lane=Lane.BATCH, by="the shop"),
             "run_id": "run",
+            "queue": self.queue,
         }
         return Order(**values | more, partitions=iter(plans))
 
@@ -368,7 +372,12 @@ class Shop:
 
     def work(self, job_id: int, *, asset: str, **more: Any) -> Work:
         about = {"asset": asset, "model": self.model, "output": self.output, "list_lag": self.list_lag}
-        return Work(job_id, **about, **self._place(), **more)
+        return Work(job_id, **{"queue": self.queue} | about | self._place() | more)
+
+    def limit(self, model: str | None = None, **limits: int) -> None:
+        """Configure what may be enqueued for the shop's model, or another one."""
+        name = (model or self.model).partition("/")[2]
+        queueing.declare(self.ledger, self.provider.realm, name, queueing.Limits(**limits))
 
     def _place(self) -> dict[str, Any]:
         return {

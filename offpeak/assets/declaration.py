@@ -24,6 +24,7 @@ from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
 from offpeak.providers import NAMES
 from offpeak.providers.schemas import anthropic_schema, openai_schema
+from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests.fingerprint import canonical_json
 from offpeak.requests.schema import canonical_schema
 
@@ -90,6 +91,8 @@ class Declaration:
     """What is bought first where the question is new."""
     notify: Routes = NOBODY
     """Who is told of what becomes of it."""
+    queue: QueuePolicy = DELAY
+    """How important it is, and what is done where there is no room for it."""
 
     @property
     def provider(self) -> str:

@@ -37,12 +37,13 @@ from offpeak.ledger.notify import Notify, declared_routes
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
 from offpeak.notifier import NOTIFIER_KEY
+from offpeak.queue.policy import QueuePolicy, queue_policy
 from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 from offpeak.sources.changed import ChangedRows
 
-NOT_YET = frozenset({"queue", "on_deadline"})
+NOT_YET = frozenset({"on_deadline"})
 """Arguments that are planned, and that a reader of the design may try."""
 
 
@@ -82,6 +83,7 @@ def batch_asset(
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     sample: int | Sample | None = None,
     notify: str | Notify | Sequence[str | Notify] | None = None,
+    queue: QueuePolicy | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -95,8 +97,9 @@ def batch_asset(
     they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
     `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
     others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination of the resource
-    `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `io_manager_key` sends the
-    result frame to an IO manager of your own.
+    `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `queue` says how important
+    its requests are where room at the provider is short, and what becomes of them where there is none.
+    `io_manager_key` sends the result frame to an IO manager of your own.
     `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
@@ -114,6 +117,7 @@ def batch_asset(
         check_wait(name, wait)
         policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
         routes = declared_routes(name, notify)
+        queued = queue_policy(name, queue, model=model)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -140,6 +144,7 @@ def batch_asset(
             lane=declared_lane(name, lane),
             sample=drawn,
             notify=routes,
+            queue=queued,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -261,8 +266,7 @@ def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
         if field in NOT_YET:
             raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
-        known = ["model", "output", "workload", "contract", "wait", "lane", "on_failure", "sample", "notify", "ins"]
-        known.append("io_manager_key")
+        known = [name for name in inspect.signature(batch_asset).parameters if name != "asset_arguments"]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())
     refused = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of
+from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.assets.freshness_sensor import FRESHNESS_SENSOR, freshness_sensor
 from offpeak.assets.gated import gated
 from offpeak.assets.graph import chain_of
@@ -163,6 +163,24 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
             sheet.rates(declaration.model, at=SystemClock().now())
         except ConfigurationError as error:
             raise DefinitionError(f"{reader_name(asset)}: model={declaration.model!r}: {error}") from error
+        _refuse_dearer(reader_name(asset), declaration, sheet)
+        api.limits_for(declaration.model)  # raises where a model is limited twice
+
+
+def _refuse_dearer(asset: str, declaration: Declaration, sheet: PriceSheet) -> None:
+    """Raise DefinitionError where the model to degrade to has no price, or is not the cheaper one by today's."""
+    other, now = declaration.queue.degrade_to, SystemClock().now()
+    if other is None:
+        return
+    try:
+        mine, theirs = sheet.rates(declaration.model, at=now).batch.base, sheet.rates(other, at=now).batch.base
+    except ConfigurationError as error:
+        raise DefinitionError(f"{asset}: queue: degrade_to={other!r}: {error}") from error
+    if theirs.input > mine.input or theirs.output > mine.output or theirs == mine:
+        raise DefinitionError(
+            f"{asset}: queue: degrade_to={other!r} is not cheaper than model={declaration.model!r} by today's prices "
+            "of input and output on the batch tier. Name a cheaper model; `offpeak prices` tells what one costs."
+        )
 
 
 def _check_destinations(batch: Iterable[dg.AssetsDefinition], notifier: Any) -> bool:

@@ -106,6 +106,7 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "reused": receipt.reused,
         "failed": receipt.failed,
         "dropped": receipt.dropped,
+        "degraded": receipt.degraded,
         "input_tokens": receipt.input_tokens,
         "output_tokens": receipt.output_tokens,
         "cached_tokens": receipt.cached_tokens,

@@ -25,6 +25,7 @@ from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OpenChunk
 from offpeak.ledger.states import ParkedState
 from offpeak.providers.base import BatchView
+from offpeak.queue import gate
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 WRITTEN_PER_TICK = 50
@@ -257,10 +258,11 @@ class _Tick:
 
     def _release(self, waiting: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> None:
         now, left = self._clock.now(), WRITTEN_PER_TICK
+        waits = gate.waits(self._ledger, now=now) if waiting else {}
         progressed: list[tuple[ParkedRun, str]] = []
         for each in waiting:
             mine = [chunk for job in each.jobs for chunk in chunks[job]]
-            why = each.why_now(mine, now)
+            why = each.why_now(mine, now, waits)
             if why is None:
                 progress = progress_of(mine)
                 if not same_step(each.progress, progress):

@@ -26,7 +26,7 @@ from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import DefinitionError, OffpeakError
-from offpeak.ledger import parked_runs, sightings
+from offpeak.ledger import parked_runs, queueing, sightings
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY
 from offpeak.providers.base import Provider
@@ -74,6 +74,8 @@ def _materialize(
         provider = api.provider(declaration.provider, asset=asset)
         stack.callback(provider.close)
         rates = api.rates(declaration.model)
+        for model in filter(None, (declaration.model, declaration.queue.degrade_to)):
+            queueing.declare(results.ledger, provider.realm, model.partition("/")[2], api.limits_for(model))
         job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
         if job_id is None:
             job_id = _plan(declaration, context, api, results, provider, rates, clock, checks)
@@ -89,6 +91,8 @@ def _materialize(
             log=context.log,
             policy=declaration.on_failure,
             terms=api.terms(),
+            queue=declaration.queue,
+            rates_of=api.rates,
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),

@@ -13,6 +13,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.sampling import Sample
+from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Request
 
 UNPARTITIONED = ""
@@ -69,6 +70,8 @@ class Order:
     """The run asks for a sample although the question may be known."""
     releases_sample: bool = False
     """The run carries the approval of a sample that waits for one."""
+    queue: QueuePolicy = DELAY
+    """How important it is where room is short, and what is done where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +147,8 @@ class Receipt:
     """Wanted rows whose own request has no answer (dead letters). Some may still serve the answer of a former one."""
     dropped: int
     """Wanted rows that were let go, by the asset's policy or by a person; not counted in `failed`."""
+    degraded: int
+    """Rows that serve the answer of another model until the next run, because the queue was full; in no other count."""
     input_tokens: int
     output_tokens: int
     cached_tokens: int

@@ -182,6 +182,7 @@ def order_of(
         approved=approved,
         sample=sample,
         sample_known=sample_known,
+        queue=declaration.queue,
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )

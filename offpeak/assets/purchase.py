@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.pace import Pace, Told, counted
-from offpeak.assets.work import Report, Work
+from offpeak.assets.work import RatesOf, Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
 from offpeak.lanes.landing import landing
@@ -180,8 +180,9 @@ def purchase(
     log: logging.Logger,
     progress: Report | None = None,
     list_lag: timedelta = LIST_LAG,
+    rates_of: RatesOf | None = None,
 ) -> Receipt:
-    """Buy what the order lacks and wait until it has landed.
+    """Buy what the order lacks and wait until it has landed. `rates_of` prices the model that it may be degraded to.
 
     Raises PlanError and SurgeHeld (nothing was bought), SubmissionRejected (the provider refused), JobFailed (no row
     has an answer, or a batch does not end), SampleHeld and SampleRejected (no more than a sample was bought).
@@ -201,6 +202,8 @@ def purchase(
         policy=order.policy,
         list_lag=list_lag,
         report=progress,
+        queue=order.queue,
+        rates_of=rates_of,
     )
     work.carry_out()
     return work.close()
@@ -222,6 +225,7 @@ def _planned(
         policy=order.policy,
         sample=order.sample,
         sample_known=order.sample_known,
+        priority=order.queue.priority,
     )
     coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
     with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:

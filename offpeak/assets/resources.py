@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
+from pydantic import Field
 
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
 from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
+from offpeak.ledger.queueing import Limits
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
+from offpeak.queue.limits import QueueLimits, limits_for
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
     OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL. `price_sheet` is the path of a TOML file
     with dated prices that come before the list prices. `max_requests_per_batch` lowers the provider's own limit.
     `openai_chat_endpoint="chat.completions"` is for gateways that have no responses endpoint. What a provider keeps of
-    a batch is deleted once its lines are stored, unless `keep_provider_files`. `smallest_saving` is in dollars a run,
+    a batch is deleted once its lines are stored, unless `keep_provider_files`. `limits` bound what may be enqueued for
+    a model; what goes beyond waits, or does what the asset's QueuePolicy says. `smallest_saving` is in dollars a run,
     as decimal text: where the batch tier would save less, the run does not wait for it and is bought in the background;
     "0" never does that.
 
@@ -51,6 +55,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     calls_in_flight: int = TERMS.in_flight
     flex: bool = True
     smallest_saving: str = "0"
+    limits: list[QueueLimits] = Field(default_factory=list)
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
         """An open account at "openai" or "anthropic"; close it after use.
@@ -109,6 +114,10 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 'submitted. Give dollars a run as decimal text, such as "0.01"; "0" takes every saving.'
             )
         return amount
+
+    def limits_for(self, model_ref: str) -> Limits:
+        """What may be enqueued for "provider/model". Raises DefinitionError where one model is named twice."""
+        return limits_for(self.limits, model_ref)
 
     def rates(self, model_ref: str) -> ModelRates:
         """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""

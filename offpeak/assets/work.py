@@ -30,7 +30,21 @@ from offpeak.errors import (
 )
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.lanes.background import TERMS, Background, Terms
-from offpeak.ledger import calling, collecting, erasing, failing, jobs, late, retrying, samples, sightings, submissions
+from offpeak.ledger import (
+    calling,
+    collecting,
+    degrading,
+    erasing,
+    failing,
+    jobs,
+    late,
+    queueing,
+    retrying,
+    samples,
+    sightings,
+    splitting,
+    submissions,
+)
 from offpeak.ledger.chunking import discard_chunks
 from offpeak.ledger.closed import OnClose
 from offpeak.ledger.lane import Lane
@@ -40,8 +54,11 @@ from offpeak.ledger.room import on_disk
 from offpeak.ledger.samples import DrawnSample
 from offpeak.ledger.states import ChunkState, JobState, SampleState, SubmissionState
 from offpeak.ledger.submissions import Submission
-from offpeak.money import ModelRates, dollars
+from offpeak.money import ModelRates, PriceSheet, dollars
 from offpeak.providers.base import BatchState, BatchView, Kind, Provider
+from offpeak.queue import gate
+from offpeak.queue.giving_way import Gave, GivingWay
+from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.results import views
 from offpeak.results.store import ResultStore
 
@@ -77,11 +94,19 @@ class Progress:
 
 Report = Callable[[Progress], None]
 
+RatesOf = Callable[[str], ModelRates]
+"""What a "provider/model" costs today."""
+
+
+def _rates_today(clock: Clock) -> RatesOf:
+    return lambda model_ref: PriceSheet.load().rates(model_ref, at=clock.now())
+
 
 class Work:
     """One job, to be carried out or handed over by this process.
 
-    `model` is "provider/model". `list_lag` is how long a batch may be missing from the provider's list.
+    `model` is "provider/model". `list_lag` is how long a batch may be missing from the provider's list. `queue` says
+    what is done where its queue is full, and `rates_of` prices the model that it is degraded to then.
     """
 
     def __init__(
@@ -102,6 +127,8 @@ class Work:
         show: canary.Show | None = None,
         terms: Terms = TERMS,
         on_close: OnClose | None = None,
+        queue: QueuePolicy = DELAY,
+        rates_of: RatesOf | None = None,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
@@ -113,6 +140,11 @@ class Work:
         self._on_close = on_close
         self._output, self._validate = output, collecting.validator(output)
         self._terms = terms
+        self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
+        self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
+        self._no_room: dict[int, str] = {}
+        self._gave_way = False
+        self._said: dict[int, str] = {}
         self._finished: dict[int, int] = {}
         self._shown: dict[str, BatchView] = {}
         self._asked_to_wait = timedelta(0)
@@ -159,7 +191,11 @@ class Work:
             pause = max(_interval(began, now), self._asked_to_wait)
             if self._away is None:
                 unsubmitted = self._unsubmitted()
-                if all(chunk.ready_at is not None and chunk.ready_at - began >= patience for chunk in unsubmitted):
+                if all(
+                    chunk.chunk_id in self._no_room
+                    or (chunk.ready_at is not None and chunk.ready_at - began >= patience)
+                    for chunk in unsubmitted
+                ):
                     return False
             if now + pause - began >= patience:
                 return False
@@ -195,7 +231,8 @@ class Work:
 
     def again_at(self) -> datetime | None:
         """When to try again to submit what the provider has not taken; None when it has everything."""
-        unsubmitted = self._unsubmitted()
+        # what waits for room is released when there is some
+        unsubmitted = [chunk for chunk in self._unsubmitted() if chunk.chunk_id not in self._no_room]
         if not unsubmitted:
             return None
         (row,) = jobs.listed(self._ledger, ids=[self.job_id])
@@ -220,7 +257,7 @@ class Work:
                 late.notice(self._ledger, self._provider, self._provider.batches(since=since), missing)
             for each in late.of_asset(self._ledger, self._asset, realm=realm):
                 applied = late.settle(
-                    self._ledger, self._provider, each, validate=self._validate, price=self._rates.cost
+                    self._ledger, self._provider, each, validate=self._validate, price=self._price(each)
                 )
                 kept = "it is being cancelled" if applied is None else f"{applied.answered:,} of its answers are kept"
                 self._log.warning(f"{self._asset}: batch {each.batch_id} turned up after it was given up: {kept}.")
@@ -272,13 +309,15 @@ class Work:
 
     def _step(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
-        self._asked_to_wait, self._shown = timedelta(0), {}
+        self._asked_to_wait, self._shown, self._no_room, self._gave_way = timedelta(0), {}, {}, False
         # calls take minutes in which nothing else is done: what only has to be submitted goes first
         chunks = sorted(submissions.of_job(self._ledger, self.job_id), key=lambda chunk: chunk.lane is Lane.BACKGROUND)
         settled = [self._advance(chunk) for chunk in chunks]
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
         self._tell(chunks, settled)
+        if self._gave_way:  # other chunks may have taken the place of some
+            return self._step()
         if self._judge_samples(chunks):
             return self._step()
         if not all(settled):
@@ -296,7 +335,55 @@ class Work:
         if again:
             self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
             return self._step()
+        if self._buy_stand_ins(chunks):
+            return self._step()
+        degrading.serve(self._ledger, self.job_id)
         return True
+
+    def _buy_stand_ins(self, chunks: Sequence[Submission]) -> int:
+        """Queue what stands in for requests that were let go, and that a process which died did not come to."""
+        if self._queue.degrade_to is None:
+            return 0
+        kind, other = chunks[0].kind, self._queue.degrade_to.partition("/")[2]
+        return degrading.buy(self._ledger, self._provider, self.job_id, kind=kind, model=self._model, degrade_to=other)
+
+    def _send(self, chunk: Submission) -> None:
+        """Submit a queued chunk where its queue has room; else it waits, or gives way as the asset chose."""
+        most = queueing.most_tokens(self._ledger, chunk.realm, chunk.model)
+        if most is not None and chunk.requests > 1 and queueing.tokens_of(chunk.spool_bytes) > most:
+            self._split(chunk, most)
+            return
+        refused = gate.submit(self._ledger, self._provider, chunk, now=self._clock.now())
+        if refused is None:
+            return
+        gave, why = self._giving_way.give(self._ledger, self._provider, chunk, *refused, now=self._clock.now())
+        match gave:
+            case Gave.NOTHING:
+                self._no_room[chunk.chunk_id] = why
+                if self._said.get(chunk.chunk_id) is None:
+                    self._log.info(f"{self._asset}: a batch of {chunk.requests:,} requests {why}.")
+                    self._said[chunk.chunk_id] = why
+            case Gave.PARTS:
+                self._log.info(f"{self._asset}: {why}.")
+            case Gave.WAY:
+                self._log.warning(f"{self._asset}: {why}.")
+        self._gave_way |= gave is not Gave.NOTHING
+
+    def _split(self, chunk: Submission, most: int) -> None:
+        """Send a chunk in parts that is larger than everything that may be enqueued."""
+        name = f"{self._provider.name}/{chunk.model}"
+        why = f"more than the {most:,} tokens that may be enqueued for {name}"
+        offsets = splitting.offsets_of(self._ledger, chunk)
+        parts = splitting.cut(offsets, chunk.spool_bytes, most_bytes=most * queueing.BYTES_PER_TOKEN)
+        splitting.split(self._ledger, self._provider, chunk, parts, why=why)
+        self._gave_way = True
+        self._log.info(f"{self._asset}: a batch of {chunk.requests:,} requests is sent in {len(parts):,} parts: {why}.")
+
+    def _price(self, chunk: Submission) -> collecting.Price:
+        """What an answer of the chunk costs, by the model that was asked."""
+        if chunk.model == self._model:
+            return self._rates.cost
+        return self._rates_of(f"{self._provider.name}/{chunk.model}").cost
 
     def _judge_samples(self, chunks: Sequence[Submission]) -> bool:
         """Look at the samples of this asset that hold chunks of the job; True where the job can go on because of it."""
@@ -420,7 +507,7 @@ class Work:
                         return False
                     if chunk.lane is Lane.BACKGROUND:
                         return self._call(chunk)
-                    submissions.submit(self._ledger, self._provider, chunk)
+                    self._send(chunk)
                     return False
                 case ChunkState.OPEN:
                     return self._advance_open(chunk)
@@ -468,14 +555,14 @@ class Work:
         if not batch.state.terminal:
             return False
         if batch.state is BatchState.FAILED:
-            self._log.warning(f"{self._asset}: {failing.settle(self._ledger, chunk, batch)}.")
+            self._log.warning(f"{self._asset}: {failing.settle(self._ledger, self._provider, chunk, batch)}.")
             return False
         self._apply(collecting.land(self._ledger, self._provider, chunk, batch), batch)
         return True
 
     def _apply(self, chunk: Submission, batch: BatchView | None) -> None:
         applied = collecting.apply(
-            self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._rates.cost
+            self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._price(chunk)
         )
         self._log.info(
             f"{self._asset}: batch {chunk.batch_id} {chunk.outcome}: {applied.answered:,} answers, "
@@ -522,8 +609,10 @@ class Work:
                 f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
                 "mend the prompt or schema and materialise again."
             )
-        dropped = sum(part.dropped for part in summary.partitions)
-        failed = sum(part.unanswered for part in summary.partitions) - dropped
+        degraded = degrading.count(self._ledger, self.job_id)
+        let_go = sum(part.dropped for part in summary.partitions)
+        failed = sum(part.unanswered for part in summary.partitions) - let_go
+        dropped = let_go - degraded
         self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed, ages=ages)
         state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
         why = f"{summary.rows:,} rows, {failed:,} without an answer of their own"
@@ -540,6 +629,7 @@ class Work:
             reused=row.reused,
             failed=failed,
             dropped=dropped,
+            degraded=degraded,
             input_tokens=bill.input_tokens,
             output_tokens=bill.output_tokens,
             cached_tokens=bill.cached_tokens,

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import to_micros
 from offpeak.errors import LedgerUnavailable
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import custom_ids, tables
+from offpeak.ledger import custom_ids, queueing, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.lane import UNPLACED, Placement
 from offpeak.ledger.ledger import Ledger
@@ -36,7 +36,8 @@ class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
     Nothing is sent before `ready_at`, nor while it is `held_by` a sample; `drawn_for` is the sample that it carries.
-    `placement` is for what goes round again: a plan gives its chunks theirs when it becomes valid.
+    `placement` is for what goes round again, or stands in for it: a plan gives its chunks theirs when it becomes valid.
+    `degraded_from` is the model that it stands in for, because there was no room.
 
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
@@ -53,6 +54,7 @@ class ChunkWriter:
         drawn_for: int | None = None,
         held_by: int | None = None,
         placement: Placement = UNPLACED,
+        degraded_from: str | None = None,
     ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
@@ -62,6 +64,7 @@ class ChunkWriter:
         self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
         self._drawn_for, self._held_by = drawn_for, held_by
         self._placement = placement
+        self._degraded_from = degraded_from
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -71,6 +74,10 @@ class ChunkWriter:
         self._prints: dict[bytes, None] = {}
         self._existing: dict[int, int] = {}  # ordinal to request id, where there is a row already
         self._gap = len(provider.spooling.separator)
+        tokens = queueing.most_tokens(ledger, provider.realm, model)
+        most = provider.limits.max_bytes
+        # what is larger than everything that may be enqueued would have to be split before it could be sent
+        self._most_bytes = most if tokens is None else min(most, tokens * queueing.BYTES_PER_TOKEN)
 
     def holds(self, fingerprint: bytes) -> bool:
         """Whether the chunk being written carries this request already."""
@@ -94,7 +101,7 @@ class ChunkWriter:
             if (
                 self._spool is None
                 or ordinal >= limits.max_requests
-                or self._size + len(body) + envelope > limits.max_bytes
+                or self._size + len(body) + envelope > self._most_bytes
             ):
                 self.close()
                 self._begin(kind)
@@ -217,6 +224,7 @@ class ChunkWriter:
                     ready_at=None if self._ready_at is None else to_micros(self._ready_at),
                     drawn_for=self._drawn_for,
                     held_by=self._held_by,
+                    degraded_from=self._degraded_from,
                     lane=self._placement.lane.value,
                     due_at=None if self._placement.due_at is None else to_micros(self._placement.due_at),
                     priority=self._placement.priority,

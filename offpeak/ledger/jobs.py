@@ -16,7 +16,17 @@ from offpeak.ledger.claims import Claimant
 from offpeak.ledger.closed import OnClose
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID
-from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, PARKED, JobState, ParkedState, must, record, transition
+from offpeak.ledger.states import (
+    LIVE_CHUNKS,
+    OPEN_JOBS,
+    PARKED,
+    ChunkState,
+    JobState,
+    ParkedState,
+    must,
+    record,
+    transition,
+)
 from offpeak.providers.base import Outcome
 
 
@@ -327,7 +337,10 @@ def listed(
             )
             .join(tables.chunk, tables.chunk.c.id == tables.job_chunk.c.chunk_id)
             .outerjoin(tables.submission, tables.submission.c.id == tables.chunk.c.stamp)
-            .where(tables.job_chunk.c.job_id.in_([row.id for row in rows]))
+            .where(
+                tables.job_chunk.c.job_id.in_([row.id for row in rows]),
+                tables.chunk.c.state != ChunkState.SPLIT.value,
+            )
             .order_by(tables.chunk.c.id)
         ).all()
     by_job: dict[int, list[Row[Any]]] = {}

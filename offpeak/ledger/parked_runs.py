@@ -5,7 +5,7 @@ the orchestrator is asked for it, and becomes the holder only once it is there. 
 parked run for all of them, which replaces the former one in a single transaction; so at any moment one is there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,8 +40,11 @@ class ParkedRun:
     jobs: Mapping[int, str]
     """Open jobs and their assets."""
 
-    def why_now(self, chunks: Sequence[OpenChunk], now: datetime) -> str | None:
-        """Why it has waited long enough, `chunks` being those of its jobs; None while it goes on waiting."""
+    def why_now(self, chunks: Sequence[OpenChunk], now: datetime, waits: Collection[int] = frozenset()) -> str | None:
+        """Why it has waited long enough, `chunks` being those of its jobs; None while it goes on waiting.
+
+        `waits` are the ids of chunks that wait for room at their provider.
+        """
         if all(chunk.landed for chunk in chunks):
             return "everything has landed" if self.jobs else "its jobs have ended"
         if any(chunk.overdue(now) for chunk in chunks):
@@ -54,8 +57,10 @@ class ParkedRun:
         ready = [chunk for chunk in unsent if chunk.ready_at is None or chunk.ready_at <= now]
         if any(chunk.lane is Lane.BACKGROUND for chunk in ready):
             return "requests of it are to be called"
-        if ready:
-            return "a batch came to nothing since, and is sent again; or it was released with its sample"
+        if any(chunk.chunk_id not in waits for chunk in ready):
+            return "a batch is sent again that came to nothing, or one for which there is room, or a released sample's"
+        if any(chunk.give_up_at is not None and chunk.give_up_at <= now for chunk in ready):
+            return "a batch has waited for room for as long as its asset lets it"
         return None
 
 

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import readings, samples, tables
+from offpeak.ledger import dropping, readings, samples, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
@@ -283,13 +283,15 @@ class Plan:
         self._attached |= missing
         if missing and not self._dry:
             with self._ledger.database.write() as connection:
-                there = sa.select(sa.func.count()).where(
-                    tables.chunk.c.id.in_(missing), tables.chunk.c.state != ChunkState.TAKEN_BACK.value
+                gone = (ChunkState.TAKEN_BACK.value, ChunkState.DROPPED.value)
+                there = sa.select(tables.chunk.c.id).where(
+                    tables.chunk.c.id.in_(missing), tables.chunk.c.state.not_in(gone)
                 )
-                if connection.execute(there).scalar_one() != len(missing):
+                # locked, so that none is dropped before this job is known to wait for it
+                if len(connection.execute(there.with_for_update(read=True)).all()) != len(missing):
                     raise PlanError(
-                        f"{self._spec.asset}: another plan took back requests that this one had found on their way. "
-                        "Nothing was submitted. Materialise again: they are new then."
+                        f"{self._spec.asset}: another plan took back requests that this one had found on their way, or "
+                        "a full queue dropped them. Nothing was submitted. Materialise again: they are new then."
                     )
                 wait_for(self._ledger, connection, self.job_id, missing)
 
@@ -387,6 +389,7 @@ class Plan:
                 )
                 if made_valid.rowcount:
                     readings.record(connection, target_id, self._readings.get(target_id))
+            dropping.lift(connection, targets)
             assign(
                 connection,
                 self.job_id,

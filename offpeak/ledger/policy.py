@@ -28,6 +28,12 @@ both times."""
 
 UNAVAILABLE = "unavailable"
 """A call that the provider failed to answer while it answered others; not billed."""
+QUEUE_FULL = "queue_full"
+"""There was no room for it at the provider, and its asset does without it then."""
+DEGRADED = "degraded"
+"""There was no room for it at the provider, and another model was asked in its place."""
+FOR_NOW = frozenset({QUEUE_FULL, DEGRADED})
+"""Reasons that a full queue gives: they end with the next plan."""
 
 WRONG_REQUEST = frozenset({
     "invalid_request", "invalid_request_error", "invalid_json_line", "duplicate_custom_id", "invalid_custom_id",

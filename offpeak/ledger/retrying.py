@@ -163,6 +163,8 @@ def _unanswered(
     again = requeued.alias("again")
     mine = sa.select(tables.job_chunk.c.chunk_id).where(tables.job_chunk.c.job_id == job_id)
     taken_back = sa.and_(chunk.c.state == ChunkState.TAKEN_BACK.value, chunk.c.id.in_(mine))
+    # without a dead letter any more: a plan came after the one that it was dropped for, and may not have read its row
+    dropped = sa.and_(chunk.c.state == ChunkState.DROPPED.value, chunk.c.spool.is_not(None))
     latest = (
         sa.select(
             failure.c.request_id,
@@ -181,7 +183,7 @@ def _unanswered(
         sa.select(
             request.c.id, request.c.fingerprint, request.c.chunk_id,
             sa.case(
-                (sa.or_(again.c.request_id.is_not(None), chunk.c.state == ChunkState.TAKEN_BACK.value), 0),
+                (sa.or_(again.c.request_id.is_not(None), chunk.c.state.in_(_NEVER_SENT)), 0),
                 else_=chunk.c.attempt,
             ).label("attempt"),
             failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds,
@@ -196,7 +198,7 @@ def _unanswered(
         )
         .where(
             request.c.id.in_(sa.select(wanted.c.request_id).where(wanted.c.target_id.in_(targets))),
-            sa.or_(chunk.c.state == ChunkState.APPLIED.value, taken_back),
+            sa.or_(chunk.c.state == ChunkState.APPLIED.value, taken_back, dropped),
             ~sa.exists().where(tables.answer.c.request_id == request.c.id),
             ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
         )
@@ -215,6 +217,9 @@ def _unanswered(
             )
             for row in connection.execute(query)
         ]
+
+
+_NEVER_SENT = (ChunkState.TAKEN_BACK.value, ChunkState.DROPPED.value)
 
 
 def _bury(ledger: Ledger, dead: Sequence[_Unanswered], policy: FailurePolicy) -> None:

@@ -62,6 +62,8 @@ class OpenChunk:
     sample_of_own: bool = False
     """That sample is of the asset of the job that waits for this chunk."""
     lane: Lane = Lane.BATCH
+    give_up_at: datetime | None = None
+    """When it has waited for room for as long as its asset lets it."""
 
     @property
     def held(self) -> bool:
@@ -113,6 +115,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.drawn_for,
             chunk.c.held_by,
             chunk.c.lane,
+            chunk.c.give_up_at,
             sample.c.state.label("sample_state"),
             sample.c.entered_at.label("sample_since"),
             (sample.c.asset == job.c.asset).label("sample_of_own"),
@@ -125,6 +128,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
         .join(job, job.c.id == link.c.job_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
         .outerjoin(sample, sample.c.id == chunk.c.held_by)
+        .where(chunk.c.state != ChunkState.SPLIT.value)  # its parts have taken its place
         .order_by(chunk.c.id)
     )
     found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
@@ -166,6 +170,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         sample_since=moment(row.sample_since),
         sample_of_own=bool(row.sample_of_own),
         lane=Lane(row.lane),
+        give_up_at=moment(row.give_up_at),
     )
 
 

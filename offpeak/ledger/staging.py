@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from offpeak.errors import PlanError
 from offpeak.ledger import tables
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, Database, slices
+from offpeak.ledger.policy import FOR_NOW, QUEUE_FULL
 from offpeak.ledger.states import LIVE_CHUNKS
 
 staged = sa.Table(
@@ -129,7 +130,8 @@ class Staging:
                 tables.request.c.id,
                 tables.request.c.chunk_id,
                 tables.answer.c.request_id.is_not(None),
-                tables.dead_letter.c.request_id.is_not(None),
+                # what a full queue let go is asked for again
+                sa.func.coalesce(tables.dead_letter.c.reason, QUEUE_FULL).not_in(FOR_NOW),
                 tables.chunk.c.state.in_([state.value for state in LIVE_CHUNKS]),
             )
             .select_from(staged)

@@ -9,12 +9,13 @@ provider before anything is sent again. A claim of a process that died is taken 
 
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Row
+from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import (
@@ -95,6 +96,15 @@ class Submission:
     """How it is to be bought; what has become of it says its state."""
     due_at: datetime | None = None
     """The tightest deadline of the jobs that wait for it."""
+    realm: str = ""
+    model: str = ""
+    """Without its provider."""
+    spool_bytes: int = 0
+    created_at: datetime | None = None
+    degraded_from: str | None = None
+    """The model that was asked for, where a full queue chose this one."""
+    give_up_at: datetime | None = None
+    """Until when it waits for room; None: as long as it takes, or not found to have to."""
 
     @property
     def to_be_called(self) -> bool:
@@ -123,7 +133,8 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
         .select_from(job_chunk)
         .join(chunk, chunk.c.id == job_chunk.c.chunk_id)
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
-        .where(job_chunk.c.job_id == job_id)
+        # the parts of what was split have taken its place
+        .where(job_chunk.c.job_id == job_id, chunk.c.state != ChunkState.SPLIT.value)
         .order_by(chunk.c.id)
     )
     with ledger.database.read() as connection:
@@ -191,8 +202,14 @@ def _read(row: Row[Any]) -> Submission:
         ready_at=moment(row.ready_at),
         drawn_for=row.drawn_for,
         held_by=row.held_by,
+        realm=row.realm,
+        model=row.model,
         lane=Lane(row.lane),
         due_at=moment(row.due_at),
+        spool_bytes=row.spool_bytes,
+        created_at=from_micros(row.created_at),
+        degraded_from=row.degraded_from,
+        give_up_at=moment(row.give_up_at),
     )
 
 
@@ -211,14 +228,18 @@ def refusal(ledger: Ledger, job_id: int) -> str | None:
         return connection.execute(query).scalar()
 
 
-def submit(ledger: Ledger, provider: Provider, chunk: Submission) -> None:
-    """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first.
+Admit = Callable[[Connection], bool]
+"""Whether a chunk may be claimed now, decided within the transaction that claims it."""
+
+
+def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, admit: Admit | None = None) -> None:
+    """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first, or by `admit`.
 
     Raises SubmissionRejected or CouldNotRead (the chunk is then REFUSED), ProviderUnavailable or ConfigurationError (it
     is queued again), OutcomeUnknown (it stays CREATING, for `reconcile`), or LedgerUnavailable (`reconcile` finds out).
     """
     require_room(ledger)
-    if not claim(ledger, chunk):
+    if not claim(ledger, chunk, admit):
         return
     path = ledger.spool / chunk.spool
     file_id = None
@@ -258,13 +279,15 @@ def _file_name(ledger: Ledger, chunk: Submission) -> str:
     return f"offpeak-{ledger.identity}-{chunk.token}.jsonl"
 
 
-def claim(ledger: Ledger, chunk: Submission) -> bool:
-    """Make this process the one that sends a queued chunk; False where somebody else was first, or it is held."""
+def claim(ledger: Ledger, chunk: Submission, admit: Admit | None = None) -> bool:
+    """Make this process the one that sends a queued chunk; False where another was first, or it may not be sent."""
     now, who, table = ledger.clock.now(), str(ledger.claimant), tables.chunk
     with ledger.database.write(durable=True) as connection:
         # it may have been sent, and queued again under another submission, since it was looked up
         queued = sa.select(table.c.stamp, table.c.held_by).where(table.c.id == chunk.chunk_id).with_for_update()
         if connection.execute(queued).one_or_none() != (chunk.stamp, None):
+            return False
+        if admit is not None and not admit(connection):
             return False
         if not transition(
             connection, chunk.chunk_id, ChunkState.OPEN, at=now, who=who, why=f"submission {chunk.stamp}"

@@ -19,7 +19,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     reading     up to where the plan of a target has read an input whose changes are known
     sample      what is bought first of a job's plan, and whether the rest may follow
     call        a request that was sent to a realtime endpoint, as long as its chunk is open
-    queue       what the provider said of its limits for a model
+    queue       the limits for a model, as configured and as the provider said
     notice      what somebody is to be told, and whether that was delivered
     event       what changed state, when, by whom and why
 """
@@ -135,6 +135,7 @@ chunk = sa.Table(
         "priority", sa.Integer, nullable=False, server_default="0", comment="of several, higher ones are sent first"
     ),
     sa.Column("degraded_from", sa.Text, comment="the model that was asked for, where a full queue chose another"),
+    sa.Column("give_up_at", sa.BigInteger, comment="when it has waited for room for as long as its asset lets it"),
 )
 
 _LIVE = chunk.c.state.in_(["queued", "open"])
@@ -172,7 +173,7 @@ submission = sa.Table(
     sa.Column("chunk_id", sa.BigInteger, nullable=False, index=True),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False, comment="the process that holds the claim"),
-    sa.Column("intended_at", sa.BigInteger, nullable=False),
+    sa.Column("intended_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("file_id", sa.Text),
     sa.Column("create_at", sa.BigInteger, comment="when the paid call was about to be sent"),
     sa.Column("batch_id", sa.Text, unique=True),
@@ -322,6 +323,12 @@ queue = sa.Table(
     sa.Column("requests_per_minute", sa.BigInteger, comment="at realtime endpoints; NULL: never said"),
     sa.Column("tokens_per_minute", sa.BigInteger, comment="at realtime endpoints; NULL: never said"),
     sa.Column("rates_seen_at", sa.BigInteger, comment="when it said so"),
+    sa.Column("limit_tokens", sa.BigInteger, comment="enqueued at most, as configured; NULL: no limit"),
+    sa.Column("limit_batches", sa.BigInteger, comment="open at most, as configured; NULL: no limit"),
+    sa.Column("limit_creates", sa.BigInteger, comment="within an hour at most, as configured; NULL: no limit"),
+    sa.Column("full_at", sa.BigInteger, comment="when it last said that the account is full"),
+    sa.Column("full_until", sa.BigInteger, comment="nothing is sent before"),
+    sa.Column("full_times", sa.Integer, nullable=False, server_default="0", comment="refused in a row for that"),
 )
 
 notice = sa.Table(

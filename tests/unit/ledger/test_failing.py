@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from offpeak.errors import SubmissionRejected
 from offpeak.ledger import failing, submissions, tables
-from offpeak.ledger.policy import MOST_ROUNDS, NOT_RUN
+from offpeak.ledger.policy import NOT_RUN
 from offpeak.ledger.states import ChunkState
 from offpeak.providers.base import BatchView
 
@@ -24,19 +23,11 @@ def test_a_full_account_is_waited_for_and_the_batch_sent_again(any_shop: Shop, l
     assert len(local_provider.batches()) == 3
     assert local_provider.tally("openai")["answers_delivered"] == 3
     with any_shop.ledger.database.read() as connection:
-        ready = connection.execute(sa.select(tables.chunk.c.ready_at)).scalar_one()
-        claimed = connection.execute(
-            sa.select(tables.submission.c.intended_at).order_by(tables.submission.c.id)
-        ).scalars()
-        first, *_ = claimed
-    assert ready - first >= timedelta(minutes=2) / timedelta(microseconds=1)
-
-
-def test_an_account_that_stays_full_is_not_tried_for_ever(shop: Shop, local_provider: LocalProvider) -> None:
-    local_provider.fault("fail_validation", code="token_limit_exceeded", times=None)
-    with pytest.raises(SubmissionRejected, match="token_limit_exceeded"):
-        shop.buy(tickets(1))
-    assert len(local_provider.batches()) == MOST_ROUNDS
+        query = sa.select(tables.submission.c.intended_at).order_by(tables.submission.c.id)
+        assert len(connection.execute(query).all()) == 3
+        (until,) = connection.execute(sa.select(tables.queue.c.full_until)).scalars()
+        (said,) = connection.execute(sa.select(tables.queue.c.full_at)).scalars()
+    assert until - said >= timedelta(minutes=2) / timedelta(microseconds=1)
 
 
 def test_wrong_lines_are_dead_letters_and_the_others_are_sent_again(
@@ -78,7 +69,7 @@ def test_two_processes_that_meet_the_same_failure_write_it_down_once(
 
     batch = until(failed, what="the failure")
     for _ in range(2):
-        assert code in failing.settle(shop.ledger, chunk, batch)
+        assert code in failing.settle(shop.ledger, shop.provider, chunk, batch)
 
     (found,) = submissions.of_job(shop.ledger, job_id)
     assert found.chunk_state is after

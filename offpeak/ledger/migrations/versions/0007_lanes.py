@@ -23,10 +23,14 @@ def upgrade() -> None:
             comment="of several, higher ones are sent first",
         ),
         sa.Column("degraded_from", sa.Text(), comment="the model that was asked for, where a full queue chose another"),
+        sa.Column(
+            "give_up_at", sa.BigInteger(), comment="when it has waited for room for as long as its asset lets it"
+        ),
     ):
         op.add_column("chunk", column)
     live = sa.column("state").in_(["queued", "open"])
     op.create_index("chunk_live", "chunk", ["realm", "model", "state"], sqlite_where=live, postgresql_where=live)
+    op.create_index("ix_submission_intended_at", "submission", ["intended_at"])
     op.create_table(
         "call",
         sa.Column("submission_id", sa.BigInteger(), nullable=False),
@@ -43,6 +47,12 @@ def upgrade() -> None:
         sa.Column("requests_per_minute", sa.BigInteger(), comment="at realtime endpoints; NULL: never said"),
         sa.Column("tokens_per_minute", sa.BigInteger(), comment="at realtime endpoints; NULL: never said"),
         sa.Column("rates_seen_at", sa.BigInteger(), comment="when it said so"),
+        sa.Column("limit_tokens", sa.BigInteger(), comment="enqueued at most, as configured; NULL: no limit"),
+        sa.Column("limit_batches", sa.BigInteger(), comment="open at most, as configured; NULL: no limit"),
+        sa.Column("limit_creates", sa.BigInteger(), comment="within an hour at most, as configured; NULL: no limit"),
+        sa.Column("full_at", sa.BigInteger(), comment="when it last said that the account is full"),
+        sa.Column("full_until", sa.BigInteger(), comment="nothing is sent before"),
+        sa.Column("full_times", sa.Integer(), nullable=False, server_default="0", comment="refused in a row for that"),
         sa.PrimaryKeyConstraint("realm", "model"),
     )
     op.create_table(
