@@ -96,10 +96,7 @@ def test_the_run_that_plans_shows_the_sample_and_waits_for_approval(
     here = code_location(sampled(), view())
     waiting = wait_for_somebody(here, local_provider)
     assert sold(local_provider) == [1] * 3
-    assert (
-        waiting.tags["offpeak/progress"]
-        == "25%: 3 of 12 requests, 9 held until a sample is released"
-    )
+    assert waiting.tags["offpeak/progress"] == "25%: 3 of 12 requests, 9 held until a sample is released"
     assert here.made("labels") == here.made("view") == []
 
     (observation,) = shown(here)
@@ -117,6 +114,7 @@ def test_the_run_that_plans_shows_the_sample_and_waits_for_approval(
         "failed_schema": 0,
         "failed_share": 0.0,
         "sample_cost_usd": found["sample_cost_usd"],
+        "possibly_paid_twice": 0,
         "held": 9,
         "held_cost_usd": pytest.approx(1.5 * found["sample_cost_usd"]),  # three times as many, at half the price
         "offpeak_job": 1,
@@ -201,6 +199,23 @@ def test_more_failures_than_the_declared_share_wait_for_somebody(
     said = "1 of 3 sampled rows have no usable answer: invalid_output (1); the asset accepts 30%, so a person decides"
     assert found["decision"].startswith(said)
     assert "invalid_output" in found["sample"].splitlines()[2]  # failures come first
+
+
+def test_calls_that_may_have_been_paid_twice_are_told(code_location: Made, local_provider: LocalProvider) -> None:
+    here = code_location(sampled())
+    local_provider.fault("realtime_reset", times=2)
+    here.run("labels")
+    (observation,) = shown(here)
+    found = figures(observation)
+    assert (found["possibly_paid_twice"], found["answered"], found["failed"]) == (2, 3, 0)
+    samples.approve(here.ledger, 1, who="me")
+    for _ in range(2):
+        here.turn()
+        let_end(local_provider)
+    here.turn()
+    (record,) = here.instance.fetch_materializations(dg.AssetKey("labels"), limit=2).records
+    assert record.asset_materialization is not None
+    assert record.asset_materialization.metadata["possibly_paid_twice"].value == 2
 
 
 def test_a_second_run_waits_for_the_same_sample(code_location: Made, local_provider: LocalProvider) -> None:
