@@ -12,7 +12,7 @@ from typing import Any
 
 from offpeak.assets.markdown import as_markdown
 from offpeak.errors import CouldNotRead
-from offpeak.ledger import retrying, samples
+from offpeak.ledger import jobs, retrying, samples
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.samples import DrawnRow, DrawnSample
@@ -36,6 +36,8 @@ class Verdict:
     """Requests that are held."""
     rest_pico: int
     """What those would cost by the tokens of the sample's, in the lane that they are for."""
+    possibly_paid_twice: int
+    """Requests that were called again, since nobody knows what had become of the first call."""
 
     @property
     def failed(self) -> int:
@@ -106,6 +108,7 @@ def look(ledger: Ledger, provider: Provider, sample: DrawnSample, rates: ModelRa
         rows=rows,
         asked=_asked(ledger, provider, rows[:ROWS_SHOWN]),
         rest=rest,
+        possibly_paid_twice=jobs.possibly_paid_twice(ledger, sample.id),
         rest_pico=(cost.batch_pico if in_batches else cost.realtime_pico) * rest // max(len(rows), 1),
     )
 

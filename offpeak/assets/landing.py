@@ -77,6 +77,7 @@ def sample_observation(verdict: Verdict, asset: dg.AssetKey, *, partition: str |
             "failed_schema": failed[INVALID_OUTPUT],
             "failed_share": verdict.share,
             "sample_cost_usd": float(dollars(verdict.cost_pico)),
+            "possibly_paid_twice": verdict.possibly_paid_twice,
             "held": verdict.rest,
             "held_cost_usd": float(dollars(verdict.rest_pico)),
             "offpeak_job": verdict.sample.id,

@@ -219,6 +219,7 @@ def offsets_bytes(offsets: array[int]) -> bytes:
 
 
 def body_of(line: bytes) -> bytes:
-    """The body within a spool line, whichever provider's it is."""
+    """The body within a spool line, whichever provider's it is; empty where it was erased."""
     parsed = orjson.loads(line)
-    return orjson.dumps(parsed["body"] if "body" in parsed else parsed["params"])
+    body = parsed.get("body") or parsed.get("params")
+    return b"" if body is None else orjson.dumps(body)

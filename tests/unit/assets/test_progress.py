@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from offpeak.assets.progress import progress_of, same_step
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.sightings import OpenChunk
 from offpeak.ledger.states import ChunkState, SubmissionState
 from offpeak.providers.base import BatchState
@@ -31,6 +32,11 @@ OUT = OpenChunk(
 )
 APPLIED = replace(OUT, chunk_state=ChunkState.APPLIED, state=SubmissionState.APPLIED, finished=100)
 ENDED = replace(OUT, seen_state=BatchState.EXPIRED, finished=40)
+CALLING = replace(OUT, lane=Lane.BACKGROUND, state=SubmissionState.CALLING, batch_id=None, finished=40)
+CALLED = replace(CALLING, chunk_state=ChunkState.APPLIED, state=SubmissionState.APPLIED, finished=100)
+TO_BE_CALLED = replace(
+    OUT, lane=Lane.BACKGROUND, chunk_state=ChunkState.QUEUED, submission_id=None, state=None, batch_id=None
+)
 QUEUED = replace(OUT, chunk_state=ChunkState.QUEUED, submission_id=None, state=None, batch_id=None)
 
 
@@ -51,6 +57,13 @@ QUEUED = replace(OUT, chunk_state=ChunkState.QUEUED, submission_id=None, state=N
             "30%: 100 of 300 requests, 1 of 3 batches landed, 2 not at the provider yet",
         ),
         ([], "0%: 0 of 0 requests"),
+        ([CALLING], "40%: 40 of 100 requests, 60 still to be called"),
+        ([CALLED, OUT], "50%: 100 of 200 requests"),
+        (
+            [TO_BE_CALLED, APPLIED, OUT],
+            "30%: 100 of 300 requests, 1 of 2 batches landed, 100 still to be called",
+        ),
+        ([CALLED, replace(QUEUED, held_by=1)], "50%: 100 of 200 requests, 100 held until a sample is released"),
     ],
 )
 def test_progress_is_told_in_steps_with_counts_of_requests_and_batches(chunks: list[OpenChunk], said: str) -> None:

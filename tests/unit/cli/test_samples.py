@@ -1,6 +1,7 @@
 """Samples on the command line: who sees that one waits, and who says what becomes of the rest."""
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from offpeak.cli import build_app
 from offpeak.errors import NotFound, PlanError, SampleHeld, SampleRejected
+from offpeak.ledger import samples
 from offpeak.ledger.sampling import Sample
 
 from ...conftest import LocalProvider, Place, Shop, tickets
@@ -60,6 +62,31 @@ def test_one_job_shows_what_came_of_its_sample_and_the_events(waiting: Shop, run
     events = json.loads(run("jobs", "show", "1", "--json"))["events"]
     (released,) = [each for each in events if (each["subject"], each["state"]) == ("sample", "released")]
     assert released["who"].endswith(", offpeak jobs approve")
+
+
+def test_a_row_that_was_called_names_no_batch(waiting: Shop, run: Run) -> None:
+    key = waiting.frame()["key"][0]
+    told = run("explain", "labels", key)
+    assert "Attempt 1: answered" in told
+    assert "called by itself" in told
+    assert "by itself, at the realtime endpoint" in told
+    assert re.search(r"request \d of 3 in chunk", told)
+    assert not re.search(r"None|no batch|custom_id|batch_", told)
+    document = json.loads(run("explain", "labels", key, "--json"))
+    assert [(each["custom_id"], each["submission"]["called"]) for each in document["attempts"]] == [(None, True)]
+    held = next(key for key in ROWS if key not in set(waiting.frame()["key"]))
+    assert "It is not sent yet; it stands in chunk" in run("explain", "labels", held)
+
+
+def test_the_list_counts_what_was_called_apart_from_batches(waiting: Shop, run: Run) -> None:
+    assert "2: 1 called" in run("jobs")
+    assert "Batches and calls" in run("jobs", "show", "1")
+    (job,) = json.loads(run("jobs", "--json"))["jobs"]
+    assert (job["chunks"], job["called"], job["applied"], job["batch_ids"]) == (2, 1, 0, [])
+    assert (job["progress"]["batches"], job["progress"]["applied"]) == (1, 0)
+    samples.approve(waiting.ledger, 1, who="me")
+    waiting.collect(1)
+    assert "2: 1 called, 1 applied" in run("jobs")
 
 
 def test_approval_says_how_it_goes_on(waiting: Shop, run: Run, local_provider: LocalProvider) -> None:

@@ -83,6 +83,11 @@ RELEASED = ParkedState.RELEASED
         (out(6.01, past=(), grown=1), C.STUCK),
         (out(6.01, past=(), grown=0), C.RUNNING_LONG),
         (out(30, quiet=5, past=(), grown=1), C.RUNNING),
+        # called one by one
+        (out(5, past=(), calling=True), C.RUNNING),
+        (out(7, past=(), calling=True), C.RUNNING_LONG),
+        (out(1, past=(), calling=True, deadline_at=LATE), C.LATE),
+        (out(1, past=(), calling=True, parked=None, attended=False), C.UNATTENDED),
         # past its deadline
         (out(1, deadline_at=NOW), C.RUNNING),
         (out(1, deadline_at=NOW - timedelta(seconds=1)), C.LATE),
@@ -124,6 +129,14 @@ def test_the_condition_of_a_job(standing: Standing, condition: Condition) -> Non
         (
             out(1, release_at=NOW + H),
             "a part of it could not be submitted; it is tried again at 2026-11-20 13:00:00 UTC",
+        ),
+        (
+            out(1, past=(), calling=True, release_at=NOW + H),
+            "not all of it could be called; it is tried again at 2026-11-20 13:00:00 UTC",
+        ),
+        (
+            out(1, past=(), calling=True, parked=None, attended=False),
+            "its process is gone and no parked run holds its place; materialise the asset again to go on",
         ),
         (replace(QUEUED, deadline_at=LATE), "1 h past its deadline, and nothing of it is at the provider"),
         (
