@@ -178,24 +178,18 @@ def test_a_run_that_is_approved_for_a_surge_releases_no_sample_that_it_draws(
 # Released by itself
 
 
-SHORTEST = 16
-"""Tokens that an answer may have at least. The offline provider repeats a short text whole, and cuts a long one."""
-TEXTS = {key: text if number % 3 else text * 3 for number, (key, text) in enumerate(ROWS.items())}
-UNEVEN = [Chat(key=key, prompt=text, max_tokens=SHORTEST) for key, text in TEXTS.items()]
-
-
 @pytest.mark.parametrize(("most", "released"), [(0.0, False), (0.25, False), (0.3, True)])
 def test_the_rest_follows_by_itself_up_to_a_share_of_failures(
     any_shop: Shop, local_provider: LocalProvider, most: float, released: bool
 ) -> None:
-    shop = replace(any_shop, output=None)
+    local_provider.fault("realtime_500", status=400, times=3)
     sample = Sample(rows=10, max_failures=most)
     if released:
-        receipt = shop.buy(UNEVEN, sample=sample)
-        assert (receipt.rows, receipt.failed, len(shop.frame())) == (40, 0, 40)
+        receipt = any_shop.buy(ROWS, sample=sample)
+        assert (receipt.rows, receipt.failed, len(any_shop.frame())) == (37, 3, 37)
     else:
-        hold(shop, UNEVEN, sample=sample)
-    found = samples.get(shop.ledger, 1)
+        hold(any_shop, ROWS, sample=sample)
+    found = samples.get(any_shop.ledger, 1)
     assert found is not None
     assert (found.failed, found.state is SampleState.RELEASED) == (3, released)
 
