@@ -126,6 +126,12 @@ TABLE = [
         "is below smallest_saving, $0.01",
     ),
     (
+        facts(**small(volume=5_000)),
+        BACKGROUND,
+        "low volume (12 requests where 5,000 are usual): about $0.0080 at realtime price, $0.0040 on the batch tier; "
+        "the saving of $0.0040 is below smallest_saving, $0.01",
+    ),
+    (
         facts(**small(one_off=True)),
         BACKGROUND,
         "a one-off job: about $0.0080 at realtime price, $0.0040 on the batch tier; the saving of $0.0040 is below "
