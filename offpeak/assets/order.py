@@ -59,6 +59,8 @@ class Order:
     """The lane that somebody chose."""
     smallest_saving: Decimal = Decimal(0)
     """In dollars: where batch saves less, it is not waited for."""
+    volume: int | None = None
+    """Requests that a run usually asks."""
     one_off: bool = False
     """A person launched it, and nothing schedules it."""
     policy: FailurePolicy = SURFACE
@@ -84,6 +86,8 @@ class Quote:
     changed_only: bool
     """`rows` are those that changed since the plan that is valid now; the others stay as they are."""
     new: int
+    volume: int | None
+    """Requests that a run usually asks, where the asset says so."""
     joined: int
     reused: int
     dead: int

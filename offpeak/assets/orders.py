@@ -176,6 +176,7 @@ def order_of(
         dues=dues,
         forced=_forced(asset, declaration, run_tags),
         smallest_saving=smallest_saving,
+        volume=workload.volume,
         one_off=not rhythm.recurs and run_tags.keys().isdisjoint(STARTED_BY),
         policy=declaration.on_failure,
         run_id=run_id,

@@ -186,7 +186,7 @@ def _print(told: Told) -> None:
             ("partition", shown),
             ("model", f"{quote.model}, at {told.realm}"),
             ("rows", f"{quote.rows:,} that changed; the others stay" if quote.changed_only else f"{quote.rows:,}"),
-            ("  new", f"{quote.new:,} to buy"),
+            ("  new", f"{quote.new:,} to buy" + (f"; {quote.volume:,} are usual" if quote.volume else "")),
             ("  reused", f"{quote.reused:,} bought before"),
             ("  on their way", f"{quote.joined:,} asked already, here or by another row of this plan"),
             ("  dead letters", f"{quote.dead:,} failed for good, not tried again" if quote.dead else None),

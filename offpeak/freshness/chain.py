@@ -13,7 +13,7 @@ What nobody can know counts as nothing and is said so: an asset that only people
 themselves, has no longest time between two runs. Of a partitioned asset, this is about the newest partition.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -409,6 +409,15 @@ class Chain:
     def known_inputs(self, node: Node) -> list[str]:
         """What it reads of this graph."""
         return [each for each in node.inputs if each in self.nodes and each != node.name]
+
+    @cached_property
+    def members(self) -> Mapping[str, Collection[str]]:
+        """What is in each scheduled job."""
+        found: dict[str, set[str]] = {}
+        for name, node in self.nodes.items():
+            for job in node.jobs:
+                found.setdefault(job, set()).add(name)
+        return found
 
     @cached_property
     def order(self) -> Sequence[str]:

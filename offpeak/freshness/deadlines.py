@@ -32,7 +32,7 @@ def bought_after(chain: Chain, name: str, *, selected: Collection[str] | None = 
         return _later(chain, name, selected)
     found: dict[str, Later] = {}
     for job in sorted(chain.nodes[name].jobs):
-        for each in _later(chain, name, {key for key, node in chain.nodes.items() if job in node.jobs}):
+        for each in _later(chain, name, chain.members[job]):
             if each.name not in found or each.steps > found[each.name].steps:
                 found[each.name] = each
     return list(found.values())
@@ -52,9 +52,11 @@ def check_deadlines(chain: Chain) -> None:
 def _later(chain: Chain, name: str, among: Collection[str]) -> list[Later]:
     steps = {name: _window(chain.nodes[name])}
     for key in chain.order:
+        if key not in among or key == name:
+            continue
         node = chain.nodes[key]
         above = [steps[each] for each in chain.known_inputs(node) if each in steps]
-        if above and key in among and key != name:
+        if above:
             steps[key] = max(above) + _window(node)
     return [
         Later(name=key, steps=max(count, 1), producer=producer)

@@ -61,6 +61,8 @@ class Facts:
     """Requests to buy."""
     joined: int = 0
     """Requests that are on their way already."""
+    volume: int | None = None
+    """Requests that a run usually buys, where its asset says so."""
     batch_cost: Decimal = Decimal(0)
     realtime_cost: Decimal = Decimal(0)
     smallest_saving: Decimal = Decimal(0)
@@ -127,7 +129,8 @@ def _small(facts: Facts) -> str | None:
     """Why the saving is too small to wait for; None where it is not, or where nothing new is bought."""
     if not facts.new or not facts.smallest_saving or facts.saving >= facts.smallest_saving:
         return None
-    what = "a one-off job" if facts.one_off else f"low volume ({_counted(facts.new)})"
+    usual = f" where {facts.volume:,} are usual" if facts.volume is not None else ""
+    what = "a one-off job" if facts.one_off else f"low volume ({_counted(facts.new)}{usual})"
     return (
         f"{what}: about ${facts.realtime_cost:,.4f} at realtime price, ${facts.batch_cost:,.4f} on the batch tier; the "
         f"saving of ${facts.saving:,.4f} is below smallest_saving, ${facts.smallest_saving}"

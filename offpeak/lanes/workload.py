@@ -40,8 +40,8 @@ class Workload:
 
     A `deadline` that is a timedelta counts from the creation of the run. One that is a time of day with a zone, such as
     `time(9, tzinfo=ZoneInfo("Europe/Berlin"))`, is the next nine o'clock there after the creation of the run, on the
-    days of the clock changes too. `volume` is how many requests a run usually asks, for people and for estimates before
-    there is a plan. Raises DefinitionError for what makes no sense.
+    days of the clock changes too. `volume` is how many requests a run usually asks: people are told it beside what a
+    plan finds. Raises DefinitionError for what makes no sense.
     """
 
     waiting: Waiting

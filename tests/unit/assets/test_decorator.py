@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, time, timedelta
 from typing import Any, Literal
 
 import dagster as dg
@@ -62,6 +62,7 @@ def spec_of(asset: dg.AssetsDefinition) -> dg.AssetSpec:
         ({"contract": FreshnessContract(valid_for=timedelta(hours=12))}, "does not outlast the workload's deadline"),
         ({"freshness_policy": dg.FreshnessPolicy.time_window(timedelta(hours=1))}, "freshness_policy= is not for"),
         ({"wait": "sleep"}, "wait='sleep' is not a way to wait"),
+        ({"lane": "realtime"}, 'Use lane="batch"'),
         ({"wait": "forever"}, "wait='forever' is not a way to wait"),
         ({"config_schema": {"a": str}}, "config_schema= is not for"),
         ({"ins": {"tickets": dg.AssetIn()}}, "ins= names tickets, which the function does not take"),
@@ -82,6 +83,23 @@ def test_a_wrong_declaration_is_refused_naming_asset_and_field(changes: dict[str
 def test_an_output_field_with_a_reserved_name_is_refused_naming_it(column: str) -> None:
     with pytest.raises(DefinitionError, match=f"has the field '{column}'"):
         declared(output=create_model("Clash", **{column: (str, ...)}))  # type: ignore[call-overload]
+
+
+def test_what_was_declared_of_lane_and_workload_stands_on_the_asset() -> None:
+    nine = Workload(waiting=Waiting.NOBODY, deadline=time(9, tzinfo=UTC), volume=300)
+    metadata = spec_of(declared(workload=nine, lane="batch")).metadata
+
+    assert (metadata["offpeak/deadline"], metadata["offpeak/lane"], metadata["offpeak/volume"]) == (
+        "09:00 UTC",
+        "batch",
+        300,
+    )
+    assert {"offpeak/lane", "offpeak/volume"}.isdisjoint(spec_of(declared()).metadata)
+
+
+def test_how_long_it_is_until_a_time_of_day_is_not_judged_without_the_schedule() -> None:
+    morning = Workload(waiting=Waiting.NOBODY, deadline=time(9, tzinfo=UTC))
+    declared(workload=morning, contract=FreshnessContract(valid_for=timedelta(hours=20)))
 
 
 def test_a_function_with_catch_all_parameters_is_refused() -> None:

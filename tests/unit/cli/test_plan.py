@@ -55,7 +55,7 @@ def monthly(context, letters: pd.DataFrame):
         yield Chat(key=row.id, system=SYSTEM, prompt=f"{context.partition_key}: {row.text}")
 
 
-@batch_asset(**DECLARED | {"workload": Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=1))})
+@batch_asset(**DECLARED | {"workload": Workload(waiting=Waiting.WALKED_AWAY, deadline=timedelta(hours=1), volume=900)})
 def soon(letters: pd.DataFrame):
     for row in letters.itertuples():
         yield Chat(key=row.id, system=SYSTEM, prompt=f"Soon: {row.text}")
@@ -182,10 +182,12 @@ def test_a_plan_for_the_background_lane_has_its_price_and_says_when_each_lane_wo
     assert (told["lane"], told["other_lane"]) == ("background", "batch")
     assert told["estimated_cost_usd"] == told["estimated_realtime_cost_usd"]
     assert 0 < float(told["estimated_batch_cost_usd"]) < float(told["estimated_cost_usd"])
+    assert told["volume"] == 900
     assert told["lands_by_why"] == "4 requests at 50 a minute, assumed"
     assert told["lands_by"] < told["other_lands_by"]
     shown = " ".join(run("soon").split())
     for part in (
+        "4 to buy; 900 are usual",
         "at realtime list price",
         "on the batch tier, which would save",
         "background: a person asked and walked away, due in 1 h",

@@ -1,7 +1,8 @@
 """The YAML form makes the same asset as the decorator, and says what is wrong with its attributes."""
 
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 
 from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding, NoticeKind, Sample
 from offpeak.errors import DefinitionError, PlanError
+from offpeak.ledger.lane import Lane
 
 ATTRIBUTES: dict[str, Any] = {
     "key": "support/ticket_topics",
@@ -123,3 +125,25 @@ def test_who_is_told_is_declared_as_the_decorator_has_it() -> None:
         built(notify_on=["landed"])
     with pytest.raises(DefinitionError, match="on='arrived' is nothing that can be told"):
         built(notify=["ops"], notify_on=["arrived"])
+
+
+def test_a_deadline_may_be_a_time_of_day_and_a_lane_be_forced() -> None:
+    declaration = built(deadline_hours=None, deadline="09:00 Europe/Berlin", lane="batch", volume=300).declaration
+
+    assert declaration.workload.deadline == time(9, tzinfo=ZoneInfo("Europe/Berlin"))
+    assert (declaration.workload.volume, declaration.lane) == (300, Lane.BATCH)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"deadline_hours": None}, "give either deadline_hours"),
+        ({"deadline": "09:00 Europe/Berlin"}, "give either deadline_hours"),
+        ({"deadline_hours": None, "deadline": "nine"}, "deadline: 'nine' is no time of day"),
+    ],
+)
+def test_a_deadline_that_is_missing_double_or_unreadable_is_refused_naming_the_asset(
+    changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(DefinitionError, match=rf"^support/ticket_topics: {said}"):
+        built(**changes)

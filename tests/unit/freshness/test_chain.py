@@ -1,5 +1,6 @@
 """The worst and the typical age at each consumer, along every path, and what cannot be kept."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -97,6 +98,14 @@ def test_a_batch_that_takes_the_providers_whole_window_makes_rows_older_than_the
         nightly("labels", deadline=30, valid_for=60), Node(name="report", inputs={"labels": hours(60)})
     ).readings()
     assert patient.at_window.total == patient.worst.total == 54.5 * HOUR
+
+
+def test_what_is_bought_in_the_background_takes_no_window() -> None:
+    labels = nightly("labels")
+    assert labels.producer is not None
+    away = replace(labels, producer=replace(labels.producer, lane="background"))
+    (reading,) = chain(away, Node(name="report", inputs={"labels": hours(48)})).readings()
+    assert reading.at_window.total == reading.worst.total == 36.5 * HOUR
 
 
 def test_ages_add_up_over_chained_batch_assets() -> None:

@@ -96,6 +96,12 @@ TABLE = [
         "needs, and a rescue is on",
     ),
     (
+        facts(NOBODY, 18 * H, steps=2, of="summaries", past=SLOW, rescue=True),
+        BACKGROUND,
+        "nobody watches, due in 18 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h, and no looser "
+        "than 2 x 9 h = 18 h that the slow tail of 5 past batches needs",
+    ),
+    (
         facts(NOBODY, 12 * H, past=FEW, rescue=True),
         BACKGROUND,
         "nobody watches, due in 12 h: tighter than the provider's window of 24 h, and no looser than 12 h that a slow "
@@ -118,6 +124,12 @@ TABLE = [
         BACKGROUND,
         "low volume (12 requests): about $0.0080 at realtime price, $0.0040 on the batch tier; the saving of $0.0040 "
         "is below smallest_saving, $0.01",
+    ),
+    (
+        facts(**small(volume=5_000)),
+        BACKGROUND,
+        "low volume (12 requests where 5,000 are usual): about $0.0080 at realtime price, $0.0040 on the batch tier; "
+        "the saving of $0.0040 is below smallest_saving, $0.01",
     ),
     (
         facts(**small(one_off=True)),
