@@ -23,7 +23,8 @@ from offpeak.notifier_process import Trouble
 NOTIFIER_KEY = "notifier"
 """The resource key of `Notifier`."""
 
-LONGEST_TIMEOUT_SECONDS = 60.0
+LONGEST_TIMEOUT_SECONDS = 30.0
+"""With what a process takes to start, a sensor that sends stays within the minute that Dagster gives it."""
 
 _START_SECONDS = 10.0
 """How long the process that sends may take to begin and end, on a machine that has much to do."""
@@ -52,7 +53,7 @@ class Notifier(dg.ConfigurableResource[Any]):
 
     `destinations` has an apprise URL for each name: `{"support": dg.EnvVar("SUPPORT_URL")}`, or "$SUPPORT_URL", which
     is the same. Where a variable is not set nothing is sent. `base_url` is where the Dagster UI is, for links to runs;
-    it takes a variable too. `timeout_seconds`, up to 60, is how long the services have, all of them together.
+    it takes a variable too. `timeout_seconds`, up to 30, is how long the services have, all of them together.
 
     An address that is given as text is shown in the Dagster UI, as all configuration is; that of a variable is not.
     """

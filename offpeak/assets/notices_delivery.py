@@ -15,8 +15,9 @@ from offpeak.ledger.notices import Claimed
 from offpeak.ledger.states import NoticeState
 from offpeak.notifier import Message, Notifier
 
-PER_ROUND = 20
-"""Notices at most that are sent at a time; what is left waits for the next tick of the sensor."""
+PER_ROUND = 5
+"""Notices at most that are sent at a time: some services want seconds between two. What is left waits for the next tick
+of the sensor."""
 
 
 def deliver(ledger: Ledger, notifier: Notifier, log: logging.Logger, *, assets: Collection[str]) -> int:

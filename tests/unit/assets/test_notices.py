@@ -1,0 +1,130 @@
+"""What is said of an open job, and of a full queue: decisions of plain values and the time."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from offpeak import NoticeKind, Notifier, Notify
+from offpeak.assets.notices import Teller, merged, severity
+from offpeak.ledger.conditions import Condition
+from offpeak.ledger.jobs import JobRow
+from offpeak.ledger.notices import Notice
+from offpeak.ledger.notify import declared_routes
+from offpeak.ledger.states import JobState
+from offpeak.ledger.watching import Watched
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+DUE = NOW + 3 * HOUR
+EVERYTHING = Notify(to=["ops", "unset"], on=set(NoticeKind))
+TELLER = Teller(
+    "labels",
+    declared_routes("labels", EVERYTHING),
+    Notifier(destinations={"ops": "json://127.0.0.1", "unset": "$NO_SUCH_VARIABLE"}),
+)
+JOB = JobRow(
+    id=7,
+    asset="labels",
+    state=JobState.IN_PROGRESS,
+    model="openai/gpt-5-mini",
+    run_id="run",
+    created_at=NOW - HOUR,
+    deadline_at=DUE,
+    closed_at=None,
+    rows=3,
+    new=3,
+    joined=0,
+    reused=0,
+    removed=0,
+    lane="batch",
+    reason=None,
+    chunks=1,
+    landed=0,
+    applied=0,
+    batch_ids=(),
+)
+WATCHED = Watched(
+    job=JOB,
+    condition=Condition.RUNNING,
+    why="",
+    requests=3,
+    finished=0,
+    batches=1,
+    landed=0,
+    applied=0,
+    submitted_at=NOW - HOUR,
+    elapsed=HOUR,
+    typical=2 * HOUR,
+    deadline_at=DUE,
+    parked=None,
+)
+
+
+def kinds(found: Watched, *, now: datetime = NOW) -> list[NoticeKind]:
+    return [each.kind for each in TELLER.open_job(found, now=now)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "typical", "endangered"),
+    [
+        (Condition.RUNNING, 4 * HOUR, False),
+        (Condition.RUNNING, 4 * HOUR + timedelta(seconds=1), True),
+        (Condition.QUEUED, 3 * HOUR, False),
+        (Condition.QUEUED, 3 * HOUR + timedelta(seconds=1), True),
+        (Condition.RUNNING_LONG, timedelta(minutes=30), False),
+        (Condition.RUNNING_LONG, 4 * HOUR, True),
+        (Condition.LANDED, 100 * HOUR, False),
+        (Condition.RUNNING, None, False),
+    ],
+)
+def test_a_deadline_is_endangered_by_what_batches_usually_take(
+    condition: Condition, typical: timedelta | None, endangered: bool
+) -> None:
+    found = kinds(replace(WATCHED, condition=condition, typical=typical))
+    assert found == ([NoticeKind.DEADLINE_ENDANGERED] if endangered else [])
+
+
+@pytest.mark.parametrize("condition", [Condition.LATE, Condition.LANDED, Condition.RUNNING_LONG])
+def test_past_its_deadline_a_job_is_late_whatever_its_condition_and_not_before(condition: Condition) -> None:
+    found = replace(WATCHED, condition=condition, typical=None)
+    assert kinds(found, now=DUE) == []
+    assert kinds(found, now=DUE + timedelta(seconds=1)) == [NoticeKind.DEADLINE_MISSED]
+
+
+@pytest.mark.parametrize("condition", [Condition.STUCK, Condition.UNATTENDED])
+def test_a_job_that_needs_somebody_is_told_with_the_reason(condition: Condition) -> None:
+    (notice,) = TELLER.open_job(replace(WATCHED, condition=condition, why="no progress for 7 h", typical=None), now=NOW)
+    assert (notice.kind, notice.name) == (NoticeKind.STUCK, "stuck/labels/7")
+    assert notice.body.startswith("Job 7 of labels: no progress for 7 h.")
+
+
+def test_a_job_that_is_being_stopped_is_nobodys_news() -> None:
+    assert kinds(replace(WATCHED, condition=Condition.STOPPING)) == []
+
+
+def test_only_those_who_can_be_reached_are_told() -> None:
+    (notice,) = TELLER.queue_full(7, dropped=1)
+    assert notice.destinations == ("ops",)
+    assert Teller("labels", declared_routes("labels", Notify(to="unset")), TELLER.notifier).queue_full(7) == []
+
+
+def test_a_full_queue_says_what_the_asset_did_without() -> None:
+    (notice,) = TELLER.queue_full(7, dropped=120, degraded=1_000, to="openai/gpt-5-nano")
+    assert notice.body.startswith(
+        "The queue was full when job 7 of labels was to be sent: 120 of its requests were dropped and 1,000 of its "
+        "requests were sent to openai/gpt-5-nano instead, as its queue= says."
+    )
+    assert notice.name == "queue_full/labels/7"
+
+
+def test_one_notice_of_several_assets_goes_to_everybody_who_is_told_of_any() -> None:
+    one = Notice(
+        name="n", kind=NoticeKind.DEADLINE_MISSED, asset="a", title="t", body="b", destinations=("ops", "desk")
+    )
+    (found,) = merged([one, replace(one, asset="b", destinations=("desk", "support"))])
+    assert (found.asset, found.destinations) == ("a", ("ops", "desk", "support"))
+
+
+def test_every_kind_has_a_severity() -> None:
+    assert {severity(kind).value for kind in NoticeKind} == {"success", "warning", "failure"}
