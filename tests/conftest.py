@@ -34,7 +34,6 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
-from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Chat, Request
 from offpeak.results.store import ResultStore
 from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
@@ -291,7 +290,6 @@ class Shop:
     model: str = ""
     clock: SystemClock = field(default_factory=QuickClock)
     list_lag: timedelta = timedelta(seconds=1)
-    queue: QueuePolicy = DELAY
 
     def __post_init__(self) -> None:
         self.model = self.model or MODELS[self.provider.name]
@@ -313,7 +311,6 @@ class Shop:
             "valid_for": timedelta(hours=37),
             "deadline": timedelta(hours=12),
             "run_id": "run",
-            "queue": self.queue,
         }
         return Order(**values | more, partitions=iter(plans))
 
@@ -345,16 +342,9 @@ class Shop:
         work.carry_out()
         return work.close()
 
-    def work(self, job_id: int, *, asset: str, queue: QueuePolicy | None = None) -> Work:
-        return Work(
-            job_id,
-            asset=asset,
-            model=self.model,
-            output=self.output,
-            list_lag=self.list_lag,
-            queue=queue or self.queue,
-            **self._place(),
-        )
+    def work(self, job_id: int, *, asset: str, **more: Any) -> Work:
+        about = {"asset": asset, "model": self.model, "output": self.output, "list_lag": self.list_lag}
+        return Work(job_id, **about, **self._place(), **more)
 
     def limit(self, model: str | None = None, **limits: int) -> None:
         """Configure what may be enqueued for the shop's model, or another one."""
