@@ -36,7 +36,6 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import Provider
-from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Chat, Request
 from offpeak.results.store import ResultStore
 from scripts.embedded_postgres import EmbeddedPostgres, PostgresFailed
@@ -315,7 +314,6 @@ class Shop:
     model: str = ""
     clock: SystemClock = field(default_factory=QuickClock)
     list_lag: timedelta = timedelta(seconds=1)
-    queue: QueuePolicy = DELAY
 
     def __post_init__(self) -> None:
         self.model = self.model or MODELS[self.provider.name]
@@ -338,7 +336,6 @@ class Shop:
             "deadline": timedelta(hours=12),
             "forced": Forced(lane=Lane.BATCH, by="the shop"),
             "run_id": "run",
-            "queue": self.queue,
         }
         return Order(**values | more, partitions=iter(plans))
 
@@ -372,7 +369,7 @@ class Shop:
 
     def work(self, job_id: int, *, asset: str, **more: Any) -> Work:
         about = {"asset": asset, "model": self.model, "output": self.output, "list_lag": self.list_lag}
-        return Work(job_id, **{"queue": self.queue} | about | self._place() | more)
+        return Work(job_id, **about | self._place() | more)
 
     def limit(self, model: str | None = None, **limits: int) -> None:
         """Configure what may be enqueued for the shop's model, or another one."""

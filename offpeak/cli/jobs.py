@@ -84,13 +84,16 @@ def jobs(
         return
     from offpeak.ledger.jobs import bills, listed, refuse_unknown_asset
     from offpeak.ledger.watching import watched
+    from offpeak.queue import gate
 
     with open_ledger(database_url) as ledger:
         if asset is not None:
             refuse_unknown_asset(ledger, asset)
         rows = listed(ledger, asset=asset, open_only=open_only, limit=limit)
         costs = bills(ledger, [row.id for row in rows])
-        standing = {each.job.id: each for each in watched(ledger, now=ledger.clock.now(), asset=asset)}
+        now = ledger.clock.now()
+        found = watched(ledger, now=now, asset=asset, no_room=gate.waits(ledger, now=now))
+        standing = {each.job.id: each for each in found}
         address = ledger.database.url.render_as_string(hide_password=True)
     if as_json:
         documents = [_as_json(row, costs[row.id], standing.get(row.id)) for row in rows]
@@ -123,10 +126,12 @@ def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fals
     from offpeak.ledger import samples
     from offpeak.ledger.history import of_job
     from offpeak.ledger.watching import timings, watched
+    from offpeak.queue import gate
 
     with open_ledger(database_url) as ledger:
         history = of_job(ledger, job_id)
-        found = watched(ledger, now=ledger.clock.now(), asset=history.job.asset)
+        now = ledger.clock.now()
+        found = watched(ledger, now=now, asset=history.job.asset, no_room=gate.waits(ledger, now=now))
         standing = next((each for each in found if each.job.id == job_id), None)
         (timing,) = timings(ledger, ids=[job_id])
         sample = samples.of_job(ledger, job_id)

@@ -11,6 +11,7 @@ from offpeak.ledger.conditions import WRONG, Condition
 from offpeak.ledger.jobs import JobRow
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.watching import Watched, watched
+from offpeak.queue import gate
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleDimensions, RenderableType
@@ -55,7 +56,7 @@ def looks(ledger: Ledger, asset: str | None) -> Iterator[Look]:
     before: set[int] = set()
     while True:
         at = ledger.clock.now()
-        found = watched(ledger, now=at, asset=asset)
+        found = watched(ledger, now=at, asset=asset, no_room=gate.waits(ledger, now=at))
         now = {each.job.id for each in found}
         ended = jobs.listed(ledger, ids=sorted(before - now), limit=len(before)) if before - now else []
         yield Look(at=at, open=sorted(found, key=_urgency), ended=ended)

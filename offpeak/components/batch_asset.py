@@ -21,6 +21,7 @@ from offpeak.lanes.workload import Waiting, Workload, time_of_day
 from offpeak.ledger.notify import NEEDS_A_PERSON, Notify
 from offpeak.ledger.policy import FailurePolicy
 from offpeak.ledger.sampling import Sample
+from offpeak.queue.policy import QueuePolicy
 from offpeak.requests import Chat, Embedding, Request
 
 _TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
@@ -100,6 +101,19 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         list[str] | None,
         Field(description="With notify, what they are told of; without, of all that needs a person."),
     ] = None
+    priority: Annotated[
+        int, Field(description="Of several assets that wait for room at the provider, higher ones go first.")
+    ] = 0
+    on_full: Annotated[
+        Literal["delay", "drop", "degrade"],
+        Field(description="What becomes of rows for which there is no room: they wait, are let go, or degrade_to."),
+    ] = "delay"
+    degrade_to: Annotated[
+        str | None, Field(description='With on_full: degrade, the cheaper model as "provider/model".')
+    ] = None
+    patience_hours: Annotated[
+        float, Field(description="With on_full: drop or degrade, how long they wait for room before that.")
+    ] = 0
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -129,6 +143,12 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             sample=self._sample(),
             notify=self._notify(),
+            queue=QueuePolicy(
+                priority=self.priority,
+                on_full=self.on_full,
+                degrade_to=self.degrade_to,
+                patience=timedelta(hours=self.patience_hours),
+            ),
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",

@@ -93,6 +93,8 @@ class Standing:
     """What it waits for that only a person can give."""
     calling: bool = False
     """Only calls of it are out, and no batch."""
+    no_room: str | None = None
+    """Why something of it is not sent for lack of room at the provider, without a full stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +145,7 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
         return Condition.LANDED, _landed(standing, now)
     again = "" if standing.release_at is None else f"it is tried again at {standing.release_at:%Y-%m-%d %H:%M:%S} UTC"
     if standing.out_since is None or standing.progress_at is None:
-        return Condition.QUEUED, f"it could not be submitted; {again}" if again else ""
+        return Condition.QUEUED, standing.no_room or (f"it could not be submitted; {again}" if again else "")
     past, quiet, out = standing.past, now - standing.progress_at, now - standing.out_since
     left = in_words(standing.deadline_at - now)
     if quiet > (max(max(past), SHORTEST_STUCK) if past else STUCK_WITHOUT_HISTORY):
@@ -155,6 +157,8 @@ def _under_way(standing: Standing, now: datetime) -> tuple[Condition, str]:
     tail = slow_tail(past)
     if tail is not None and out > max(tail, SHORTEST_LONG):
         return Condition.RUNNING_LONG, f"out for {in_words(out)} ({_took(past, tail)}); its deadline is in {left}"
+    if standing.no_room is not None:
+        return Condition.RUNNING, f"a part of it {standing.no_room}"
     undone = "not all of it could be called" if standing.calling else "a part of it could not be submitted"
     return Condition.RUNNING, f"{undone}; {again}" if again else ""
 

@@ -25,13 +25,13 @@ from sqlalchemy.engine import Connection, Row
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, OffpeakError, PlanError
-from offpeak.ledger import cleaning, custom_ids, pruning, spool, tables
+from offpeak.ledger import cleaning, custom_ids, degrading, pruning, spool, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.database import ROWS_PER_TRANSACTION, slices
 from offpeak.ledger.explaining import refuse_unknown_asset
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sightings import OVERDUE
-from offpeak.ledger.states import LIVE_CHUNKS, JobState, SubmissionState
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import BatchView, Provider
 
@@ -94,6 +94,8 @@ def erase(ledger: Ledger, asset: str, key: str, *, partition_key: str | None = N
             )
         connection.execute(table.delete().where(rows_of_key))
         asked = sorted({each for row in rows for each in row if each is not None})
+        alone = set(asked) - _wanted(connection, asked)
+        asked = sorted({*asked, *degrading.stand_ins_of(connection, sorted(alone))})  # they hold the same texts
         shared = _wanted(connection, asked)
         own = [each for each in asked if each not in shared]
         _write_down(ledger, connection, asked, who=who)  # the others too: until its own bytes are gone, all is not done
@@ -123,6 +125,13 @@ def erase_unwanted(ledger: Ledger, *, who: str) -> int:
             request.c.id.not_in(sa.select(wanted.c.request_id)),
             request.c.id.not_in(sa.select(wanted.c.previous_id).where(wanted.c.previous_id.is_not(None))),
             ~sa.exists().where(tables.erasure.c.request_id == request.c.id),
+            # what stands in for a request of an open job is served when that job is through
+            ~sa.exists().where(
+                tables.chunk.c.degraded_from.is_not(None),
+                tables.job_chunk.c.chunk_id == tables.chunk.c.id,
+                tables.job_chunk.c.job_id == tables.job.c.id,
+                tables.job.c.state.in_([state.value for state in OPEN_JOBS]),
+            ),
         )
         .order_by(request.c.id)
         .limit(ROWS_PER_TRANSACTION)

@@ -37,7 +37,7 @@ class Watched:
     why: str
     """One sentence without a full stop; empty where there is nothing to say."""
     requests: int
-    """Of all its batches and calls, those included that it shares with other jobs. None of refused batches."""
+    """Of all its batches and calls, those that it shares with other jobs included; none of what was refused or dropped."""
     finished: int
     """Answered or failed, by the provider's count; all of a batch that has ended."""
     batches: int
@@ -97,8 +97,13 @@ class QueueDepth:
     """By realm; as many figures as there are moments."""
 
 
-def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[Watched]:
-    """Every open job, held ones included, newest first. The number of queries grows with assets, not with jobs."""
+def watched(
+    ledger: Ledger, *, now: datetime, asset: str | None = None, no_room: Mapping[int, str] | None = None
+) -> list[Watched]:
+    """Every open job, held ones included, newest first. The number of queries grows with assets, not with jobs.
+
+    `no_room` says of chunks why there is no room for them at their provider.
+    """
     rows = listed(ledger, asset=asset, open_only=True, limit=_ALL)
     ids = [row.id for row in rows]
     parked = {job_id: run for run in parked_runs.open_ones(ledger) for job_id in run.jobs}
@@ -132,10 +137,13 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
             past=[] if calling else past[row.asset],
             sample=_sample_wait(mine),
             calling=calling,
+            no_room=next((no_room[each.chunk_id] for each in mine if each.chunk_id in no_room), None)
+            if no_room
+            else None,
             grown=0 if progress_at is None or calling else queue.growth(mine[0].realm, progress_at, now),
         )
         condition, why = judge(standing, now=now)
-        counted = [chunk for chunk in mine if chunk.chunk_state is not ChunkState.REFUSED]
+        counted = [chunk for chunk in mine if chunk.chunk_state not in _NOTHING_CAME]
         found.append(
             Watched(
                 job=row,
@@ -157,6 +165,8 @@ def watched(ledger: Ledger, *, now: datetime, asset: str | None = None) -> list[
 
 
 _ALL = 2**31 - 1
+
+_NOTHING_CAME = (ChunkState.REFUSED, ChunkState.DROPPED)
 
 
 def _landed(chunks: Sequence[OpenChunk]) -> bool:

@@ -14,6 +14,7 @@ from offpeak.ledger.jobs import JobRow, listed
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState, ParkedState
 from offpeak.ledger.watching import Watched, queue_depth, timings, watched
+from offpeak.queue import gate
 from offpeak.reports.ages import AgeHistory, AssetAges, ages, past_ages
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def operations_report(ledger: Ledger) -> OperationsReport:
     Without matplotlib (`pip install 'offpeak[reports]'`) the pictures are words that say so.
     """
     now = ledger.clock.now()
-    found = sorted(watched(ledger, now=now), key=lambda each: _ORDER[each.condition])
+    found = sorted(
+        watched(ledger, now=now, no_room=gate.waits(ledger, now=now)), key=lambda each: _ORDER[each.condition]
+    )
     newest = listed(ledger, limit=JOBS_SEARCHED)
     counts = Counter(each.condition for each in found)
     landed = {each.job.id for each in found if each.condition is Condition.LANDED}

@@ -42,6 +42,7 @@ BUYING = {
     "docs/how-to/send-results-elsewhere.md",
     "docs/how-to/wake-on-data.md",
     "docs/how-to/try-a-prompt-first.md",
+    "docs/how-to/limit-the-queue.md",
 }
 READING = {"docs/how-to/read-from-outside.md"}
 """Pages that read what the README's example buys."""

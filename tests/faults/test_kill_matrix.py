@@ -19,7 +19,7 @@ from ..dagster.code_location import make_home
 from ..dagster.parked_assets import let_end, sold
 from ..promises import rederiving
 from ..promises.conftest import Forge, Program, running
-from ..promises.matrix import kill_and_go_on, kill_and_stop
+from ..promises.matrix import POINTS, kill_and_go_on, kill_and_stop
 from ..promises.parked_scene import opened
 from ..promises.parker import ROWS
 
@@ -51,7 +51,7 @@ def empty_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_home(tmp_path_factory.mktemp("dagster-home"))
 
 
-@pytest.mark.parametrize("point", FaultPoint)
+@pytest.mark.parametrize("point", POINTS)
 def test_a_purchase_killed_at_any_point_is_bought_once(
     forge: Forge, any_place: Place, local_provider: LocalProvider, provider_name: str, point: FaultPoint
 ) -> None:

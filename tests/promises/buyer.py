@@ -3,11 +3,12 @@
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
-     "pace", "stop", "sample", "lane"}
+     "pace", "stop", "sample", "lane", "queue", "room", "room_once_planned"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
 process sends SIGKILL to itself there. With `stop` what is bought is stopped again. `sample` are the arguments of one.
+`queue` are those of a QueuePolicy, `room` those of the limits that are in force, from the beginning or `once_planned`.
 """
 
 import os
@@ -28,7 +29,7 @@ from offpeak.assets.work import Progress, Work
 from offpeak.clock import SystemClock
 from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.lanes.rule import Forced
-from offpeak.ledger import jobs
+from offpeak.ledger import jobs, queueing
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import Sample
@@ -37,6 +38,7 @@ from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
 from offpeak.providers.realtime import Caller
+from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Chat
 
 from .forking import serve
@@ -70,10 +72,12 @@ class Impatient(SystemClock):
         time.sleep(min(duration.total_seconds(), self._pace))
 
 
-def doom(point: str) -> Callable[[FaultPoint], None]:
+def doom(point: str | None, once_planned: Callable[[], None]) -> Callable[[FaultPoint], None]:
     """Dies at a point of the product's own."""
 
     def reached(here: FaultPoint) -> None:
+        if here is FaultPoint.JOB_QUEUED:
+            once_planned()
         if here == point:
             die()
 
@@ -190,8 +194,14 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         if kill_at == "applied" and progress.applied == progress.batches:
             die()
 
-    on_reach(doom(job["die_at"]) if job.get("die_at") else None)
     with Ledger.open(job["url"], spool_dir=Path(job["spool"])) as ledger:
+
+        def limit(name: str) -> None:
+            if name in job:
+                queueing.declare(ledger, provider.realm, model.partition("/")[2], queueing.Limits(**job[name]))
+
+        limit("room")
+        on_reach(doom(job.get("die_at"), lambda: limit("room_once_planned")))
         order = Order(
             asset=job.get("asset", "labels"),
             model=model,
@@ -211,6 +221,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             run_id=f"run-{os.getpid()}",
             sample=Sample(**job["sample"]) if job.get("sample") else None,
             forced=Forced(lane=Lane(job.get("lane", "batch")), by="the buyer"),
+            queue=QueuePolicy(**job["queue"]) if job.get("queue") else DELAY,
         )
         named = {
             "ledger": ledger,
@@ -229,6 +240,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         "joined": receipt.joined,
         "reused": receipt.reused,
         "failed": receipt.failed,
+        "degraded": receipt.degraded,
         "cost": str(receipt.cost),
         "possibly_paid_twice": receipt.possibly_paid_twice,
         "batch_ids": list(receipt.batch_ids),

@@ -42,6 +42,10 @@ LATE = Scene(
 STOPPED = Scene(faults=(("never_end", {"share": 0.0}),), first={"stop": True}, wasted=1)
 SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}})
 CALLED = Scene(first={"lane": "background"}, called=True)
+OF_A_FULL_QUEUE = frozenset({P.PARTS_SPOOLED, P.CHUNK_SPLIT, P.CHUNK_DROPPED, P.STAND_INS_QUEUED, P.STAND_INS_SERVED})
+"""What comes of dying there is judged by itself (test_full_queue_through_crashes.py)."""
+POINTS = [point for point in FaultPoint if point not in OF_A_FULL_QUEUE]
+
 SCENES: Mapping[FaultPoint, Scene] = {
     P.FENCED: LOST,
     P.RESTAMPED: LOST,

@@ -8,14 +8,14 @@ from offpeak.faultpoints import FaultPoint
 
 from ..conftest import LocalProvider
 from .conftest import Forge
-from .matrix import kill_and_go_on
+from .matrix import POINTS, kill_and_go_on
 
 
 def turns() -> list[tuple[FaultPoint, str, str]]:
     """Each point with a provider and a database; over all points each pair of them has its turn."""
     pairs = [("openai", "place"), ("anthropic", "postgres_place"), ("anthropic", "place"), ("openai", "postgres_place")]
     found = []
-    for number, point in enumerate(FaultPoint):
+    for number, point in enumerate(POINTS):
         provider, place = pairs[number % len(pairs)]
         found.append((point, provider, place))
     return found

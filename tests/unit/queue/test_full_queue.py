@@ -1,17 +1,20 @@
 """When there is no room, an asset's requests wait, are dropped on record, or are bought from a cheaper model."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from offpeak.assets.purchase import begin
 from offpeak.errors import JobFailed
-from offpeak.ledger import degrading, jobs, tables
+from offpeak.ledger import degrading, erasing, jobs, tables
 from offpeak.ledger.explaining import explain
 from offpeak.ledger.states import ChunkState
 from offpeak.queue.policy import QueuePolicy
 
 from ...conftest import LocalProvider, Shop, tickets
+from ..ledger.test_changed_rows import Reader, Table
 from .conftest import CHEAPER, Account, count, letters, states
 
 DROP = QueuePolicy(on_full="drop")
@@ -137,6 +140,32 @@ def test_the_least_important_is_dropped_first(full_shop: Shop, account: Account)
     assert set(letters(full_shop.ledger)) == set(tickets(2))
 
 
+def test_a_plan_over_changed_rows_asks_again_for_what_was_dropped_and_did_not_change(
+    full_shop: Shop, account: Account
+) -> None:
+    table = Table()
+    reader = Reader(full_shop, table)
+    account.let_go()
+    full_shop.collect(1, asset="occupant")
+    table.set(a="The first invoice is wrong.")
+    reader.buy()
+    account.hold()
+    occupant = full_shop.leave(tickets(1, start=9_500), asset="occupant")
+    table.set(b="The second invoice is wrong.")
+    work = full_shop.work(begin(replace(reader.order(), queue=DROP), **full_shop._place()), asset="labels", queue=DROP)
+    work.carry_out()
+    receipt = work.close()
+    assert (receipt.rows, receipt.dropped, set(letters(full_shop.ledger))) == (1, 1, {"b"})
+    account.let_go()
+    full_shop.collect(occupant, asset="occupant")
+
+    table.set(c="The third invoice is wrong.")
+    receipt = reader.buy()
+    assert table.read == ["c"]
+    assert (receipt.rows, receipt.dropped) == (3, 0)
+    account.bought_once(5)
+
+
 # Degrade
 
 
@@ -220,6 +249,31 @@ def test_a_stand_in_that_fails_leaves_its_row_dropped(full_shop: Shop, local_pro
         full_shop.buy(tickets(3), queue=DEGRADE)
     assert set(letters(full_shop.ledger).values()) == {("queue_full", "dropped")}
     assert local_provider.tally("openai")["batches_created"] == 2
+
+
+def test_a_key_that_is_erased_while_its_stand_in_is_on_its_way_is_erased_with_it(
+    full_shop: Shop, account: Account
+) -> None:
+    work = full_shop.work(full_shop.begin(tickets(3)), asset="labels", queue=DEGRADE)
+    assert not work.hand_over()
+    assert len(holding(full_shop, "invoice number 1 is")) == 2  # the request that was let go, and its stand-in
+    erased = erasing.erase(full_shop.ledger, "labels", "T0001", who="me")
+    assert len(erased.requests) == 2
+    account.let_go()
+    work.carry_out()
+    work.close()
+    erasing.finish(full_shop.ledger, [full_shop.provider])
+
+    assert holding(full_shop, "invoice number 1 is") == []
+    assert len(holding(full_shop, "invoice number 2 is")) == 2
+    with full_shop.ledger.database.read() as connection:
+        query = sa.select(sa.func.count()).select_from(tables.erasure).where(tables.erasure.c.done_at.is_(None))
+        assert connection.execute(query).scalar_one() == 0
+
+
+def holding(shop: Shop, text: str) -> list[str]:
+    """The spool files that hold these words."""
+    return [path.name for path in shop.ledger.spool.glob("*.spool") if text.encode() in path.read_bytes()]
 
 
 def test_what_a_model_is_asked_in_place_of_another_has_a_fingerprint_of_its_own() -> None:
