@@ -527,7 +527,13 @@ class Work:
         if chunk.held_by_another(self._ledger):
             return False
         pace = Pace(self._log.info, self._asset, unit="requests called", clock=self._clock)
-        applied = self._background.call(chunk, lambda done: pace.at(done, of=chunk.requests))
+        try:
+            applied = self._background.call(chunk, lambda done: pace.at(done, of=chunk.requests))
+        except CouldNotRead:
+            if chunk.drawn_for is not None:  # the next plan draws another one
+                who, why = str(self._ledger.claimant), "its request file cannot be read"
+                samples.end(self._ledger, chunk.drawn_for, SampleState.WITHDRAWN, who=who, why=why)
+            raise
         if applied is None:
             return False
         self._log.info(

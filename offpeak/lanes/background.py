@@ -16,6 +16,7 @@ from math import ceil
 
 from offpeak.clock import Clock, to_micros
 from offpeak.errors import (
+    CouldNotRead,
     LedgerUnavailable,
     OffpeakError,
     OutcomeUnknown,
@@ -116,8 +117,8 @@ class Background:
         """Call what has no outcome yet; the counts once every request has one. None where another process is at it.
 
         Raises ProviderUnavailable when the provider takes nothing at the moment, ConfigurationError for a refused key,
-        CouldNotRead for a torn spool file, and LedgerUnavailable. What had come until then is stored, if need be by the
-        next call of this method.
+        CouldNotRead for a torn spool file, the rest of which is given up then, and LedgerUnavailable. What had come
+        until then is stored, if need be by the next call of this method.
         """
         if not calling.begin(self._ledger, chunk):
             return None
@@ -130,9 +131,14 @@ class Background:
             self._stores[chunk.stamp] = store
         elif not store.empty:  # what the ledger could not take the last time
             calling.record(self._ledger, chunk, store, sending=(), unsent=(), done=store.applied.answered)
+        try:
+            pending = calling.pending(self._ledger, chunk, self._provider.spooling)
+        except CouldNotRead as error:  # the next plan writes anew what has no answer
+            calling.give_up(self._ledger, chunk, why=str(error))
+            raise
         flexed = self._rates.with_flex() if self._terms.flex else None
         loop = _Loop(
-            calling.pending(self._ledger, chunk, self._provider.spooling),
+            pending,
             chunk=chunk,
             ledger=self._ledger,
             provider=self._provider,

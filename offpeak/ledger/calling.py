@@ -205,12 +205,17 @@ def close(ledger: Ledger, chunk: Submission) -> Applied:
 
 
 def stop(ledger: Ledger, chunk: Submission, *, why: str) -> Applied | None:
-    """Call no more of an open chunk: what has no outcome is given up as cancelled, and what was in flight as lost.
+    """Call no more of an open chunk, as `give_up` does; what was in flight is given up as lost.
 
     None while a living process is at it.
     """
     if chunk.held_by_another(ledger) or not begin(ledger, chunk):
         return None
+    return give_up(ledger, chunk, why=why)
+
+
+def give_up(ledger: Ledger, chunk: Submission, *, why: str) -> Applied:
+    """Call no more of a chunk that this process calls: what has no outcome is given up as cancelled."""
     ids, _ = members(ledger, chunk)
     done = _done(ledger, chunk)
     left = [request_id for request_id in ids if request_id not in done]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from offpeak.errors import SampleHeld, SampleRejected
+from offpeak.errors import CouldNotRead, SampleHeld, SampleRejected
 from offpeak.faultpoints import FaultPoint, on_reach
 from offpeak.ledger import adopting, cleaning, erasing, history, jobs, parked_runs, pruning, samples, sightings, tables
 from offpeak.ledger.conditions import Condition
@@ -154,6 +154,31 @@ def test_a_call_that_was_lost_and_made_again_shows_both_attempts(any_shop: Shop,
     told = history.of_job(any_shop.ledger, 1)
     assert [(each.reason, each.count) for each in told.failures] == [("possibly_paid_twice", 3)]
     assert told.dead_letters == []
+
+
+# A request file that cannot be read
+
+
+def test_what_cannot_be_read_is_not_called_and_written_anew_by_the_next_plan(
+    interrupted: Shop, local_provider: LocalProvider
+) -> None:
+    (spool,) = [each.spool for each in history.of_job(interrupted.ledger, 1).chunks if each.drawn_for]
+    path = interrupted.ledger.spool / str(spool)
+    path.write_bytes(path.read_bytes()[:-40])
+    interrupted.ledger.spooled.clear()  # as in another process
+    with pytest.raises(CouldNotRead):
+        interrupted.collect(1)
+    assert len(local_provider.answered()) == 1
+    found = samples.get(interrupted.ledger, 1)
+    assert found is not None
+    assert found.state is SampleState.WITHDRAWN
+
+    with pytest.raises(SampleHeld, match="0 of 3 sampled rows"):
+        interrupted.buy(ROWS, sample=THREE)
+    samples.approve(interrupted.ledger, 2, who="me")
+    receipt = interrupted.buy(ROWS, sample=THREE)
+    assert (receipt.rows, receipt.failed) == (12, 0)
+    assert [each["answered"] for each in local_provider.answered()] == [1] * 12
 
 
 # Erasing, adopting, housekeeping
