@@ -37,7 +37,7 @@ class Watched:
     why: str
     """One sentence without a full stop; empty where there is nothing to say."""
     requests: int
-    """Of all its batches and calls, those that it shares with other jobs included; none of what was refused or dropped."""
+    """Of all its batches and calls, shared ones included; none of what was refused or dropped."""
     finished: int
     """Answered or failed, by the provider's count; all of a batch that has ended."""
     batches: int
