@@ -79,6 +79,9 @@ def _materialize(
         job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
         if job_id is None:
             job_id = _plan(declaration, context, api, results, provider, rates, clock, checks)
+        teller = None
+        if declaration.notify:
+            teller = Teller(asset, declaration.notify, getattr(context.resources, NOTIFIER_KEY))
         work = Work(
             job_id,
             asset=asset,
@@ -96,9 +99,8 @@ def _materialize(
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),
-            on_close=Teller(asset, declaration.notify, getattr(context.resources, NOTIFIER_KEY)).ended
-            if declaration.notify
-            else None,
+            on_close=None if teller is None else teller.ended,
+            on_let_go=None if teller is None else teller.queue_full,
         )
         if in_place is None:
             parking.begin_submitting(context)

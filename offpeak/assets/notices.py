@@ -15,6 +15,7 @@ from offpeak.ledger.closed import Closed
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.notify import NoticeKind, Routes
+from offpeak.ledger.policy import DEGRADED, QUEUE_FULL
 from offpeak.ledger.states import JobState, SlaState
 from offpeak.ledger.watching import Watched
 from offpeak.money import dollars
@@ -62,6 +63,9 @@ class Teller:
                 )
             case _:
                 return []
+        told += self.queue_full(
+            closed.job_id, dropped=closed.let_go.get(QUEUE_FULL, 0), degraded=closed.let_go.get(DEGRADED, 0)
+        )
         if closed.closed_at > closed.deadline_at:
             over = in_words(closed.closed_at - closed.deadline_at)
             told += self._missed(closed.job_id, closed.run_id, f"{job} ended {over} past its deadline")
@@ -195,10 +199,15 @@ class Teller:
             path=f"assets/{consumer}",
         )
 
-    def queue_full(self, job_id: int, *, dropped: int = 0, degraded: int = 0, to: str = "") -> list[Notice]:
-        """A job whose asset chose to do without `dropped` rows, or to ask the model `to` for `degraded` of them."""
+    def queue_full(self, job_id: int, *, dropped: int = 0, degraded: int = 0) -> list[Notice]:
+        """A job whose asset chose to do without some of its rows, or to ask a cheaper model for them; told once.
+
+        `dropped` and `degraded` are requests, as many as there are by then.
+        """
         parts = [f"{dropped:,} of its requests were dropped"] if dropped else []
-        parts += [f"{degraded:,} of its requests were sent to {to} instead"] if degraded else []
+        parts += [f"{degraded:,} of its requests were sent to a cheaper model instead"] if degraded else []
+        if not parts:
+            return []
         return self._notice(
             NoticeKind.QUEUE_FULL,
             (self.asset, str(job_id)),

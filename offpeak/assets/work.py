@@ -38,6 +38,7 @@ from offpeak.ledger import (
     failing,
     jobs,
     late,
+    notices,
     queueing,
     retrying,
     samples,
@@ -46,7 +47,7 @@ from offpeak.ledger import (
     submissions,
 )
 from offpeak.ledger.chunking import discard_chunks
-from offpeak.ledger.closed import OnClose
+from offpeak.ledger.closed import OnClose, OnLetGo
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -127,6 +128,7 @@ class Work:
         show: canary.Show | None = None,
         terms: Terms = TERMS,
         on_close: OnClose | None = None,
+        on_let_go: OnLetGo | None = None,
         queue: QueuePolicy = DELAY,
         rates_of: RatesOf | None = None,
     ) -> None:
@@ -137,7 +139,7 @@ class Work:
         self._ledger, self._provider, self._rates = ledger, provider, rates
         self._clock, self._log = clock, log
         self._list_lag, self._report, self._show = list_lag, report, show
-        self._on_close = on_close
+        self._on_close, self._on_let_go = on_close, on_let_go
         self._output, self._validate = output, collecting.validator(output)
         self._terms = terms
         self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
@@ -367,7 +369,14 @@ class Work:
                 self._log.info(f"{self._asset}: {why}.")
             case Gave.WAY:
                 self._log.warning(f"{self._asset}: {why}.")
+                self._tell_full(chunk)
         self._gave_way |= gave is not Gave.NOTHING
+
+    def _tell_full(self, chunk: Submission) -> None:
+        """Have people told at once of what was let go; its end tells them where this process dies before."""
+        if self._on_let_go is not None:
+            how = "degraded" if self._queue.degrade_to else "dropped"
+            notices.raise_new(self._ledger, self._on_let_go(self.job_id, **{how: chunk.requests}))
 
     def _split(self, chunk: Submission, most: int) -> None:
         """Send a chunk in parts that is larger than everything that may be enqueued."""

@@ -1,8 +1,9 @@
 """A job at the moment it ends, for those who are told of it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import from_micros
 from offpeak.ledger import tables
 from offpeak.ledger.notices import Notice
-from offpeak.ledger.policy import Fate
+from offpeak.ledger.policy import FOR_NOW, Fate
 from offpeak.ledger.states import JobState
 
 
@@ -33,10 +34,18 @@ class Closed:
     """Pico-dollars, every attempt included."""
     unanswered: Mapping[str, int]
     """By reason, how many of its rows want a request that failed for good; the most frequent first."""
+    let_go: Mapping[str, int]
+    """By reason, how many of its rows want a request that was let go because the queue was full."""
 
 
 OnClose = Callable[[Closed], Iterable[Notice]]
 """What is told of a job's end. Called within the transaction that closes it: it computes, and asks nobody."""
+
+
+class OnLetGo(Protocol):
+    """What is told of a job whose requests are let go, because its queue is full."""
+
+    def __call__(self, job_id: int, *, dropped: int = 0, degraded: int = 0) -> Collection[Notice]: ...
 
 
 def read(connection: Connection, job_id: int, state: JobState, *, at: datetime, cost_pico: int) -> Closed:
@@ -54,17 +63,18 @@ def read(connection: Connection, job_id: int, state: JobState, *, at: datetime, 
         joined=row.joined,
         reused=row.reused,
         cost_pico=cost_pico,
-        unanswered=_unanswered(connection, job_id),
+        unanswered=_letters(connection, job_id, tables.dead_letter.c.fate == Fate.DEAD.value),
+        let_go=_letters(connection, job_id, tables.dead_letter.c.reason.in_(FOR_NOW)),
     )
 
 
-def _unanswered(connection: Connection, job_id: int) -> dict[str, int]:
+def _letters(connection: Connection, job_id: int, which: sa.ColumnElement[bool]) -> dict[str, int]:
     dead, count = tables.dead_letter, sa.func.count().label("count")
     query = (
         sa.select(dead.c.reason, count)
         .join(tables.wanted, tables.wanted.c.request_id == dead.c.request_id)
         .join(tables.job_target, tables.job_target.c.target_id == tables.wanted.c.target_id)
-        .where(tables.job_target.c.job_id == job_id, dead.c.fate == Fate.DEAD.value)
+        .where(tables.job_target.c.job_id == job_id, which)
         .group_by(dead.c.reason)
         .order_by(count.desc(), dead.c.reason)
     )

@@ -6,10 +6,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from offpeak import Notifier, Notify
+from offpeak.assets.notices import Teller
 from offpeak.assets.purchase import begin
 from offpeak.errors import JobFailed
-from offpeak.ledger import degrading, erasing, jobs, tables
+from offpeak.ledger import degrading, erasing, jobs, notices, tables
 from offpeak.ledger.explaining import explain
+from offpeak.ledger.notify import declared_routes
 from offpeak.ledger.states import ChunkState
 from offpeak.queue.policy import QueuePolicy
 
@@ -65,6 +68,26 @@ def test_what_is_dropped_is_on_record_and_the_rest_of_the_asset_lands(full_shop:
 def test_a_job_of_which_nothing_is_left_fails_and_says_why(full_shop: Shop) -> None:
     with pytest.raises(JobFailed, match="queue_full"):
         full_shop.buy(tickets(3), queue=DROP)
+
+
+TELLER = Teller(
+    "labels",
+    declared_routes("labels", Notify(to="ops", on={"queue_full"})),
+    Notifier(destinations={"ops": "json://127.0.0.1:9"}),
+)
+
+
+@pytest.mark.parametrize("told_at_once", [True, False], ids=["at once", "at the end, where its process died"])
+def test_people_are_told_once_of_what_is_let_go(full_shop: Shop, told_at_once: bool) -> None:
+    job_id = full_shop.begin(tickets(3), queue=DROP)
+    more = {"on_let_go": TELLER.queue_full} if told_at_once else {}
+    full_shop.work(job_id, asset="labels", queue=DROP, on_close=TELLER.ended, **more).carry_out()
+    assert len(notices.listed(full_shop.ledger)) == told_at_once
+
+    with pytest.raises(JobFailed):
+        full_shop.work(job_id, asset="labels", queue=DROP, on_close=TELLER.ended).close()
+
+    assert [each.title for each in notices.listed(full_shop.ledger)] == ["labels met a full queue"]
 
 
 def test_the_next_plan_asks_again_for_what_was_dropped(full_shop: Shop, account: Account) -> None:
