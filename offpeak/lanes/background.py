@@ -53,10 +53,6 @@ TRIES = 3
 """How often a call is sent that the provider fails to answer while it answers others; then it goes round with the
 requests that failed."""
 
-GIVE_UP_AFTER = 10
-"""Calls that fail one after another, without an answer in between: the provider is taken to be away, and nothing more
-is sent until somebody tries again."""
-
 TICK = timedelta(milliseconds=20)
 """Between two looks at what has come: what comes meanwhile is stored together."""
 
@@ -192,7 +188,6 @@ class _Loop:
         self._unsent: list[int] = []
         self._mean_output = float(MEAN_OUTPUT)
         self._share_of_body = 1.0  # of the tokens that a body is estimated at: a part of it is no prompt
-        self._failing = 0
         self._answered_at = clock.now()
         self._ending = threading.Event()
         self._stopped: BaseException | None = None
@@ -313,7 +308,8 @@ class _Loop:
                 self._store.ended = to_micros(now)
                 self._store.fail(request_id, POSSIBLY_PAID, str(came))
                 self._done += 1
-                self._count_failure(came)
+                if self._throttle.failed():
+                    self._stop(came)
             case RateLimited():
                 self._throttle.refused(came.retry_after, now=now)
                 self._send_again(call)
@@ -326,7 +322,8 @@ class _Loop:
                 self._send_again(call)
             case ProviderUnavailable():
                 call.tries += 1
-                self._count_failure(came)
+                if self._throttle.failed():
+                    self._stop(came)
                 if call.tries >= TRIES and self._stopped is None:
                     self._store.ended = to_micros(now)
                     self._store.fail(request_id, UNAVAILABLE, str(came))
@@ -345,7 +342,7 @@ class _Loop:
         self._mean_output += (usage.output_tokens - self._mean_output) / _REMEMBERED
         share = usage.input_tokens / max(estimate_tokens(call.request.body), 1)
         self._share_of_body += (share - self._share_of_body) / _REMEMBERED
-        self._failing, self._answered_at = 0, now
+        self._answered_at = now
         self._store.ended = to_micros(now)
         self._store.add(call.request.request_id, reply.line, price=self._flex_price if reply.flex else None)
         self._done += 1
@@ -355,11 +352,6 @@ class _Loop:
         """Nothing was bought of a call."""
         self._unsent.append(call.request.request_id)
         self._again.append(call)
-
-    def _count_failure(self, error: OffpeakError) -> None:
-        self._failing += 1
-        if self._failing >= GIVE_UP_AFTER:
-            self._stop(error)
 
 
 async def _ask(caller: Caller, kind: Kind, call: _Call) -> Reply | OffpeakError:

@@ -32,6 +32,11 @@ SHORTEST_PAUSE = timedelta(seconds=1)
 """After a refusal that does not say how long to wait."""
 
 
+GIVE_UP_AFTER = 10
+"""Calls that fail one after another, without an answer in between: the provider is taken to be away. From then on one
+call at a time finds out whether it is back."""
+
+
 @dataclass(slots=True)
 class _Bucket:
     """Fills evenly; what is spent beyond its content has to come in before anything else is spent."""
@@ -65,11 +70,12 @@ class Throttle:
         self._share = SHARE
         self._blocked_until: datetime | None = None
         self._buckets: dict[Measure, _Bucket] = {}
+        self._failures = 0
 
     @property
     def window(self) -> int:
         """How many calls may be in flight at once."""
-        return int(self._window)
+        return 1 if self._failures >= GIVE_UP_AFTER else int(self._window)
 
     def wait(self, cost: Mapping[Measure, int], *, now: datetime) -> timedelta:
         """How long until a call that will use `cost` may be sent; nothing: it may be sent now."""
@@ -89,6 +95,7 @@ class Throttle:
         self, limits: Mapping[Measure, float], *, foreseen: Mapping[Measure, int], used: Mapping[Measure, int]
     ) -> None:
         """A call was answered that used `used` instead of what was foreseen."""
+        self._failures = 0
         if limits:
             self.limits |= limits
             self._window = self._most
@@ -108,6 +115,11 @@ class Throttle:
                 self._window = max(1.0, self._window / 2)
         until = now + (retry_after or SHORTEST_PAUSE)
         self._blocked_until = max(until, self._blocked_until or until)
+
+    def failed(self) -> bool:
+        """A call was not answered, and no limit was the reason; whether the provider is taken to be away now."""
+        self._failures += 1
+        return self._failures >= GIVE_UP_AFTER
 
     def _fill(self, now: datetime) -> None:
         for measure, per_minute in self.limits.items():

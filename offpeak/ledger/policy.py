@@ -134,7 +134,6 @@ def pause_before(attempt: int, reason: str) -> timedelta:
         *(finish.value for finish in Finish),
         *(outcome.value for outcome in Outcome),
         NOT_RUN,
-        POSSIBLY_PAID,
     }:
         return timedelta(0)
     return timedelta(0) if attempt <= 2 else min(_LATER_PAUSE * (1 << (attempt - 2)), LONGEST_PAUSE)

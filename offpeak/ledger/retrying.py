@@ -87,7 +87,8 @@ def _send_again(
     now = ledger.clock.now()
     rounds: dict[tuple[int, datetime | None], list[_Unanswered]] = {}
     for row in again:
-        pause = pause_before(row.attempts + 1, row.reason)
+        # what counts as no attempt is spaced by how often it came all the same
+        pause = pause_before(max(row.attempts, row.rounds) + 1, row.reason)
         rounds.setdefault((row.attempts + 1, now + pause if pause else None), []).append(row)
     for (attempt, ready_at), rows in rounds.items():
         writer = to(attempt=attempt, ready_at=ready_at)

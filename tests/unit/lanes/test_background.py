@@ -23,7 +23,7 @@ from offpeak.providers.base import Provider, Usage
 from offpeak.providers.realtime import Measure
 from offpeak.requests import Chat, Embedding
 
-from ...conftest import EMBEDDING_MODEL, LocalProvider, Shop, Through, tickets
+from ...conftest import EMBEDDING_MODEL, LocalProvider, QuickClock, Shop, Through, tickets
 
 Account = Callable[..., Provider]
 IN_BACKGROUND = Forced(lane=Lane.BACKGROUND, by="a test")
@@ -138,6 +138,38 @@ def test_a_provider_that_is_away_is_waited_for_and_costs_no_attempts(shop: Shop,
 
     assert (receipt.rows, receipt.failed) == (20, 0)
     assert failures(shop.ledger) == []
+
+
+class Healing(QuickClock):
+    """A clock by which the provider is well again once so much has been slept away."""
+
+    def __init__(self, provider: LocalProvider, after: timedelta) -> None:
+        super().__init__()
+        self._provider, self._ill = provider, self.now() + after
+        self.healed = False
+
+    def sleep(self, duration: timedelta) -> None:
+        super().sleep(duration)
+        if not self.healed and self.now() >= self._ill:
+            self._provider.call("DELETE", "/local/faults")
+            self.healed = True
+
+
+@pytest.mark.parametrize("fault", ["realtime_reset", "realtime_500"])
+def test_an_outage_of_hours_is_waited_out_and_the_rest_is_called_then(
+    any_ledger: Ledger, open_account: Account, local_provider: LocalProvider, fault: str
+) -> None:
+    """Whether the provider says so itself or breaks connections, after which a call may have been billed."""
+    clock = Healing(local_provider, timedelta(hours=3))
+    shop = Shop(any_ledger, open_account(), clock=clock)
+    local_provider.fault(fault, times=None, **({"status": 503} if fault == "realtime_500" else {}))
+
+    receipt = shop.buy(tickets(30), forced=IN_BACKGROUND, policy=FailurePolicy(attempts=1))
+
+    assert clock.healed
+    assert (receipt.rows, receipt.failed) == (30, 0)
+    assert local_provider.answered(at_least=2) == []
+    assert set(failures(any_ledger)) == ({POSSIBLY_PAID} if fault == "realtime_reset" else set())
 
 
 def test_one_request_that_cannot_be_answered_goes_round_while_the_others_are(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offpeak.lanes.throttle import BURST, PROBES, SHARE, SLOWER, Throttle
+from offpeak.lanes.throttle import BURST, GIVE_UP_AFTER, PROBES, SHARE, SLOWER, Throttle
 from offpeak.providers.realtime import Measure
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -138,3 +138,15 @@ def test_with_answers_the_speed_comes_back() -> None:
     times = sent_within(throttle, timedelta(minutes=1), cost=ONE, begin=NOW + SECOND)
 
     assert len(times) >= 600 * (SHARE - 0.02)
+
+
+def test_after_many_failures_one_call_at_a_time_finds_out_whether_the_provider_is_back() -> None:
+    throttle = Throttle(most_in_flight=100, limits={Measure.REQUESTS: 600})
+    assert [throttle.failed() for _ in range(GIVE_UP_AFTER)] == [False] * (GIVE_UP_AFTER - 1) + [True]
+    assert throttle.window == 1
+    assert throttle.failed()
+
+    throttle.answered({}, foreseen=ONE, used=ONE)
+
+    assert throttle.window == 100
+    assert not throttle.failed()
