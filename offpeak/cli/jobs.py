@@ -392,7 +392,8 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
     names = ("chunk", "state", "attempt", "requests", "submission", "its state", "batch", "submitted", "ended", "error")
     table = columns("\nBatches", *names, right=("chunk", "attempt", "requests", "submission"), fold=("batch", "error"))
     for chunk in chunks:
-        begin = (str(chunk.id), words(chunk.state.value), str(chunk.attempt), f"{chunk.requests:,}")
+        instead = "" if chunk.degraded_from is None else f" ({chunk.model} in place of {chunk.degraded_from})"
+        begin = (str(chunk.id), words(chunk.state.value) + instead, str(chunk.attempt), f"{chunk.requests:,}")
         if not chunk.submissions:
             table.add_row(*begin, "-", "-", "-", "-", "-", "")
         for each in chunk.submissions:

@@ -73,6 +73,8 @@ class ChunkRecord:
     """The sample whose requests it carries."""
     held_by: int | None
     """The sample that has to be released before it is sent."""
+    degraded_from: str | None
+    """The model that it stands in for, because that one's queue was full."""
     submissions: Sequence[SubmissionRecord]
 
 
@@ -155,6 +157,7 @@ def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> l
             billed_job_id=row.billed_job_id,
             drawn_for=row.drawn_for,
             held_by=row.held_by,
+            degraded_from=row.degraded_from,
             submissions=submissions.get(row.id, []),
         )
         for row in rows
