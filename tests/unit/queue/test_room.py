@@ -142,6 +142,14 @@ def test_what_nobody_carries_on_keeps_no_place(full_shop: Shop, account: Account
     assert full_shop.collect(job_id).rows == 1
 
 
+def test_a_batch_that_nobody_looks_at_takes_room_for_a_day_at_most(full_shop: Shop) -> None:
+    job_id = full_shop.begin(tickets(1))
+    (chunk,) = submissions.of_job(full_shop.ledger, job_id)
+    now = full_shop.clock.now()
+    assert chunk.chunk_id in gate.waits(full_shop.ledger, now=now + timedelta(hours=23))
+    assert gate.waits(full_shop.ledger, now=now + timedelta(hours=25)) == {}
+
+
 # A full account
 
 
@@ -229,7 +237,7 @@ def test_an_account_that_was_full_is_tried_with_one_batch_and_the_others_follow_
         return len(local_provider.batches())
 
     works[0].hand_over(patience=timedelta(0))
-    until(lambda: local_provider.fired()["fail_validation"], what="the failure")
+    until(lambda: local_provider.batches()[0]["outcome"], what="the failure")
     account.hold()
     assert hand_over(after=timedelta(0)) == 1
     assert hand_over(after=timedelta(minutes=2)) == 2
