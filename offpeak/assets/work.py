@@ -61,7 +61,7 @@ from offpeak.queue import gate
 from offpeak.queue.giving_way import Gave, GivingWay
 from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.results import views
-from offpeak.results.store import ResultStore
+from offpeak.results.store import ResultStore, StoreSummary
 
 _LOG = logging.getLogger(__name__)
 
@@ -622,7 +622,7 @@ class Work:
             jobs.close(self._ledger, self.job_id, ended, why=why, on_close=self._on_close)
             raise JobFailed(
                 f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
-                "mend the prompt or schema and materialise again."
+                f"{_remedy(summary)}."
             )
         degraded = degrading.count(self._ledger, self.job_id)
         let_go = sum(part.dropped for part in summary.partitions)
@@ -698,6 +698,13 @@ class Work:
 def _still_judged(chunk: sightings.OpenChunk) -> bool:
     """Whether this job, or another one of its asset, is about to judge the sample that holds the chunk."""
     return chunk.sample_of_own and chunk.sample_state is not SampleState.WAITING
+
+
+def _remedy(summary: StoreSummary) -> str:
+    """What to do about a job of which no row has an answer."""
+    if all(part.dropped == part.unanswered for part in summary.partitions):
+        return "all of them were let go: where a full queue did that, materialise again when there is room"
+    return "mend the prompt or schema and materialise again"
 
 
 def _interval(began: datetime, now: datetime) -> timedelta:

@@ -81,7 +81,8 @@ def _print(found: "Explanation") -> None:
         _say(out, "Its answer")
         out.print(_answer(found.answer))
     if found.previous is not None:
-        _say(out, f"Its answer before the request changed, as of {when(found.previous.as_of)}")
+        what = "The answer that stands in for its own" if _degraded(found) else "Its answer before the request changed"
+        _say(out, f"{what}, as of {when(found.previous.as_of)}")
         out.print(_answer(found.previous.answer))
     events = columns("\nEvents", "at", "what", "state", "why", fold=("why",))
     for event in found.events:
@@ -93,9 +94,19 @@ def _say(out: Any, line: str) -> None:
     out.print(f"\n{line}", soft_wrap=True)
 
 
+def _degraded(found: "Explanation") -> bool:
+    """Whether a full queue had another model asked in its place."""
+    from offpeak.ledger.policy import DEGRADED
+
+    return found.dead_letter is not None and found.dead_letter.reason == DEGRADED
+
+
 def _serves(found: "Explanation") -> str:
     if found.answer is not None:
         return "its answer"
+    if _degraded(found) and found.previous is not None:
+        model = found.previous.answer.model
+        return f"an answer of {model} in place of {found.model}, whose queue was full; the next run asks again"
     if found.previous is not None:
         return "its previous answer, until the new one lands"
     return "nothing: consumers count it as missing"

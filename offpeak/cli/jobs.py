@@ -394,7 +394,8 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
     title = "Batches and calls" if any(each.called for chunk in chunks for each in chunk.submissions) else "Batches"
     table = columns(f"\n{title}", *names, right=("chunk", "attempt", "requests", "submission"), fold=("batch", "error"))
     for chunk in chunks:
-        begin = (str(chunk.id), words(chunk.state.value), str(chunk.attempt), f"{chunk.requests:,}")
+        instead = "" if chunk.degraded_from is None else f" ({chunk.model} in place of {chunk.degraded_from})"
+        begin = (str(chunk.id), words(chunk.state.value) + instead, str(chunk.attempt), f"{chunk.requests:,}")
         if not chunk.submissions:
             table.add_row(*begin, "-", "-", "-", "-", "-", "")
         for each in chunk.submissions:

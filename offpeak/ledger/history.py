@@ -79,6 +79,8 @@ class ChunkRecord:
     """The sample that has to be released before it is sent."""
     lane: Lane
     """How what is not bought yet is going to be."""
+    degraded_from: str | None
+    """The model that it stands in for, because that one's queue was full."""
     submissions: Sequence[SubmissionRecord]
 
 
@@ -162,6 +164,7 @@ def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> l
             drawn_for=row.drawn_for,
             held_by=row.held_by,
             lane=Lane(row.lane),
+            degraded_from=row.degraded_from,
             submissions=submissions.get(row.id, []),
         )
         for row in rows

@@ -24,7 +24,7 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import TOKEN_LIMIT, pause_before
 from offpeak.ledger.states import PARKED, ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
-from offpeak.providers.base import BatchState
+from offpeak.providers.base import BATCH_WINDOW, BatchState
 
 BYTES_PER_TOKEN = 4
 """As in `offpeak.money.estimate`, which lies above the ledger."""
@@ -239,7 +239,7 @@ def _limits(row: Row[Any], now: datetime) -> Limits:
 def _read(connection: Connection, row: Row[Any], *, own: int | None, now: datetime) -> Queue:
     limits, full_until = _limits(row, now), None if row.full_until is None else from_micros(row.full_until)
     probing = bool(row.full_times) and not _accepted(connection, row, now)
-    tokens, batches = _enqueued(connection, row.realm, row.model)
+    tokens, batches = _enqueued(connection, row.realm, row.model, now)
     return Queue(
         realm=row.realm,
         model=row.model,
@@ -253,8 +253,11 @@ def _read(connection: Connection, row: Row[Any], *, own: int | None, now: dateti
     )
 
 
-def _enqueued(connection: Connection, realm: str, model: str) -> tuple[int, int]:
-    """Tokens and number of the batches that have not ended, those included that are about to be sent."""
+def _enqueued(connection: Connection, realm: str, model: str, now: datetime) -> tuple[int, int]:
+    """Tokens and number of the batches that have not ended, those included that are about to be sent.
+
+    One that nobody looks at any more counts until its provider must have ended it.
+    """
     chunk, submission = tables.chunk, tables.submission
     ended = [state.value for state in BatchState if state.terminal]
     query = (
@@ -267,6 +270,7 @@ def _enqueued(connection: Connection, realm: str, model: str) -> tuple[int, int]
             chunk.c.lane == Lane.BATCH.value,
             submission.c.state != SubmissionState.LANDED.value,
             sa.or_(submission.c.seen_state.is_(None), submission.c.seen_state.not_in(ended)),
+            sa.func.coalesce(submission.c.submitted_at, submission.c.intended_at) > to_micros(now - BATCH_WINDOW),
         )
     )
     size, number = connection.execute(query).one()

@@ -5,10 +5,12 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
 from offpeak import Notifier, Notify
 from offpeak.assets.notices import Teller
 from offpeak.assets.purchase import begin
+from offpeak.cli import build_app
 from offpeak.errors import JobFailed
 from offpeak.ledger import degrading, erasing, jobs, notices, tables
 from offpeak.ledger.explaining import explain
@@ -16,7 +18,7 @@ from offpeak.ledger.notify import declared_routes
 from offpeak.ledger.states import ChunkState
 from offpeak.queue.policy import QueuePolicy
 
-from ...conftest import LocalProvider, Shop, tickets
+from ...conftest import LocalProvider, Place, Shop, tickets
 from ..ledger.test_changed_rows import Reader, Table
 from .conftest import CHEAPER, Account, count, letters, states
 
@@ -66,7 +68,7 @@ def test_what_is_dropped_is_on_record_and_the_rest_of_the_asset_lands(full_shop:
 
 
 def test_a_job_of_which_nothing_is_left_fails_and_says_why(full_shop: Shop) -> None:
-    with pytest.raises(JobFailed, match="queue_full"):
+    with pytest.raises(JobFailed, match=r"queue_full.* materialise again when there is room"):
         full_shop.buy(tickets(3), queue=DROP)
 
 
@@ -305,3 +307,24 @@ def test_what_a_model_is_asked_in_place_of_another_has_a_fingerprint_of_its_own(
     assert len(found) == 20
     assert found == degrading.stand_in_for(print_, "gpt-5-nano")
     assert len({print_, found, degrading.stand_in_for(print_, "gpt-5"), degrading.stand_in_for(found, "gpt-5")}) == 4
+
+
+def test_the_command_line_says_what_a_row_serves_in_whose_place(roomy: Shop, account: Account, place: Place) -> None:
+    roomy.limit(open_batches=1)
+    account.hold()
+    roomy.leave(tickets(1, start=9_000), asset="occupant")
+    job_id = roomy.begin(tickets(3))
+    work = roomy.work(job_id, asset="labels", queue=DEGRADE)
+    assert not work.hand_over()
+    account.let_go()
+    work.carry_out()
+    work.close()
+
+    def said(*arguments: str) -> str:
+        result = CliRunner().invoke(build_app(), [*arguments, "--database-url", place.url], catch_exceptions=False)
+        return " ".join(result.output.split())
+
+    served = said("explain", "labels", "T0001")
+    assert "an answer of local-gpt-5-nano in place of gpt-5-mini, whose queue was full" in served
+    assert "in place of gpt-5-mini" in said("jobs", "show", str(job_id))
+    assert "degraded" in said("dead-letters", "list", "--fate", "dropped")

@@ -19,7 +19,7 @@ from offpeak.ledger.states import ChunkState
 from offpeak.queue import gate
 from offpeak.queue.policy import QueuePolicy
 
-from ...conftest import HeldClock, LocalProvider, Place, QuickClock, Shop, tickets
+from ...conftest import HeldClock, LocalProvider, Place, QuickClock, Shop, tickets, until
 from .conftest import Account, count, states
 
 MINI = "gpt-5-mini"
@@ -142,6 +142,14 @@ def test_what_nobody_carries_on_keeps_no_place(full_shop: Shop, account: Account
     assert full_shop.collect(job_id).rows == 1
 
 
+def test_a_batch_that_nobody_looks_at_takes_room_for_a_day_at_most(full_shop: Shop) -> None:
+    job_id = full_shop.begin(tickets(1))
+    (chunk,) = submissions.of_job(full_shop.ledger, job_id)
+    now = full_shop.clock.now()
+    assert chunk.chunk_id in gate.waits(full_shop.ledger, now=now + timedelta(hours=23))
+    assert gate.waits(full_shop.ledger, now=now + timedelta(hours=25)) == {}
+
+
 # A full account
 
 
@@ -210,6 +218,31 @@ def test_a_storm_loses_nothing_however_long_it_is_and_is_met_with_longer_and_lon
     assert pauses[0] >= 2
     assert all(29 <= pause <= 40 for pause in pauses[8:38]), pauses
     assert roomy.clock.now() - began > timedelta(hours=12)
+
+
+def test_an_account_that_was_full_is_tried_with_one_batch_and_the_others_follow_when_that_was_taken(
+    roomy: Shop, local_provider: LocalProvider, account: Account
+) -> None:
+    local_provider.fault("fail_validation", code="token_limit_exceeded", times=1)
+    works = [
+        roomy.work(roomy.begin(tickets(1, start=number), asset=f"asset_{number}"), asset=f"asset_{number}")
+        for number in range(3)
+    ]
+
+    def hand_over(*, after: timedelta) -> int:
+        """The batches that were ever created, once every job has tried."""
+        roomy.clock.sleep(after)
+        for work in works:
+            assert not work.hand_over(patience=timedelta(0))
+        return len(local_provider.batches())
+
+    works[0].hand_over(patience=timedelta(0))
+    until(lambda: local_provider.batches()[0]["outcome"], what="the failure")
+    account.hold()
+    assert hand_over(after=timedelta(0)) == 1
+    assert hand_over(after=timedelta(minutes=2)) == 2
+    assert hand_over(after=timedelta(minutes=1)) == 2
+    assert hand_over(after=timedelta(minutes=15)) == 4
 
 
 def test_batches_that_were_on_their_way_when_the_account_was_full_count_once(roomy: Shop) -> None:
