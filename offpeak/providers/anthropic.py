@@ -66,7 +66,7 @@ class AnthropicProvider(Provider):
         self.limits = limits
         key = http.checked_key(api_key, name=self.name, variable=KEY_VARIABLE)
         self._base_path = urlsplit(base_url).path
-        self._key, self._base_url = key, base_url
+        self._base_url = base_url
         self._timeout = httpx2.Timeout(timeout.total_seconds(), connect=5.0)
         self._client = anthropic.Anthropic(
             api_key=key,
@@ -180,7 +180,7 @@ class AnthropicProvider(Provider):
 
     def caller(self) -> AnthropicCaller:
         client = anthropic.AsyncAnthropic(
-            api_key=self._key,
+            api_key=self._account.secret,
             base_url=self._base_url,
             http_client=anthropic.DefaultAsyncHttpxClient(
                 follow_redirects=False, verify=http.tls(), timeout=self._timeout

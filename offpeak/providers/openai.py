@@ -97,7 +97,7 @@ class OpenAIProvider(Provider):
         self._line_middles = {
             kind: f'","method":"POST","url":"{endpoint}","body":'.encode() for kind, endpoint in self._endpoints.items()
         }
-        self._key, self._base_url = key, base_url
+        self._base_url = base_url
         self._timeout = httpx2.Timeout(timeout.total_seconds(), connect=5.0)
         self._client = openai.OpenAI(
             api_key=key,
@@ -221,7 +221,7 @@ class OpenAIProvider(Provider):
 
     def caller(self) -> OpenAICaller:
         client = openai.AsyncOpenAI(
-            api_key=self._key,
+            api_key=self._account.secret,
             base_url=self._base_url,
             http_client=openai.DefaultAsyncHttpxClient(
                 follow_redirects=False, verify=http.tls(), timeout=self._timeout

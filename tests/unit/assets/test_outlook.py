@@ -39,7 +39,7 @@ def report(*inputs: str) -> Node:
 
 def job(state: JobState, *, after: timedelta = MINUTE, number: int = 7) -> JobRow:
     """One that was created so long after the schedule ticked."""
-    figures = dict.fromkeys(("rows", "new", "joined", "reused", "removed", "chunks", "landed", "applied"), 0)
+    figures = dict.fromkeys(("rows", "new", "joined", "reused", "removed", "chunks", "landed", "applied", "called"), 0)
     return JobRow(
         id=number,
         asset="labels",

@@ -236,11 +236,10 @@ def test_a_copy_that_is_set_apart_leaves_what_is_called_to_the_original(
     assert (receipt.rows, receipt.reused, receipt.bought) == (12, 1, 11)
 
 
+@pytest.mark.parametrize("any_place", ["sqlite"], indirect=True)  # a file is copied
 def test_one_that_takes_the_originals_place_goes_on_calling(
     interrupted: Shop, place: Place, tmp_path: Path, local_provider: LocalProvider
 ) -> None:
-    if interrupted.ledger.database.url.get_backend_name() != "sqlite":
-        pytest.skip("a file is copied")
     interrupted.ledger.database.checkpoint()
     folder = tmp_path / "copy"
     shutil.copytree(place.spool, folder / "spool")
