@@ -6,29 +6,25 @@ and leaves the waiting to whoever collects it.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from pydantic import BaseModel
 
-from offpeak.assets import canary
-from offpeak.assets.order import PartitionReceipt, Receipt
+from offpeak.assets import canary, closing, sampled
+from offpeak.assets.job import Job
+from offpeak.assets.order import Receipt
 from offpeak.assets.pace import Pace
 from offpeak.clock import Clock, in_words
 from offpeak.errors import (
     CouldNotRead,
     JobFailed,
     LedgerUnavailable,
-    OffpeakError,
     OutcomeUnknown,
     ProviderUnavailable,
-    SampleHeld,
-    SampleRejected,
     SubmissionRejected,
 )
-from offpeak.faultpoints import FaultPoint, reach
 from offpeak.lanes.background import TERMS, Background, Terms
 from offpeak.ledger import (
     calling,
@@ -52,16 +48,13 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.room import on_disk
-from offpeak.ledger.samples import DrawnSample
 from offpeak.ledger.states import ChunkState, JobState, SampleState, SubmissionState
 from offpeak.ledger.submissions import Submission
-from offpeak.money import ModelRates, PriceSheet, dollars
-from offpeak.providers.base import BatchState, BatchView, Kind, Provider
+from offpeak.money import ModelRates, PriceSheet
+from offpeak.providers.base import BatchState, BatchView, Provider
 from offpeak.queue import gate
 from offpeak.queue.giving_way import Gave, GivingWay
 from offpeak.queue.policy import DELAY, QueuePolicy
-from offpeak.results import views
-from offpeak.results.store import ResultStore, StoreSummary
 
 _LOG = logging.getLogger(__name__)
 
@@ -140,8 +133,22 @@ class Work:
         self._clock, self._log = clock, log
         self._list_lag, self._report, self._show = list_lag, report, show
         self._on_close, self._on_let_go = on_close, on_let_go
+        self._job = Job(
+            id=job_id,
+            asset=asset,
+            model=self._model,
+            output=output,
+            ledger=ledger,
+            provider=provider,
+            rates=rates,
+            clock=clock,
+            log=log,
+            policy=policy,
+            on_close=on_close,
+        )
         self._output, self._validate = output, collecting.validator(output)
         self._terms = terms
+        self._backgrounds: dict[str, Background] = {}
         self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
         self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
         self._no_room: dict[int, str] = {}
@@ -153,17 +160,19 @@ class Work:
         self._away: datetime | None = None
         self._pace: Pace | None = None
 
-    @cached_property
-    def _background(self) -> Background:
-        return Background(
-            self._ledger,
-            self._provider,
-            model=self._model,
-            rates=self._rates,
-            validate=self._validate,
-            clock=self._clock,
-            terms=self._terms,
-        )
+    def _background_of(self, model: str) -> Background:
+        """The lane for chunks that ask `model`, which stands in for the job's own where its queue was full."""
+        if model not in self._backgrounds:
+            self._backgrounds[model] = Background(
+                self._ledger,
+                self._provider,
+                model=model,
+                rates=self._rates_for(model),
+                validate=self._validate,
+                clock=self._clock,
+                terms=self._terms,
+            )
+        return self._backgrounds[model]
 
     def carry_out(self) -> None:
         """Until nothing is on its way and nothing is left to try.
@@ -295,7 +304,7 @@ class Work:
                 if not done:
                     self._refuse_overdue()
                 if not done and in_place:
-                    self._refuse_held()
+                    sampled.refuse_held(self._job)
         except LedgerUnavailable as error:
             now = self._clock.now()
             self._away = self._away or now
@@ -320,7 +329,7 @@ class Work:
         self._tell(chunks, settled)
         if self._gave_way:  # other chunks may have taken the place of some
             return self._step()
-        if self._judge_samples(chunks):
+        if sampled.judge_samples(self._job, chunks, show=self._show):
             return self._step()
         if not all(settled):
             return False
@@ -388,113 +397,12 @@ class Work:
         self._gave_way = True
         self._log.info(f"{self._asset}: a batch of {chunk.requests:,} requests is sent in {len(parts):,} parts: {why}.")
 
+    def _rates_for(self, model: str) -> ModelRates:
+        return self._rates if model == self._model else self._rates_of(f"{self._provider.name}/{model}")
+
     def _price(self, chunk: Submission) -> collecting.Price:
-        """What an answer of the chunk costs, by the model that was asked."""
-        if chunk.model == self._model:
-            return self._rates.cost
-        return self._rates_of(f"{self._provider.name}/{chunk.model}").cost
-
-    def _judge_samples(self, chunks: Sequence[Submission]) -> bool:
-        """Look at the samples of this asset that hold chunks of the job; True where the job can go on because of it."""
-        go_on = False
-        for sample_id in sorted({chunk.held_by for chunk in chunks if chunk.held_by is not None}):
-            sample = samples.get(self._ledger, sample_id)
-            if sample is None:  # its plan is being made, unless its process died over it
-                go_on |= samples.take_back_of_the_dead(self._ledger, sample_id)
-                continue
-            if sample.asset != self._asset:  # a run of that asset looks
-                continue
-            match sample.state:
-                case SampleState.BUYING:
-                    if samples.landed(self._ledger, sample_id):
-                        go_on |= self._call_again(sample, chunks[0].kind) or self._judge(sample)
-                    else:
-                        go_on |= samples.attend(self._ledger, self.job_id, sample_id)
-                case SampleState.REJECTED | SampleState.WITHDRAWN:
-                    self._end_rejected(sample)
-                case SampleState.WAITING | SampleState.RELEASED:
-                    pass
-        return go_on
-
-    def _call_again(self, sample: DrawnSample, kind: Kind) -> bool:
-        """Have those called again whose answer never came: they say nothing of the question. True where any did not."""
-        again = retrying.call_again(
-            self._ledger,
-            self._provider,
-            sample.id,
-            job_id=self.job_id,
-            kind=kind,
-            model=self._model,
-            policy=self._policy,
-        )
-        if again:
-            self._log.warning(f"{self._asset}: {again:,} requests of the sample got no answer and are called again.")
-        return again > 0
-
-    def _judge(self, sample: DrawnSample) -> bool:
-        """Show what came of a sample, and write it down; True where the rest may follow at once."""
-        if samples.refused(self._ledger, sample.id):  # the job ends with the provider's words
-            who = str(self._ledger.claimant)
-            samples.end(self._ledger, sample.id, SampleState.WITHDRAWN, who=who, why="the provider refused it")
-            self.close()
-        verdict = canary.look(self._ledger, self._provider, sample, self._rates)
-        self._log.info(f"{self._asset}: {canary.summary(verdict)}\n{verdict.table}")
-        if self._show is not None:
-            self._show(verdict)
-        reach(FaultPoint.SAMPLE_SHOWN)
-        judged = samples.judge(
-            self._ledger,
-            sample.id,
-            verdict.to,
-            why=verdict.why,
-            failed=verdict.failed,
-            cost_pico=verdict.cost_pico,
-            rest=verdict.rest,
-            rest_pico=verdict.rest_pico,
-        )
-        reach(FaultPoint.SAMPLE_JUDGED)
-        return judged and verdict.to is SampleState.RELEASED
-
-    def _end_rejected(self, sample: DrawnSample) -> None:
-        """Raise SampleRejected, and close the job as cancelled: the rest of its plan is not bought."""
-        (row,) = jobs.listed(self._ledger, ids=[self.job_id])
-        why = f"the sample of job {sample.id} was {sample.state.value}"
-        if row.closed_at is None:
-            jobs.close(self._ledger, self.job_id, JobState.CANCELLED, why=why)
-        raise SampleRejected(
-            f"{self._asset}: {why}, so the rest of job {self.job_id} is not bought. The sample's answers are kept. "
-            "Mend the prompt or schema and materialise again; materialising as it is draws another sample."
-        )
-
-    def _refuse_held(self) -> None:
-        """Raise SampleHeld when nothing is on its way any more, and what is left waits for a person."""
-        chunks = sightings.of_jobs(self._ledger, [self.job_id])[self.job_id]
-        pending = [chunk for chunk in chunks if not chunk.settled]
-        if not pending or not all(chunk.held for chunk in pending):
-            return
-        held = pending[0]
-        if any(chunk.sample_state is None or _still_judged(chunk) for chunk in pending):
-            return
-        sample = samples.get(self._ledger, held.held_by or 0)
-        if sample is None:
-            return
-        requests = sum(chunk.requests for chunk in pending)
-        jobs.leave(self._ledger, self.job_id, why=f"waits for the sample of job {sample.id}, without a run")
-        if not held.sample_of_own:
-            raise SampleHeld(
-                f"{self._asset}: {requests:,} requests are those that {sample.asset} asks, too, and its sample (job "
-                f"{sample.id}) is not released, so none of them is bought. `offpeak jobs approve {sample.id}` releases "
-                f"them; after `offpeak jobs reject {sample.id}` they are bought for {self._asset} alone. Materialise "
-                f"{self._asset} again then."
-            )
-        raise SampleHeld(
-            f"{self._asset}: {sample.failed or 0:,} of {sample.requests:,} sampled rows have no usable answer; the "
-            "table is among the asset's observations and in the log of the run that collected it. The sample cost "
-            f"${dollars(sample.cost_pico or 0):,.6f}; the {requests:,} requests that are held would cost about "
-            f"${dollars(sample.rest_pico or 0):,.4f}. If it is right, `offpeak jobs approve {sample.id}` and "
-            'materialise again, which goes on (or launch with the tag offpeak/approve: "true"); if not, mend the asset '
-            f"and materialise again, or `offpeak jobs reject {sample.id}`."
-        )
+        """What an answer of the chunk costs on the batch tier, by the model that was asked."""
+        return self._rates_for(chunk.model).cost
 
     def _advance(self, chunk: Submission) -> bool:
         """Take the next step with one chunk; True once its lines are accounted for."""
@@ -537,7 +445,7 @@ class Work:
             return False
         pace = Pace(self._log.info, self._asset, unit="requests called", clock=self._clock)
         try:
-            applied = self._background.call(chunk, lambda done: pace.at(done, of=chunk.requests))
+            applied = self._background_of(chunk.model).call(chunk, lambda done: pace.at(done, of=chunk.requests))
         except CouldNotRead:
             if chunk.drawn_for is not None:  # the next plan draws another one
                 who, why = str(self._ledger.claimant), "its request file cannot be read"
@@ -585,6 +493,10 @@ class Work:
         )
         erasing.after_apply(self._ledger, self._provider, chunk, batch, log=self._log)
 
+    def close(self) -> Receipt:
+        """End the job and say what it bought. Raises JobFailed or SubmissionRejected when no row has an answer."""
+        return closing.close(self._job)
+
     def _tell(self, chunks: list[Submission], settled: list[bool]) -> None:
         if self._pace is not None:
             done = sum(
@@ -604,107 +516,6 @@ class Work:
                     finished=sum(self._finished.get(chunk.chunk_id, 0) for chunk in pending),
                 )
             )
-
-    def close(self) -> Receipt:
-        """End the job and say what it bought. Raises JobFailed or SubmissionRejected when no row has an answer."""
-        asset, store = self._asset, ResultStore(self._ledger)
-        targets = jobs.targets(self._ledger, self.job_id)
-        summary = store.summary(asset, [target.partition_key for target in targets])
-        ages = {part.partition_key: part.as_of for part in summary.partitions if part.rows}
-        rejection = submissions.refusal(self._ledger, self.job_id)
-        if rejection is not None:
-            jobs.close(self._ledger, self.job_id, JobState.FAILED, why=rejection, ages=ages, on_close=self._on_close)
-            raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
-        if not summary.rows and summary.missing:  # without a row there is none that lacks an answer
-            why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(self._ledger, self.job_id)}"
-            expired = jobs.only_expired(self._ledger, self.job_id)
-            ended = JobState.EXPIRED if expired else JobState.FAILED
-            jobs.close(self._ledger, self.job_id, ended, why=why, on_close=self._on_close)
-            raise JobFailed(
-                f"{asset}: {why}. What was paid for is kept. `offpeak jobs show {self.job_id}` lists the reasons; "
-                f"{_remedy(summary)}."
-            )
-        degraded = degrading.count(self._ledger, self.job_id)
-        let_go = sum(part.dropped for part in summary.partitions)
-        failed = sum(part.unanswered for part in summary.partitions) - let_go
-        dropped = let_go - degraded
-        self._refuse_too_many(rows=summary.rows + summary.missing, failed=failed, ages=ages)
-        state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
-        why = f"{summary.rows:,} rows, {failed:,} without an answer of their own"
-        jobs.close(self._ledger, self.job_id, state, why=why, ages=ages, on_close=self._on_close)
-        self._renew_view()
-        bill = jobs.bill(self._ledger, self.job_id)
-        removed = {target.partition_key: target.removed for target in targets}
-        (row,) = jobs.listed(self._ledger, ids=[self.job_id])
-        return Receipt(
-            job_id=self.job_id,
-            rows=summary.rows,
-            bought=row.new,
-            joined=row.joined,
-            reused=row.reused,
-            failed=failed,
-            dropped=dropped,
-            degraded=degraded,
-            input_tokens=bill.input_tokens,
-            output_tokens=bill.output_tokens,
-            cached_tokens=bill.cached_tokens,
-            cost=dollars(bill.cost_pico),
-            realtime_cost=dollars(bill.realtime_pico),
-            possibly_paid_twice=jobs.possibly_paid_twice(self._ledger, self.job_id),
-            lane=row.lane or "",
-            lane_reason=row.reason or "",
-            batch_ids=row.batch_ids,
-            landed_at=row.closed_at or self._clock.now(),
-            partitions=[
-                PartitionReceipt(
-                    partition_key=part.partition_key,
-                    rows=part.rows,
-                    missing=part.missing,
-                    removed=removed[part.partition_key],
-                    as_of=part.as_of,
-                    produced_at=part.produced_at,
-                    effective_until=part.effective_until,
-                    data_version=store.data_version(asset, part.partition_key),
-                )
-                for part in summary.partitions
-            ],
-        )
-
-    def _renew_view(self) -> None:
-        """Have the asset's SQL view as it should be. What has landed has landed, whatever becomes of the view."""
-        try:
-            if views.renew(self._ledger.database, self._asset, output=self._output):
-                self._log.info(f"{self._asset}: its rows can be read in SQL as {views.view_name(self._asset)}.")
-        except OffpeakError as error:
-            self._log.warning(str(error))
-        except Exception as error:  # noqa: BLE001 - nothing here may cost a run what it has bought
-            self._log.warning(f"{self._asset}: no SQL view of its rows was made: {type(error).__name__}: {error}")
-
-    def _refuse_too_many(self, *, rows: int, failed: int, ages: Mapping[str, datetime]) -> None:
-        """Raise JobFailed, and close the job as failed, when more rows have no answer than the asset accepts."""
-        if self._policy.tolerates(rows, failed):
-            return
-        why = (
-            f"{rows - failed:,} of {rows:,} rows have an answer of their own, fewer than on_failure= accepts: "
-            f"{jobs.reasons(self._ledger, self.job_id)}"
-        )
-        jobs.close(self._ledger, self.job_id, JobState.FAILED, why=why, ages=ages, on_close=self._on_close)
-        raise JobFailed(
-            f"{self._asset}: {why}. Nothing was materialised; what was paid for is kept. `offpeak dead-letters list "
-            f"{self._asset}` shows the rows. Mend the prompt or schema, or requeue them, and materialise again."
-        )
-
-
-def _still_judged(chunk: sightings.OpenChunk) -> bool:
-    """Whether this job, or another one of its asset, is about to judge the sample that holds the chunk."""
-    return chunk.sample_of_own and chunk.sample_state is not SampleState.WAITING
-
-
-def _remedy(summary: StoreSummary) -> str:
-    """What to do about a job of which no row has an answer."""
-    if all(part.dropped == part.unanswered for part in summary.partitions):
-        return "all of them were let go: where a full queue did that, materialise again when there is room"
-    return "mend the prompt or schema and materialise again"
 
 
 def _interval(began: datetime, now: datetime) -> timedelta:
