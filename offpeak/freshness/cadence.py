@@ -11,8 +11,6 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-import dagster as dg
-
 _FORMAT = "%Y-%m-%dT%H:%M%z"
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
@@ -241,6 +239,8 @@ def _clock_changes(timezone: str, now: datetime) -> Iterator[datetime]:
 
 
 def _ticks(cron_schedule: str, timezone: str, since: datetime, until: datetime) -> Iterator[datetime]:
+    import dagster as dg  # takes seconds, and whoever buys without Dagster never asks for ticks
+
     # a partitions definition is the public form of Dagster's own reading of cron expressions
     windows = dg.TimeWindowPartitionsDefinition(
         start=since, cron_schedule=cron_schedule, timezone=timezone, fmt=_FORMAT, end_offset=2

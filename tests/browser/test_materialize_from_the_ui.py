@@ -225,7 +225,7 @@ def let_pass(ledger_file: Path, duration: timedelta) -> None:
 def test_a_dashboard_is_refused_stale_labels_and_the_check_says_since_when(
     page: Page, dagster_url: str, ledger_file: Path
 ) -> None:
-    let_pass(ledger_file, timedelta(hours=40))
+    let_pass(ledger_file, timedelta(hours=52))
     page.goto(f"{dagster_url}/assets/support_dashboard")
     page.get_by_role("button", name="Materialize").first.click()
     launched = page.get_by_text("Launched run")
@@ -234,7 +234,7 @@ def test_a_dashboard_is_refused_stale_labels_and_the_check_says_since_when(
     assert run is not None
     page.goto(f"{dagster_url}/runs")
     page.get_by_role("link", name=run.group()).first.click(timeout=LAND_WITHIN_MS)
-    refusal = page.get_by_text("tolerates rows of ticket_labels up to 1 d 14 h old", exact=False).first
+    refusal = page.get_by_text("tolerates rows of ticket_labels up to 2 d 2 h old", exact=False).first
     expect(refusal).to_be_visible(timeout=LAND_WITHIN_MS)
 
     page.goto(f"{dagster_url}/assets/ticket_labels?view=checks&checkDetail=fresh")

@@ -196,7 +196,7 @@ def test_the_lock_catches_the_documented_change_and_every_later_one(adopter: Ado
     adopter.offpeak(accept)
     assert "agrees" in adopter.offpeak(check)
 
-    adopter.define(other_model.replace("valid_for=timedelta(hours=37)", "valid_for=timedelta(hours=49)"))
-    assert "unhappy_reviews reads review_moods: valid_for 49 h, was 37 h" in adopter.offpeak(check, code=1)
+    adopter.define(other_model.replace("valid_for=timedelta(hours=49)", "valid_for=timedelta(hours=61)"))
+    assert "unhappy_reviews reads review_moods: valid_for 61 h, was 49 h" in adopter.offpeak(check, code=1)
     adopter.offpeak(accept)
     assert "agrees" in adopter.offpeak(check)

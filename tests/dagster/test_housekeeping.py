@@ -23,7 +23,7 @@ def support_tickets() -> pd.DataFrame:
     return TICKETS
 
 
-@batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, contract=CONTRACT)
+@batch_asset(model="openai/gpt-5-mini", workload=NIGHTLY, lane="batch", contract=CONTRACT)
 def ticket_labels(support_tickets: pd.DataFrame) -> Iterator[Chat]:
     ticket: Any
     for ticket in support_tickets.itertuples():

@@ -60,6 +60,7 @@ def labels(shelf: Shelf) -> Callable[..., dg.AssetsDefinition]:
             notify=notify,
             **{
                 "workload": Workload(waiting=Waiting.NOBODY, deadline=12 * HOUR),
+                "lane": "batch",
                 "contract": FreshnessContract(valid_for=37 * HOUR),
                 **arguments,
             },
