@@ -23,8 +23,8 @@ PROBES = 5
 number that grows with every answer."""
 
 SLOWER = 0.85
-FASTER = 0.05
-"""What a refusal leaves of the speed, and what a minute's worth of answers gives back of the limit."""
+FASTER = 0.1
+"""What a refusal leaves of the speed, and what a minute without one gives back of the limit."""
 
 SLOWEST = 0.05
 
@@ -71,6 +71,7 @@ class Throttle:
         self._blocked_until: datetime | None = None
         self._buckets: dict[Measure, _Bucket] = {}
         self._failures = 0
+        self._filled_at: datetime | None = None
 
     @property
     def window(self) -> int:
@@ -103,8 +104,6 @@ class Throttle:
             self._window = min(self._window + 1, self._most)
         for measure, bucket in self._buckets.items():
             bucket.level += foreseen.get(measure, 0) - used.get(measure, foreseen.get(measure, 0))
-        per_minute = self.limits.get(Measure.REQUESTS, self._window)
-        self._share = min(SHARE, self._share + FASTER / max(per_minute, 1.0))
 
     def refused(self, retry_after: timedelta | None, *, now: datetime) -> None:
         """The provider would not take a call. Several that were on their way at once are one reason to slow down."""
@@ -122,6 +121,9 @@ class Throttle:
         return self._failures >= GIVE_UP_AFTER
 
     def _fill(self, now: datetime) -> None:
+        if self._filled_at is not None and now > self._filled_at:
+            self._share = min(SHARE, self._share + FASTER * ((now - self._filled_at) / timedelta(minutes=1)))
+        self._filled_at = now if self._filled_at is None else max(now, self._filled_at)
         for measure, per_minute in self.limits.items():
             bucket = self._buckets.get(measure)
             if bucket is None:

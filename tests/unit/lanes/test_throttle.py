@@ -115,7 +115,7 @@ def test_after_a_refusal_everything_waits_as_long_as_it_asked_and_goes_on_slower
 
     times = sent_within(throttle, timedelta(minutes=1), cost=ONE, begin=NOW + timedelta(seconds=30))
 
-    assert len(times) == pytest.approx(600 * SHARE * SLOWER, rel=0.05)
+    assert len(times) == pytest.approx(600 * SHARE * SLOWER, rel=0.1)
 
 
 def test_refusals_of_calls_that_were_on_their_way_together_slow_down_once() -> None:
@@ -126,18 +126,17 @@ def test_refusals_of_calls_that_were_on_their_way_together_slow_down_once() -> N
     times = sent_within(throttle, timedelta(minutes=1), cost=ONE, begin=NOW + SECOND)
 
     assert throttle.refusals == 50
-    assert len(times) == pytest.approx(600 * SHARE * SLOWER, rel=0.05)
+    assert len(times) == pytest.approx(600 * SHARE * SLOWER, rel=0.1)
 
 
-def test_with_answers_the_speed_comes_back() -> None:
+def test_without_another_refusal_the_speed_comes_back() -> None:
     throttle = Throttle(most_in_flight=100, limits={Measure.REQUESTS: 600})
     throttle.refused(SECOND, now=NOW)
-    for _ in range(3_000):
-        throttle.answered({}, foreseen=ONE, used=ONE)
 
-    times = sent_within(throttle, timedelta(minutes=1), cost=ONE, begin=NOW + SECOND)
+    sent_within(throttle, timedelta(minutes=3), cost=ONE, begin=NOW + SECOND)
+    times = sent_within(throttle, timedelta(minutes=1), cost=ONE, begin=NOW + timedelta(minutes=3, seconds=1))
 
-    assert len(times) >= 600 * (SHARE - 0.02)
+    assert len(times) >= 600 * (SHARE - 0.01)
 
 
 def test_after_many_failures_one_call_at_a_time_finds_out_whether_the_provider_is_back() -> None:
