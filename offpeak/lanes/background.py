@@ -69,7 +69,6 @@ MEAN_OUTPUT = 256
 """Tokens of an answer, before the first ones have come."""
 
 _REMEMBERED = 50
-_SKEW_MICROS = CLOCK_SKEW // timedelta(microseconds=1)
 
 Told = Callable[[int], None]
 """Hears how many requests of the chunk have an outcome."""
@@ -116,17 +115,11 @@ class Background:
         CouldNotRead for a torn spool file, the rest of which is given up then, and LedgerUnavailable. What had come
         until then is stored, if need be by the next call of this method.
         """
+        store = self._store_of(chunk)
+        if not store.empty:  # what the ledger could not take the last time: else it would count as lost
+            calling.record(self._ledger, chunk, store, sending=(), unsent=(), done=store.applied.answered)
         if not calling.begin(self._ledger, chunk):
             return None
-        store = self._stores.get(chunk.stamp)
-        if store is None:
-            now = to_micros(self._clock.now())
-            store = Store(
-                self._ledger, chunk, self._validate, self._rates.realtime_cost, began=now - _SKEW_MICROS, ended=now
-            )
-            self._stores[chunk.stamp] = store
-        elif not store.empty:  # what the ledger could not take the last time
-            calling.record(self._ledger, chunk, store, sending=(), unsent=(), done=store.applied.answered)
         try:
             pending = calling.pending(self._ledger, chunk, self._provider.spooling)
         except CouldNotRead as error:  # the next plan writes anew what has no answer
@@ -151,6 +144,14 @@ class Background:
                 limits_seen.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
         del self._stores[chunk.stamp]
         return calling.close(self._ledger, chunk)
+
+    def _store_of(self, chunk: Submission) -> Store:
+        """What has come of a chunk's calls and is not in the ledger."""
+        if chunk.stamp not in self._stores:
+            now, price = to_micros(self._clock.now()), self._rates.realtime_cost
+            began = now - CLOCK_SKEW // timedelta(microseconds=1)
+            self._stores[chunk.stamp] = Store(self._ledger, chunk, self._validate, price, began=began, ended=now)
+        return self._stores[chunk.stamp]
 
 
 @dataclass(slots=True, eq=False)
@@ -189,19 +190,18 @@ class _Loop:
         self._mean_output = float(MEAN_OUTPUT)
         self._share_of_body = 1.0  # of the tokens that a body is estimated at: a part of it is no prompt
         self._answered_at = clock.now()
-        self._ending = threading.Event()
+        self._ending, self._ended = threading.Event(), threading.Event()
         self._stopped: BaseException | None = None
 
     def run(self) -> None:
         """Until every request has an outcome. Raises what stopped it before."""
-        thread = threading.Thread(target=self._main, name="offpeak-calls", daemon=True)
-        thread.start()
+        threading.Thread(target=self._main, name="offpeak-calls", daemon=True).start()
         try:
-            while thread.is_alive():
-                thread.join(0.2)
+            while not self._ended.wait(0.2):  # a join that is interrupted takes the thread for ended
+                pass
         except BaseException:  # the run is being terminated
             self._ending.set()
-            thread.join(LAST_ANSWERS.total_seconds())
+            self._ended.wait(LAST_ANSWERS.total_seconds())
             raise
         if self._stopped is not None:
             raise self._stopped
@@ -211,9 +211,11 @@ class _Loop:
             asyncio.run(self._call_all())
         except BaseException as error:  # noqa: BLE001 - raised by `run`, in the thread of whoever called it
             self._stopped = self._stopped or error
+        finally:
+            self._ended.set()
 
     async def _call_all(self) -> None:
-        caller, calls = self._provider.caller(), dict[asyncio.Task[Reply | OffpeakError], _Call]()
+        caller, calls = self._provider.caller(), dict[asyncio.Task[Reply | Exception], _Call]()
         try:
             while True:
                 sending, wait = self._next(len(calls))
@@ -234,7 +236,8 @@ class _Loop:
     @property
     def _over(self) -> bool:
         """Whether nothing more is sent, and all that came is stored or cannot be."""
-        return self._stopped is not None or (not (self._again or self._unsent) and self._store.empty)
+        ended = self._stopped is not None or self._ending.is_set()
+        return ended or (not (self._again or self._unsent) and self._store.empty)
 
     def _next(self, in_flight: int) -> tuple[list[_Call], timedelta]:
         """The calls that may be sent now, and how long it is until the next one may; nothing where none is left."""
@@ -298,7 +301,7 @@ class _Loop:
         """Send nothing more; what is in flight is waited for."""
         self._stopped = self._stopped or error
 
-    def _take(self, call: _Call, came: Reply | OffpeakError) -> None:
+    def _take(self, call: _Call, came: Reply | Exception) -> None:
         """What came of one call."""
         now, request_id = self._clock.now(), call.request.request_id
         match came:
@@ -331,8 +334,13 @@ class _Loop:
                 else:
                     call.not_before = now + (came.retry_after or timedelta(seconds=2**call.tries))
                     self._send_again(call)
-            case _:
+            case OffpeakError():
                 self._unsent.append(request_id)
+                self._stop(came)
+            case _:  # a mistake of ours: what came of the call is not known
+                self._store.ended = to_micros(now)
+                self._store.fail(request_id, POSSIBLY_PAID, f"{type(came).__name__}: {came}")
+                self._done += 1
                 self._stop(came)
 
     def _take_reply(self, call: _Call, reply: Reply, now: datetime) -> None:
@@ -354,10 +362,10 @@ class _Loop:
         self._again.append(call)
 
 
-async def _ask(caller: Caller, kind: Kind, call: _Call) -> Reply | OffpeakError:
+async def _ask(caller: Caller, kind: Kind, call: _Call) -> Reply | Exception:
     try:
         return await caller.ask(kind=kind, body=call.request.body, flex=call.flex)
-    except OffpeakError as error:
+    except Exception as error:  # noqa: BLE001 - the others' answers are waited for whatever came of this one
         return error
 
 

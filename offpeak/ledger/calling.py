@@ -55,7 +55,7 @@ class Pending:
 def begin(ledger: Ledger, chunk: Submission) -> bool:
     """Make this process the one that calls a chunk; False where a living one does, or has done.
 
-    What a dead one had in flight is written down as lost.
+    What was in flight, of a dead process or of a run of this one that was interrupted, is written down as lost.
     """
     ledger.require_home()
     require_room(ledger)
@@ -66,7 +66,7 @@ def begin(ledger: Ledger, chunk: Submission) -> bool:
         return False
     now = ledger.clock.now()
     with ledger.database.write(durable=True) as connection:
-        lost = _write_lost(ledger, connection, chunk) if chunk.owner != str(ledger.claimant) else 0
+        lost = _write_lost(ledger, connection, chunk)
         state = sa.select(tables.submission.c.state).where(tables.submission.c.id == chunk.stamp)
         if connection.execute(state).scalar_one() != SubmissionState.CALLING.value:
             must(
@@ -90,7 +90,7 @@ def _write_lost(ledger: Ledger, connection: Connection, chunk: Submission) -> in
     lost = connection.execute(
         sa.select(call.c.request_id).where(call.c.submission_id == chunk.stamp, ~_has_outcome(call.c, chunk.stamp))
     ).scalars()
-    message = "its process died while it waited for the answer"
+    message = "whoever waited for the answer is gone"
     rows = [(request_id, chunk.stamp, POSSIBLY_PAID, message, None, now, *_NOTHING) for request_id in lost]
     ledger.database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     return len(rows)

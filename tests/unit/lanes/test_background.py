@@ -1,5 +1,6 @@
 """The background lane: each request is called once, each answer is stored as it comes, and nothing is lost."""
 
+import _thread
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -349,6 +350,59 @@ class _Watching:
         await self._inner.close()
 
 
+class _Breaking:
+    """A caller that does something unforeseen at one of its calls."""
+
+    def __init__(self, inner: Any, at: int, what: Callable[[], None]) -> None:
+        self._inner, self._at, self._what = inner, at, what
+
+    async def ask(self, **more: Any) -> Any:
+        self._at -= 1
+        if self._at == 0:
+            self._what()
+        return await self._inner.ask(**more)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def test_a_run_that_is_interrupted_keeps_the_answers_on_their_way_and_sends_nothing_more(
+    shop: Shop, local_provider: LocalProvider
+) -> None:
+    local_provider.settings(realtime_latency_seconds=0.1)
+    provider = shop.provider
+    shop.provider = Through(  # type: ignore[assignment]
+        provider, caller=lambda inner: _Breaking(inner.caller(), 60, _thread.interrupt_main)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        shop.buy(tickets(300), forced=IN_BACKGROUND)
+    sent = local_provider.tally("openai")["realtime_calls"]
+    assert 60 <= sent < 300
+
+    shop.provider = provider
+    receipt = shop.buy(tickets(300), forced=IN_BACKGROUND)
+
+    assert (receipt.rows, receipt.possibly_paid_twice) == (300, 0)
+    assert local_provider.tally("openai")["realtime_answers"] == 300
+    assert local_provider.answered(at_least=2) == []
+
+
+def test_a_mistake_of_ours_costs_no_answer_but_its_own(shop: Shop, local_provider: LocalProvider) -> None:
+    def mistake() -> None:
+        raise RuntimeError("nobody thought of this")
+
+    provider = shop.provider
+    shop.provider = Through(provider, caller=lambda inner: _Breaking(inner.caller(), 30, mistake))  # type: ignore[assignment]
+    with pytest.raises(RuntimeError, match="nobody thought of this"):
+        shop.buy(tickets(60), forced=IN_BACKGROUND)
+
+    shop.provider = provider
+    receipt = shop.buy(tickets(60), forced=IN_BACKGROUND)
+
+    assert (receipt.rows, receipt.failed, receipt.possibly_paid_twice) == (60, 0, 1)
+    assert local_provider.tally("openai")["realtime_answers"] == 60
+
+
 def test_a_sample_is_called_and_the_rest_waits_for_a_person(shop: Shop, local_provider: LocalProvider) -> None:
     from offpeak.ledger.sampling import Sample
 
@@ -374,4 +428,7 @@ def test_another_jobs_unsent_batch_is_called_when_somebody_waits_for_it_now(
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
     yield
-    assert not [thread for thread in threading.enumerate() if thread.name == "offpeak-calls"]
+    for thread in threading.enumerate():
+        if thread.name == "offpeak-calls":
+            thread.join(5)  # it has said that it is through
+            assert not thread.is_alive()
