@@ -99,6 +99,7 @@ def _materialize(
             show=lambda verdict: context.log_event(
                 sample_observation(verdict, context.asset_key, partition=_one_partition(context))
             ),
+            stage=lambda stage: parking.show_progress(context.instance, context.run.run_id, stage),
             on_close=None if teller is None else teller.ended,
             on_let_go=None if teller is None else teller.queue_full,
         )

@@ -314,7 +314,7 @@ def release(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def show_progress(instance: dg.DagsterInstance, run_id: str, progress: str) -> None:
-    """Say on a held run how far its batches are."""
+    """Say on a run how far it is: on a held one its batches, on one that makes calls these."""
     instance.add_run_tags(run_id, {PROGRESS_TAG: progress})
 
 

@@ -1,4 +1,4 @@
-"""How far a job's batches are, in the words that stand on its parked run."""
+"""How far a job is, in the words that stand on its run."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,6 @@ def progress_of(chunks: Sequence[OpenChunk]) -> str:
     finished = sum(chunk.requests if chunk.landed else chunk.finished for chunk in chunks)
     batches = [chunk for chunk in chunks if chunk.lane is Lane.BATCH]
     calls = [chunk for chunk in chunks if chunk.lane is Lane.BACKGROUND and not (chunk.settled or chunk.held)]
-    percent = 100 * finished // requests // STEP * STEP if requests else 0
     parts = [f"{finished:,} of {requests:,} requests"]
     if len(batches) > 1:
         parts.append(f"{sum(chunk.landed for chunk in batches)} of {len(batches)} batches landed")
@@ -26,7 +25,16 @@ def progress_of(chunks: Sequence[OpenChunk]) -> str:
         parts.append(f"{waiting} not at the provider yet")
     if left := sum(chunk.requests - chunk.finished for chunk in calls):
         parts.append(f"{left:,} still to be called")
-    return f"{percent}%: {', '.join(parts)}"
+    return f"{_percent(finished, requests)}%: {', '.join(parts)}"
+
+
+def called(asset: str, done: int, requests: int) -> str:
+    """Such as "35%: 105 of 300 requests of labels are called"."""
+    return f"{_percent(done, requests)}%: {done:,} of {requests:,} requests of {asset} are called"
+
+
+def _percent(done: int, of: int) -> int:
+    return 100 * done // of // STEP * STEP if of else 0
 
 
 def same_step(before: str | None, now: str) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from offpeak.assets import canary, closing, sampled
+from offpeak.assets import canary, closing, progress, sampled
 from offpeak.assets.job import Job
 from offpeak.assets.order import Receipt
 from offpeak.assets.pace import Pace
@@ -25,7 +25,7 @@ from offpeak.errors import (
     ProviderUnavailable,
     SubmissionRejected,
 )
-from offpeak.lanes.background import TERMS, Background, Terms
+from offpeak.lanes.background import TERMS, Background, Terms, Told
 from offpeak.ledger import (
     calling,
     collecting,
@@ -88,6 +88,9 @@ class Progress:
 
 Report = Callable[[Progress], None]
 
+Stage = Callable[[str], None]
+"""Hears how far the calls of the background lane are, at each stage."""
+
 RatesOf = Callable[[str], ModelRates]
 """What a "provider/model" costs today."""
 
@@ -119,6 +122,7 @@ class Work:
         list_lag: timedelta = submissions.LIST_LAG,
         report: Report | None = None,
         show: canary.Show | None = None,
+        stage: Stage | None = None,
         terms: Terms = TERMS,
         on_close: OnClose | None = None,
         on_let_go: OnLetGo | None = None,
@@ -147,7 +151,7 @@ class Work:
             on_close=on_close,
         )
         self._output, self._validate = output, collecting.validator(output)
-        self._terms = terms
+        self._terms, self._stage = terms, stage
         self._backgrounds: dict[str, Background] = {}
         self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
         self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
@@ -443,9 +447,9 @@ class Work:
         """Call the requests of a chunk of the background lane; True once each of them has an outcome."""
         if chunk.held_by_another(self._ledger):
             return False
-        pace = Pace(self._log.info, self._asset, unit="requests called", clock=self._clock)
+        self._log.info(f"{self._asset}: {chunk.requests:,} requests are called one by one.")
         try:
-            applied = self._background_of(chunk.model).call(chunk, lambda done: pace.at(done, of=chunk.requests))
+            applied = self._background_of(chunk.model).call(chunk, self._stages(chunk))
         except CouldNotRead:
             if chunk.drawn_for is not None:  # the next plan draws another one
                 who, why = str(self._ledger.claimant), "its request file cannot be read"
@@ -459,6 +463,21 @@ class Work:
         )
         erasing.after_apply(self._ledger, self._provider, chunk, None, log=self._log)
         return True
+
+    def _stages(self, chunk: Submission) -> Told:
+        """Says how far the calls of a chunk are: now and then in the log, and at each stage on the run."""
+        pace = Pace(self._log.info, self._asset, unit="requests called", clock=self._clock)
+        shown: str | None = None
+
+        def told(done: int) -> None:
+            nonlocal shown
+            pace.at(done, of=chunk.requests)
+            stage = progress.called(self._asset, done, chunk.requests)
+            if self._stage is not None and not progress.same_step(shown, stage):
+                self._stage(stage)
+                shown = stage
+
+        return told
 
     def _advance_open(self, chunk: Submission) -> bool:
         if chunk.to_be_called:

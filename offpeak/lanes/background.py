@@ -70,8 +70,11 @@ MEAN_OUTPUT = 256
 
 _REMEMBERED = 50
 
+BETWEEN_WORDS = timedelta(seconds=0.2)
+"""How often it is told how far the calls are."""
+
 Told = Callable[[int], None]
-"""Hears how many requests of the chunk have an outcome."""
+"""Hears how many requests of the chunk have an outcome, in the thread that asked for the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,12 +200,14 @@ class _Loop:
         """Until every request has an outcome. Raises what stopped it before."""
         threading.Thread(target=self._main, name="offpeak-calls", daemon=True).start()
         try:
-            while not self._ended.wait(0.2):  # a join that is interrupted takes the thread for ended
-                pass
+            # not a join of the thread: one that is interrupted takes it for ended
+            while not self._ended.wait(BETWEEN_WORDS.total_seconds()):
+                self._told(self._done)
         except BaseException:  # the run is being terminated
             self._ending.set()
             self._ended.wait(LAST_ANSWERS.total_seconds())
             raise
+        self._told(self._done)
         if self._stopped is not None:
             raise self._stopped
 
@@ -294,7 +299,6 @@ class _Loop:
             self._stop(error)
             return []
         self._unsent.clear()
-        self._told(self._done)
         return sending
 
     def _stop(self, error: BaseException) -> None:

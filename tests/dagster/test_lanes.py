@@ -66,6 +66,15 @@ def test_whoever_walked_away_is_served_in_the_background(project: Any) -> None:
     assert why == "a person asked and walked away, due in 1 h: minutes, not the provider's window of 24 h"
 
 
+def test_a_run_that_calls_shows_how_far_it_is(project: Any) -> None:
+    made = project(declared("labels", HOUR, waiting=Waiting.WALKED_AWAY))
+    run_id = made.run("labels").run_id
+
+    run = made.instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.tags["offpeak/progress"] == "100%: 1 of 1 requests of labels are called"
+
+
 def test_what_the_run_buys_next_has_to_leave_room_for_both_and_what_it_does_not_buy_does_not_count(
     project: Any,
 ) -> None:

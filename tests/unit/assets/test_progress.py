@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from offpeak.assets.progress import progress_of, same_step
+from offpeak.assets.progress import called, progress_of, same_step
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.sightings import OpenChunk
 from offpeak.ledger.states import ChunkState, SubmissionState
@@ -81,3 +81,8 @@ def test_progress_is_told_in_steps_with_counts_of_requests_and_batches(chunks: l
 )
 def test_only_another_step_is_worth_writing(before: str | None, now: str, same: bool) -> None:
     assert same_step(before, now) is same
+
+
+def test_calls_are_told_by_their_asset() -> None:
+    assert called("labels", 107, 300) == "35%: 107 of 300 requests of labels are called"
+    assert same_step(called("labels", 107, 300), called("labels", 110, 300))

@@ -403,6 +403,22 @@ def test_a_mistake_of_ours_costs_no_answer_but_its_own(shop: Shop, local_provide
     assert local_provider.tally("openai")["realtime_answers"] == 60
 
 
+def test_stages_are_told_in_the_thread_that_asked_and_each_once(shop: Shop, local_provider: LocalProvider) -> None:
+    local_provider.settings(realtime_latency_seconds=0.05)
+    said: list[tuple[str, bool]] = []
+    job_id = shop.begin(tickets(200), forced=IN_BACKGROUND)
+
+    def stage(text: str) -> None:
+        said.append((text, threading.current_thread() is threading.main_thread()))
+
+    shop.work(job_id, asset=shop.asset, terms=Terms(in_flight=10), stage=stage).carry_out()
+
+    assert said[-1] == ("100%: 200 of 200 requests of labels are called", True)
+    percents = [int(text.partition("%")[0]) for text, _ in said]
+    assert percents == sorted(set(percents))
+    assert all(in_main for _, in_main in said)
+
+
 def test_a_sample_is_called_and_the_rest_waits_for_a_person(shop: Shop, local_provider: LocalProvider) -> None:
     from offpeak.ledger.sampling import Sample
 
