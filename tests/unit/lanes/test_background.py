@@ -156,7 +156,9 @@ class Healing(QuickClock):
             self.healed = True
 
 
-@pytest.mark.parametrize("fault", ["realtime_reset", "realtime_500"])
+@pytest.mark.parametrize(
+    ("any_place", "fault"), [("sqlite", "realtime_500"), ("postgres", "realtime_reset")], indirect=["any_place"]
+)
 def test_an_outage_of_hours_is_waited_out_and_the_rest_is_called_then(
     any_ledger: Ledger, open_account: Account, local_provider: LocalProvider, fault: str
 ) -> None:

@@ -302,6 +302,7 @@ def outage(local_provider: LocalProvider) -> Iterator[None]:
         local_provider.call("DELETE", "/local/faults")
 
 
+@pytest.mark.parametrize("any_place", ["postgres"], indirect=True)  # it takes long, and its SQL is seen elsewhere
 def test_an_outage_of_hours_drops_nothing_and_what_waited_goes_in_order_afterwards(
     full_shop: Shop, account: Account, local_provider: LocalProvider
 ) -> None:
