@@ -40,6 +40,7 @@ def test_a_waiting_run_and_a_parked_one_outlive_a_restart_of_postgres(
         waiting = deployment.launch("left_labels", offpeak__wait="run")
         parked_origin = deployment.launch("ticket_labels")
         parked = deployment.wait_until_parked(parked_origin)
+        deployment.wait_until_submitted(parked_origin)  # Dagster's own end of that run is not what is looked at
         deployment.until(lambda: deployment.batches("left_labels"), what="The batch of the run that waits in place")
 
         for _ in range(2):
