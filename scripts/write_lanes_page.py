@@ -93,8 +93,9 @@ def morning_notes(visits: pd.DataFrame) -> Iterator[Chat]:
 - `contracts.lock` has the lane that an asset's declaration leads to. A change of it
   [needs its consumers' word](../how-to/change-a-contract.md).
 
-A request that two jobs wait for takes the tightest deadline of both; while it is not sent yet, it moves to the
-background as soon as one of them is bought there. A [sample](../how-to/try-a-prompt-first.md) is always bought in the
+A request that two jobs wait for takes the tightest deadline of both. A batch that is not sent yet moves to the
+background as a whole where a job that is bought there has a deadline tighter than {exactly(BATCH_WINDOW)}; where it can
+wait, it waits for the batch, which costs half. A [sample](../how-to/try-a-prompt-first.md) is always bought in the
 background, because somebody may be waiting to look at it.
 
 ## What is refused

@@ -13,6 +13,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
+from offpeak.providers.base import BATCH_WINDOW
 
 
 class Lane(StrEnum):
@@ -52,13 +53,21 @@ def placement(ledger: Ledger, job_id: int) -> Placement:
 
 
 def assign(
-    connection: Connection, job_id: int, own: Collection[int], *, lane: Lane, due_at: datetime, priority: int
+    connection: Connection,
+    job_id: int,
+    own: Collection[int],
+    *,
+    lane: Lane,
+    due_at: datetime,
+    priority: int,
+    now: datetime,
 ) -> None:
     """Give the chunks of a job the lane, the deadline and the priority of its plan. `own` are those it wrote.
 
     A sample is bought in the background: somebody may be waiting to look at it. What others queued, and this job waits
-    for too, takes the tightest deadline and the highest priority of the two; where it was not sent yet, it is bought in
-    the background as soon as one of them is.
+    for too, takes the tightest deadline and the highest priority of the two. Where it was not sent yet, it is bought in
+    the background if this job's deadline cannot wait for a batch's whole window. Of a job that is bought there because
+    it is small, the deadline can: what others queued would cost them twice as much for nothing.
     """
     chunk, due = tables.chunk, to_micros(due_at)
     for part in slices(sorted(own), 500):
@@ -78,7 +87,7 @@ def assign(
     )
     connection.execute(chunk.update().where(shared, sa.func.coalesce(chunk.c.due_at, due + 1) > due).values(due_at=due))
     connection.execute(chunk.update().where(shared, chunk.c.priority < priority).values(priority=priority))
-    if lane is Lane.BACKGROUND:
+    if lane is Lane.BACKGROUND and due_at < now + BATCH_WINDOW:
         connection.execute(
             chunk.update().where(shared, chunk.c.state == ChunkState.QUEUED.value).values(lane=lane.value)
         )

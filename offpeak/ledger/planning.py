@@ -397,6 +397,7 @@ class Plan:
                 lane=lane,
                 due_at=spec.deadline_at,
                 priority=spec.priority,
+                now=now,
             )
             why = f"{lane}: {reason}"
             must(

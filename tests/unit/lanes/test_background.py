@@ -20,7 +20,7 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID, FailurePolicy
 from offpeak.ledger.states import ChunkState, SubmissionState
 from offpeak.money import PriceSheet
-from offpeak.providers.base import Provider, Usage
+from offpeak.providers.base import BATCH_WINDOW, Provider, Usage
 from offpeak.providers.realtime import Measure
 from offpeak.requests import Chat, Embedding
 
@@ -441,6 +441,21 @@ def test_another_jobs_unsent_batch_is_called_when_somebody_waits_for_it_now(
 
     assert (receipt.rows, receipt.joined) == (6, 6)
     assert local_provider.tally("openai")["batches_created"] == 0
+
+
+@pytest.mark.parametrize(
+    ("deadline", "called"), [(BATCH_WINDOW + timedelta(hours=1), 0), (BATCH_WINDOW - timedelta(hours=1), 20)]
+)
+def test_another_jobs_unsent_batch_stays_a_batch_where_the_deadline_can_wait_for_it(
+    any_shop: Shop, local_provider: LocalProvider, deadline: timedelta, called: int
+) -> None:
+    any_shop.begin(tickets(20))
+
+    receipt = any_shop.buy(tickets(9), asset="small", forced=IN_BACKGROUND, deadline=deadline)
+
+    assert (receipt.rows, receipt.joined) == (9, 9)
+    tally = local_provider.tally("openai")
+    assert (tally["realtime_answers"], tally["batch_answers"]) == (called, 20 - called)
 
 
 @pytest.fixture(autouse=True)
