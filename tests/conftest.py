@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -48,6 +49,10 @@ MODELS = {"openai": "openai/gpt-5-mini", "anthropic": "anthropic/claude-haiku-5-
 EMBEDDING_MODEL = "openai/text-embedding-3-small"
 LATENCY = 0.1
 """Seconds that a batch takes at the local provider, unless a test says otherwise."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell starts what it runs in the background with Ctrl-C ignored, and what tests start would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Label(BaseModel):
