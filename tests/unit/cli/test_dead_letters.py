@@ -1,7 +1,6 @@
 """`offpeak dead-letters`: what is not tried again is counted, shown, sent round again or let go, on record."""
 
 import json
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,23 +13,8 @@ from offpeak.errors import NotFound
 from offpeak.ledger import tables
 from offpeak.ledger.policy import FailurePolicy
 
-from ...conftest import LocalProvider, Place, Shop, tickets
-
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def any_run(any_place: Place, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command against the shop's ledger and gives what it printed on stdout; errors pass through."""
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("OFFPEAK_DATABASE_URL", any_place.url)
-
-    def command(*arguments: str) -> str:
-        result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return str(result.stdout)
-
-    return command
+from ...conftest import LocalProvider, Shop, tickets
+from .conftest import Run
 
 
 def dead(

@@ -2,34 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from typer.testing import CliRunner
 
-from offpeak.cli import build_app
 from offpeak.errors import LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
 from offpeak.ledger import parked_runs, tables
 
 from ...conftest import LocalProvider, Place, Shop, tickets
+from .conftest import Run
 
-Run = Callable[..., str]
 MICROSECOND = timedelta(microseconds=1)
-
-
-@pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command against the shop's ledger and gives what it printed on stdout; errors pass through."""
-    monkeypatch.setenv("OFFPEAK_DATABASE_URL", place.url)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: str) -> str:
-        result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return str(result.stdout)
-
-    return command
 
 
 @pytest.fixture

@@ -6,19 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from offpeak.cli import build_app
 from offpeak.errors import ConfigurationError
 from offpeak.ledger import notices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.notify import NoticeKind
 
-from ...conftest import Place
 from ...receivers import TOKEN, Webhook
-
-Run = Callable[..., str]
+from .conftest import Run
 
 DEFINITIONS = """
 import dagster as dg
@@ -26,18 +22,6 @@ from offpeak import Notifier, with_offpeak
 
 defs = with_offpeak(dg.Definitions(resources={"notifier": Notifier(destinations=%s)}))
 """
-
-
-@pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("OFFPEAK_DATABASE_URL", place.url)
-
-    def command(*arguments: str) -> str:
-        result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return str(result.stdout)
-
-    return command
 
 
 @pytest.fixture

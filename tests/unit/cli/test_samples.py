@@ -2,33 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable
 
 import pytest
-from typer.testing import CliRunner
 
-from offpeak.cli import build_app
 from offpeak.errors import NotFound, PlanError, SampleHeld, SampleRejected
 from offpeak.ledger import samples
 from offpeak.ledger.sampling import Sample
 
-from ...conftest import LocalProvider, Place, Shop, tickets
+from ...conftest import LocalProvider, Shop, tickets
+from .conftest import Run
 
-Run = Callable[..., str]
 ROWS = tickets(12)
-
-
-@pytest.fixture
-def run(place: Place, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("OFFPEAK_DATABASE_URL", place.url)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def command(*arguments: str) -> str:
-        result = CliRunner().invoke(build_app(), list(arguments), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return str(result.stdout)
-
-    return command
 
 
 @pytest.fixture
