@@ -215,7 +215,7 @@ class _Loop:
         try:
             asyncio.run(self._call_all())
         except BaseException as error:  # noqa: BLE001 - raised by `run`, in the thread of whoever called it
-            self._stopped = self._stopped or error
+            self._stop(error)
         finally:
             self._ended.set()
 
@@ -241,14 +241,18 @@ class _Loop:
     @property
     def _over(self) -> bool:
         """Whether nothing more is sent, and all that came is stored or cannot be."""
-        ended = self._stopped is not None or self._ending.is_set()
-        return ended or (not (self._again or self._unsent) and self._store.empty)
+        return self._sends_nothing or (not (self._again or self._unsent) and self._store.empty)
+
+    @property
+    def _sends_nothing(self) -> bool:
+        """Whether something stopped it, or its process is told to end."""
+        return self._stopped is not None or self._ending.is_set()
 
     def _next(self, in_flight: int) -> tuple[list[_Call], timedelta]:
         """The calls that may be sent now, and how long it is until the next one may; nothing where none is left."""
         sending: list[_Call] = []
         now, none = self._clock.now(), timedelta(0)
-        while self._stopped is None and not self._ending.is_set():
+        while not self._sends_nothing:
             if in_flight + len(sending) >= self._throttle.window:
                 return sending, TICK
             call = self._candidate(now)
@@ -307,14 +311,12 @@ class _Loop:
 
     def _take(self, call: _Call, came: Reply | Exception) -> None:
         """What came of one call."""
-        now, request_id = self._clock.now(), call.request.request_id
+        now = self._clock.now()
         match came:
             case Reply():
                 self._take_reply(call, came, now)
             case OutcomeUnknown():
-                self._store.ended = to_micros(now)
-                self._store.fail(request_id, POSSIBLY_PAID, str(came))
-                self._done += 1
+                self._fail(call, POSSIBLY_PAID, str(came), now=now)
                 if self._throttle.failed():
                     self._stop(came)
             case RateLimited():
@@ -332,19 +334,15 @@ class _Loop:
                 if self._throttle.failed():
                     self._stop(came)
                 if call.tries >= TRIES and self._stopped is None:
-                    self._store.ended = to_micros(now)
-                    self._store.fail(request_id, UNAVAILABLE, str(came))
-                    self._done += 1
+                    self._fail(call, UNAVAILABLE, str(came), now=now)
                 else:
                     call.not_before = now + (came.retry_after or timedelta(seconds=2**call.tries))
                     self._send_again(call)
             case OffpeakError():
-                self._unsent.append(request_id)
+                self._unsent.append(call.request.request_id)
                 self._stop(came)
             case _:  # a mistake of ours: what came of the call is not known
-                self._store.ended = to_micros(now)
-                self._store.fail(request_id, POSSIBLY_PAID, f"{type(came).__name__}: {came}")
-                self._done += 1
+                self._fail(call, POSSIBLY_PAID, f"{type(came).__name__}: {came}", now=now)
                 self._stop(came)
 
     def _take_reply(self, call: _Call, reply: Reply, now: datetime) -> None:
@@ -359,6 +357,12 @@ class _Loop:
         self._store.add(call.request.request_id, reply.line, price=self._flex_price if reply.flex else None)
         self._done += 1
         reach(FaultPoint.CALL_ANSWERED)
+
+    def _fail(self, call: _Call, reason: str, message: str, *, now: datetime) -> None:
+        """The outcome of a call that has no answer."""
+        self._store.ended = to_micros(now)
+        self._store.fail(call.request.request_id, reason, message)
+        self._done += 1
 
     def _send_again(self, call: _Call) -> None:
         """Nothing was bought of a call."""

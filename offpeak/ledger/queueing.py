@@ -194,10 +194,8 @@ def alone(ledger: Ledger, chunk: Submission) -> bool:
     query = (
         sa.select(table.c.id)
         .where(
-            table.c.realm == chunk.realm,
-            table.c.model == chunk.model,
+            _of_queue(chunk.realm, chunk.model),
             table.c.state == ChunkState.OPEN.value,
-            table.c.lane == Lane.BATCH.value,
             table.c.id != chunk.chunk_id,
         )
         .limit(1)
@@ -253,6 +251,12 @@ def _read(connection: Connection, row: Row[Any], *, own: int | None, now: dateti
     )
 
 
+def _of_queue(realm: str, model: str) -> sa.ColumnElement[bool]:
+    """The chunks that one queue is about: the background lane has limits of its own."""
+    chunk = tables.chunk
+    return sa.and_(chunk.c.realm == realm, chunk.c.model == model, chunk.c.lane == Lane.BATCH.value)
+
+
 def _enqueued(connection: Connection, realm: str, model: str, now: datetime) -> tuple[int, int]:
     """Tokens and number of the batches that have not ended, those included that are about to be sent.
 
@@ -264,10 +268,8 @@ def _enqueued(connection: Connection, realm: str, model: str, now: datetime) -> 
         sa.select(sa.func.coalesce(sa.func.sum(chunk.c.spool_bytes), 0), sa.func.count())
         .outerjoin(submission, submission.c.id == chunk.c.stamp)
         .where(
-            chunk.c.realm == realm,
-            chunk.c.model == model,
+            _of_queue(realm, model),
             chunk.c.state == ChunkState.OPEN.value,
-            chunk.c.lane == Lane.BATCH.value,
             submission.c.state != SubmissionState.LANDED.value,
             sa.or_(submission.c.seen_state.is_(None), submission.c.seen_state.not_in(ended)),
             sa.func.coalesce(submission.c.submitted_at, submission.c.intended_at) > to_micros(now - BATCH_WINDOW),
@@ -286,9 +288,7 @@ def _creates(connection: Connection, realm: str, model: str, now: datetime) -> i
         .join(chunk, chunk.c.id == submission.c.chunk_id)
         .where(
             submission.c.intended_at > to_micros(now - CREATES_WITHIN),
-            chunk.c.realm == realm,
-            chunk.c.model == model,
-            chunk.c.lane == Lane.BATCH.value,
+            _of_queue(realm, model),
         )
     )
     return int(connection.execute(query).scalar_one())
@@ -305,9 +305,7 @@ def _accepted(connection: Connection, row: Row[Any], now: datetime) -> bool:
         .join(chunk, chunk.c.id == submission.c.chunk_id)
         .where(
             submission.c.intended_at >= row.full_at,
-            chunk.c.realm == row.realm,
-            chunk.c.model == row.model,
-            chunk.c.lane == Lane.BATCH.value,
+            _of_queue(row.realm, row.model),
             sa.or_(
                 submission.c.state.in_(through),
                 sa.and_(
@@ -339,10 +337,8 @@ def _waiting(connection: Connection, realm: str, model: str, *, own: int | None,
         .join(job, job.c.id == link.c.job_id)
         .outerjoin(parked, parked.c.id == job.c.parked_id)
         .where(
-            chunk.c.realm == realm,
-            chunk.c.model == model,
+            _of_queue(realm, model),
             chunk.c.state == ChunkState.QUEUED.value,
-            chunk.c.lane == Lane.BATCH.value,
             chunk.c.held_by.is_(None),
             sa.func.coalesce(chunk.c.ready_at, 0) <= to_micros(now),
             job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
