@@ -83,6 +83,10 @@ job = sa.Table(
     sa.Column("reason", sa.Text, comment="why it has its lane, is held, or failed"),
     sa.Column("owner", sa.Text, comment="the process that works on it"),
     sa.Column("parked_id", sa.BigInteger, index=True, comment="the parked run that will collect it"),
+    sa.Column("on_deadline", sa.Text, comment="rescue, serve_last_good or fail; NULL: it goes on, late"),
+    sa.Column("estimate_input_tokens", sa.BigInteger, comment="of what its plan had to buy"),
+    sa.Column("estimate_output_tokens", sa.BigInteger, comment="of what its plan had to buy"),
+    sa.Column("estimate_pico", sa.BigInteger, comment="of what its plan had to buy, at the price of its lane"),
 )
 
 parked_run = sa.Table(
@@ -136,6 +140,10 @@ chunk = sa.Table(
     ),
     sa.Column("degraded_from", sa.Text, comment="the model that was asked for, where a full queue chose another"),
     sa.Column("give_up_at", sa.BigInteger, comment="when it has waited for room for as long as its asset lets it"),
+    sa.Column("rescue_at", sa.BigInteger, comment="when it was decided to buy at realtime price what its batch leaves"),
+    sa.Column("rescues", sa.BigInteger, comment="the chunk whose rest it buys at realtime price, in time"),
+    sa.Column("twice_at", sa.BigInteger, comment="when it was bought again although its outcome was not known"),
+    sa.Column("twice_pico", sa.BigInteger, comment="what that may cost for nothing, by estimate"),
 )
 
 _LIVE = chunk.c.state.in_(["queued", "open"])
