@@ -9,9 +9,11 @@ from typing import Any
 from offpeak.assets.orders import BEGINNING, LANE_TAG
 from offpeak.clock import exactly
 from offpeak.lanes.landing import ASSUMED_PER_MINUTE
+from offpeak.lanes.rescue import TERMS, reserve
 from offpeak.lanes.rule import FEWEST_PAST, UNKNOWN_TAIL, Due, Facts, Forced, decide
 from offpeak.lanes.workload import Waiting
 from offpeak.ledger.conditions import SLOW_TAIL
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BATCH_WINDOW
 
@@ -47,10 +49,13 @@ This page is written from the code that decides: the table below is what it answ
   in a row need two windows, three need three. Of all these deadlines the one counts that leaves the least room.
 - **What it saves**: with `BatchApi(smallest_saving="0.01")` a run for which the batch tier would save less than that
   many dollars does not wait for it. The default, `"0"`, takes every saving.
-- **How long past batches took** counts with a rescue alone, which buys at realtime price what a slow batch leaves. *In
-  this version there is none*, so a deadline has to leave room for the whole windows. The slow tail is what
-  {SLOW_TAIL:.0%} of the asset's past batches took at most; with fewer than {FEWEST_PAST} it is taken to be
-  {exactly(UNKNOWN_TAIL)}.
+- **What is done about the rest** at the deadline, `on_deadline=`. With `"{OnDeadline.RESCUE}"`, the default, what a
+  slow batch leaves is [bought at realtime price](../explanation/making-the-deadline.md) in time: so the deadline need
+  only leave room for the slow tail of past batches, and for the rescue itself. With `"{OnDeadline.SERVE_LAST_GOOD}"`
+  old answers will do, and it need only leave room for the slow tail. With `"{OnDeadline.FAIL}"` it has to leave room
+  for the whole windows. The slow tail is what {SLOW_TAIL:.0%} of the asset's past batches took at most; with fewer
+  than {FEWEST_PAST} it is taken to be {exactly(UNKNOWN_TAIL)}. A rescue needs a margin of {exactly(TERMS.margin)},
+  {exactly(TERMS.cancel_bound)} for cancelling, and the time for buying everything, twice for one in ten.
 
 ## The rule
 """
@@ -140,13 +145,15 @@ def cases() -> list[Case]:
         Case(facts=_facts(nobody, 24, new=12, one_off=True, **cheap)),
         Case(facts=_facts(nobody, 1, new=12, **cheap)),
         Case(facts=_facts(nobody, 1, new=0)),
-        Case(facts=_facts(nobody, 10, past=slow), past=shown),
-        Case(facts=_facts(nobody, 10, past=slow, rescue=True), past=shown),
-        Case(facts=_facts(nobody, 9, past=slow, rescue=True), past=shown),
-        Case(facts=_facts(nobody, 19, steps=2, past=slow, rescue=True), past=shown),
-        Case(facts=_facts(nobody, 13, rescue=True), past="none"),
-        Case(facts=_facts(nobody, 12, rescue=True), past="none"),
-        Case(facts=_facts(away, 13, past=slow, rescue=True), past=shown),
+        Case(facts=_facts(nobody, 11, past=slow), past=shown),
+        Case(facts=_facts(nobody, 11, past=slow, on_deadline=OnDeadline.RESCUE), past=shown),
+        Case(facts=_facts(nobody, 9, past=slow, on_deadline=OnDeadline.RESCUE), past=shown),
+        Case(facts=_facts(nobody, 10, past=slow, on_deadline=OnDeadline.SERVE_LAST_GOOD), past=shown),
+        Case(facts=_facts(nobody, 9, past=slow, on_deadline=OnDeadline.SERVE_LAST_GOOD), past=shown),
+        Case(facts=_facts(nobody, 20, steps=2, past=slow, on_deadline=OnDeadline.RESCUE), past=shown),
+        Case(facts=_facts(nobody, 12, on_deadline=OnDeadline.RESCUE), past="none"),
+        Case(facts=_facts(nobody, 6, on_deadline=OnDeadline.RESCUE), past="none"),
+        Case(facts=_facts(away, 13, past=slow, on_deadline=OnDeadline.RESCUE), past=shown),
         Case(facts=_facts(nobody, 12, forced=Forced(lane=Lane.BATCH, by="the asset's lane="))),
         Case(facts=_facts(nobody, 24, forced=Forced(lane=Lane.BACKGROUND, by=f"the run tag {LANE_TAG}"))),
     ]
@@ -155,12 +162,23 @@ def cases() -> list[Case]:
 def _facts(waiting: Waiting, hours: int, *, steps: int = 1, **more: Any) -> Facts:
     due = Due(deadline=hours * HOUR, steps=steps, of="" if steps == 1 else "what is bought next")
     values: dict[str, Any] = {"new": 2_000, "batch_cost": Decimal(1), "realtime_cost": Decimal(2)}
+    values |= {"on_deadline": OnDeadline.FAIL, "reserve": reserve(timedelta(minutes=10), TERMS)}
     return Facts(waiting=waiting, due=due, **values | more)
 
 
 def lanes_page() -> str:
     """The whole page, ending in a line break."""
-    names = ("who waits", "due in", "batches in a row", "to buy", "saves", "past batches", "rescue", "lane", "because")
+    names = (
+        "who waits",
+        "due in",
+        "batches in a row",
+        "to buy",
+        "saves",
+        "past batches",
+        "on_deadline",
+        "lane",
+        "because",
+    )
     rows = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
     rows += [f"| {' | '.join(_cells(each))} |" for each in cases()]
     return f"{HEAD}\n" + "\n".join(rows) + f"\n{FOOT}"
@@ -176,7 +194,7 @@ def _cells(case: Case) -> list[str]:
         f"{facts.new:,}",
         (f"{saves}, of ${facts.smallest_saving} wanted" if facts.smallest_saving else saves) if facts.new else "",
         case.past,
-        "on" if facts.rescue else "none",
+        f"`{facts.on_deadline}`",
         f"**{decision.lane}**",
         decision.reason,
     ]

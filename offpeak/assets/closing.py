@@ -6,7 +6,7 @@ from datetime import datetime
 from offpeak.assets.job import Job
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.errors import JobFailed, OffpeakError, SubmissionRejected
-from offpeak.ledger import degrading, jobs, submissions
+from offpeak.ledger import degrading, jobs, rescuing, submissions
 from offpeak.ledger.states import JobState
 from offpeak.money import dollars
 from offpeak.results import views
@@ -34,11 +34,14 @@ def close(job: Job) -> Receipt:
         )
     degraded = degrading.count(job.ledger, job.id)
     let_go = sum(part.dropped for part in summary.partitions)
-    failed = sum(part.unanswered for part in summary.partitions) - let_go
+    late = rescuing.late_rows(job.ledger, job.id)
+    failed = sum(part.unanswered for part in summary.partitions) - let_go - late
     dropped = let_go - degraded
     _refuse_too_many(job, rows=summary.rows + summary.missing, failed=failed, ages=ages)
-    state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed else JobState.COMPLETED
-    why = f"{summary.rows:,} rows, {failed:,} without an answer of their own"
+    state = JobState.COMPLETED_WITH_PARTIAL_FAILURES if failed or late else JobState.COMPLETED
+    why = f"{summary.rows:,} rows, {failed + late:,} without an answer of their own"
+    if late:
+        why += f", {late:,} of them still on their way at the deadline"
     jobs.close(job.ledger, job.id, state, why=why, ages=ages, on_close=job.on_close)
     _renew_view(job)
     bill = jobs.bill(job.ledger, job.id)
@@ -58,6 +61,8 @@ def close(job: Job) -> Receipt:
         cached_tokens=bill.cached_tokens,
         cost=dollars(bill.cost_pico),
         realtime_cost=dollars(bill.realtime_pico),
+        rescued=rescuing.rescued_rows(job.ledger, job.id),
+        late=late,
         possibly_paid_twice=jobs.possibly_paid_twice(job.ledger, job.id),
         lane=row.lane or "",
         lane_reason=row.reason or "",

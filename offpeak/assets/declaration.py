@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from offpeak.errors import DefinitionError
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.deadline import OnDeadline, OnUnresolved
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.notify import NOBODY, Routes
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -93,6 +94,10 @@ class Declaration:
     """Who is told of what becomes of it."""
     queue: QueuePolicy = DELAY
     """How important it is, and what is done where there is no room for it."""
+    on_deadline: OnDeadline = OnDeadline.RESCUE
+    """What is done about what has not landed by its deadline."""
+    on_unresolved: OnUnresolved = OnUnresolved.WAIT
+    """What is done where nobody can know by then whether something was bought."""
 
     @property
     def provider(self) -> str:

@@ -33,6 +33,7 @@ from offpeak.assets.resources import API_KEY
 from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
+from offpeak.ledger.deadline import declared_on_deadline, declared_on_unresolved
 from offpeak.ledger.notify import Notify, declared_routes
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
@@ -42,9 +43,6 @@ from offpeak.requests import Request
 from offpeak.results.io_manager import RESULTS_KEY
 from offpeak.results.producer import PRODUCER_KEY, Producer, register
 from offpeak.sources.changed import ChangedRows
-
-NOT_YET = frozenset({"on_deadline"})
-"""Arguments that are planned, and that a reader of the design may try."""
 
 
 class BatchAsset(dg.AssetsDefinition):
@@ -80,6 +78,8 @@ def batch_asset(
     output: type[BaseModel] | None = None,
     wait: Literal["park", "run"] = "park",
     lane: Literal["batch", "background"] | None = None,
+    on_deadline: Literal["rescue", "serve_last_good", "fail"] = "rescue",
+    on_unresolved: Literal["wait", "pay_twice"] = "wait",
     on_failure: Literal["surface", "drop", "fail"] | FailurePolicy = "surface",
     sample: int | Sample | None = None,
     notify: str | Notify | Sequence[str | Notify] | None = None,
@@ -92,14 +92,18 @@ def batch_asset(
 
     `model` is "provider/model". `output` is a pydantic model that every answer has to fit; None asks for plain text
     (and embeddings and moderations need none). `workload` says who waits and until when, `contract` how old rows may
-    get. `wait="park"`: while its batches are on their way a run is held without a process, where Dagster's queue
-    allows it; "run": the run waits for them. `on_failure` says what becomes of requests without a usable answer, once
-    they have been tried again: "surface" them as dead letters, "drop" them on record, "fail" the run, or a
-    `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
-    others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination of the resource
-    `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `queue` says how important
-    its requests are where room at the provider is short, and what becomes of them where there is none.
-    `io_manager_key` sends the result frame to an IO manager of your own.
+    get. `wait="park"`: while its batches are on their way a run is held without a process, where Dagster's queue allows
+    it; "run": the run waits for them. `on_deadline` says what is done about batches that may not make the deadline:
+    "rescue" cancels them at the last safe moment and buys what they leave at realtime price; "serve_last_good"
+    materialises at the deadline what has landed, and the other rows keep the answers from before; "fail" fails the run
+    then. `on_unresolved` says what a rescue does about a batch of which nobody can know in time what it has bought:
+    "wait", and be late, or "pay_twice" within `Budget(pay_twice=...)`. `on_failure` says what becomes of requests
+    without a usable answer, once they have been tried again: "surface" them as dead letters, "drop" them on record,
+    "fail" the run, or a `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows
+    them, and holds the others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination
+    of the resource `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `queue`
+    says how important its requests are where room at the provider is short, and what becomes of them where there is
+    none. `io_manager_key` sends the result frame to an IO manager of your own.
     `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
@@ -140,6 +144,8 @@ def batch_asset(
             code_version=asset_arguments.get("code_version"),
             io_manager_key=io_manager_key,
             wait=wait,
+            on_deadline=declared_on_deadline(name, on_deadline),
+            on_unresolved=declared_on_unresolved(name, on_unresolved),
             on_failure=policy,
             lane=declared_lane(name, lane),
             sample=drawn,
@@ -264,8 +270,6 @@ def _asset_name(function: Callable[..., Any], arguments: Mapping[str, Any]) -> s
 
 def _check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     for field in arguments.keys() - inspect.signature(dg.asset).parameters.keys() - {"freshness_policy"}:
-        if field in NOT_YET:
-            raise DefinitionError(f"{name}: {field}= is not available in this version. Leave it out.")
         known = [name for name in inspect.signature(batch_asset).parameters if name != "asset_arguments"]
         hint = did_you_mean(field, [*known, *inspect.signature(dg.asset).parameters], nothing="")
         raise DefinitionError(f"{name}: neither @batch_asset nor dg.asset takes {field}=. {hint}".rstrip())

@@ -6,7 +6,7 @@ be when they run.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -19,6 +19,7 @@ from offpeak.freshness.deadlines import bought_after
 from offpeak.freshness.declared import Consumer, readings
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import sla_of
+from offpeak.lanes.rescue import TERMS, reserve
 from offpeak.lanes.rule import Due, Facts, binding, decide
 from offpeak.ledger.lane import Lane
 
@@ -50,7 +51,13 @@ def _with_lanes(chain: Chain) -> Chain:
                 Due(deadline=each.producer.deadline, steps=each.steps, of=each.name)
                 for each in bought_after(chain, name)
             ]
-            facts = Facts(waiting=producer.waiting, due=binding(dues), new=1)
+            facts = Facts(
+                waiting=producer.waiting,
+                due=binding(dues),
+                new=1,
+                on_deadline=producer.on_deadline,
+                reserve=reserve(timedelta(0), TERMS),
+            )
             declared = replace(node, producer=replace(producer, lane=decide(facts).lane.value))
         nodes.append(declared)
     return Chain(nodes, now=chain.now)
@@ -128,6 +135,7 @@ def _producer(declaration: Declaration, crons: Sequence[Cron], now: datetime) ->
         contract=declaration.contract,
         daily=workload.daily,
         forced=declaration.lane is not None,
+        on_deadline=declaration.on_deadline,
     )
 
 

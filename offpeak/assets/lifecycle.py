@@ -14,11 +14,13 @@ import dagster as dg
 
 from offpeak.assets import parking
 from offpeak.assets.progress import progress_of, same_step
+from offpeak.assets.rescued import pressing
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.stopping import LONGEST, STOP_JOB
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import ConfigurationError, OffpeakError
 from offpeak.lanes.polling import next_look
+from offpeak.lanes.rescuer import Outlook, outlook
 from offpeak.ledger import jobs, parked_runs, sightings
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
@@ -259,10 +261,13 @@ class _Tick:
     def _release(self, waiting: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> None:
         now, left = self._clock.now(), WRITTEN_PER_TICK
         waits = gate.waits(self._ledger, now=now) if waiting else {}
+        terms = self._api.rescue_terms()
+        found = outlook(self._ledger, terms, now=now) if waiting else Outlook()
+        due = jobs.ending(self._ledger, now=now) if waiting else set()
         progressed: list[tuple[ParkedRun, str]] = []
         for each in waiting:
             mine = [chunk for job in each.jobs for chunk in chunks[job]]
-            why = each.why_now(mine, now, waits)
+            why = each.why_now(mine, now, waits) or pressing(mine, found, due, terms, now=now)
             if why is None:
                 progress = progress_of(mine)
                 if not same_step(each.progress, progress):
@@ -296,5 +301,7 @@ _IN_PROGRESS = (
 
 
 def _due(chunk: OpenChunk, past: Sequence[timedelta], now: datetime) -> timedelta:
+    if chunk.cancel_at is not None:  # it may end at any moment
+        return next_look(max(now - chunk.cancel_at, timedelta(0)), ())
     elapsed = now - chunk.submitted_at if chunk.submitted_at is not None else timedelta(0)
     return next_look(max(elapsed, timedelta(0)), past)

@@ -22,6 +22,7 @@ from offpeak.assets.orders import needed_in, order_of, partition_plans
 from offpeak.assets.plan import PlanContext
 from offpeak.assets.progress import progress_of
 from offpeak.assets.purchase import begin
+from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
@@ -102,6 +103,11 @@ def _materialize(
             stage=lambda stage: parking.show_progress(context.instance, context.run.run_id, stage),
             on_close=None if teller is None else teller.ended,
             on_let_go=None if teller is None else teller.queue_full,
+            at_deadline=AtDeadline(
+                on_unresolved=declaration.on_unresolved,
+                terms=api.rescue_terms(),
+                tell=None if teller is None else teller.rescue,
+            ),
         )
         if in_place is None:
             parking.begin_submitting(context)
@@ -198,6 +204,7 @@ def _plan(
             rhythm=rhythm_of(context.assets_def.specs_by_key[context.asset_key].metadata),
             selected={key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys},
             smallest_saving=api.worth_waiting_for(),
+            rescue=api.rescue_terms(),
         )
         return begin(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
 

@@ -7,6 +7,7 @@ an answer or a provider, no key of a row, and no address.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from offpeak.clock import in_words, moment
 from offpeak.freshness.sla import Occurrence
@@ -27,7 +28,9 @@ def severity(kind: NoticeKind) -> Severity:
     match kind:
         case NoticeKind.LANDED:
             return Severity.SUCCESS
-        case NoticeKind.PARTIAL_FAILURE | NoticeKind.HELD | NoticeKind.DEADLINE_ENDANGERED | NoticeKind.QUEUE_FULL:
+        case NoticeKind.PARTIAL_FAILURE | NoticeKind.HELD | NoticeKind.DEADLINE_ENDANGERED:
+            return Severity.WARNING
+        case NoticeKind.QUEUE_FULL | NoticeKind.RESCUE:
             return Severity.WARNING
         case NoticeKind.FAILED | NoticeKind.STUCK | NoticeKind.DEADLINE_MISSED | NoticeKind.CONTRACT_BREACH:
             return Severity.FAILURE
@@ -215,6 +218,32 @@ class Teller:
             what=f"The queue was full when job {job_id} of {self.asset} was to be sent: {' and '.join(parts)}, as its "
             "queue= says.",
             do=f"`offpeak jobs show {job_id}` counts them. Materialise {self.asset} again once there is room.",
+            path=f"assets/{self.asset}",
+        )
+
+    def rescue(self, job_id: int, *, requests: int, twice: Decimal | None = None) -> list[Notice]:
+        """A job whose batches were given up for its deadline; told once, and once more where it may be paid twice.
+
+        `requests` are those of the batches that are given up first; `twice` is in dollars.
+        """
+        if twice is not None:
+            return self._notice(
+                NoticeKind.RESCUE,
+                (self.asset, str(job_id), "twice"),
+                title=f"{self.asset} may be paid twice in part",
+                what=f"Job {job_id} of {self.asset} buys {requests:,} requests again although nobody knows what their "
+                f'batch has bought, as on_unresolved="pay_twice" says. That may cost about ${twice:,.4f} for nothing.',
+                do=f"`offpeak jobs show {job_id}` names the batch: look at it at the provider.",
+                path=f"assets/{self.asset}",
+            )
+        return self._notice(
+            NoticeKind.RESCUE,
+            (self.asset, str(job_id)),
+            title=f"{self.asset} is rescued",
+            what=f"Batches of job {job_id} of {self.asset} would not have made its deadline: the last safe moment came "
+            f"with {requests:,} requests still out. They are cancelled one after the other, what they had finished is "
+            "kept, and the rest is bought at realtime price.",
+            do=f"`offpeak jobs show {job_id}` says what that came to.",
             path=f"assets/{self.asset}",
         )
 

@@ -7,8 +7,10 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
+from offpeak.lanes.rescue import TERMS, RescueTerms
 from offpeak.lanes.rule import Due, Forced
 from offpeak.lanes.workload import Waiting
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
@@ -74,6 +76,10 @@ class Order:
     """The run carries the approval of a sample that waits for one."""
     queue: QueuePolicy = DELAY
     """How important it is where room is short, and what is done where there is none."""
+    on_deadline: OnDeadline = OnDeadline.RESCUE
+    """What is done about what has not landed by then."""
+    rescue: RescueTerms = TERMS
+    """How much time is left for a rescue before each deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +164,12 @@ class Receipt:
     cached_tokens: int
     cost: Decimal
     realtime_cost: Decimal
+    rescued: int
+    """Rows whose answer was bought at realtime price because its batch would have been late."""
+    late: int
+    """Rows whose request was still on its way at the deadline; not counted in `failed`."""
     possibly_paid_twice: int
-    """Requests that were called again because the answer to a call was lost; it may be on the bill."""
+    """Requests that were bought again although the first time may have been billed; it may be on the bill."""
     lane: str
     lane_reason: str
     """Why it was bought in that lane, with the arithmetic."""

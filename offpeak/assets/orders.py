@@ -18,6 +18,7 @@ from offpeak.assets.plan import PlanContext, stream
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import Clock, moment
 from offpeak.errors import ConfigurationError, DefinitionError
+from offpeak.lanes.rescue import TERMS, RescueTerms
 from offpeak.lanes.rule import Due, Forced
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
@@ -129,6 +130,7 @@ def prepared_order(
             needed_in=needed_in(found, asset, clock),
             rhythm=rhythm_of(found.specs_by_key[asset].metadata),
             smallest_saving=api.worth_waiting_for(),
+            rescue=api.rescue_terms(),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -146,12 +148,14 @@ def order_of(
     rhythm: Rhythm = Rhythm(),  # noqa: B008 - a frozen value
     selected: Collection[str] | None = None,
     smallest_saving: Decimal = Decimal(0),
+    rescue: RescueTerms = TERMS,
 ) -> Order:
     """The order of one run that was created at `created_at`: the workload's deadline counts from there.
 
     `plans` gives its partitions, over every row where it is called with True. `needed_in` is a deadline that it
     inherits from downstream, counted from `now`. `selected` are the assets of the run, where that is known; `rhythm`
-    tells what of them is bought later. Raises DefinitionError for a run tag that names no lane.
+    tells what of them is bought later, `rescue` what time a rescue is left. Raises DefinitionError for a run tag that
+    names no lane.
     """
     workload, inherited = declaration.workload, timedelta.max if needed_in is None else needed_in
     own = workload.due_at(created_at) - now
@@ -184,6 +188,8 @@ def order_of(
         sample=sample,
         sample_known=sample_known,
         queue=declaration.queue,
+        on_deadline=declaration.on_deadline,
+        rescue=rescue,
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )

@@ -16,9 +16,12 @@ from offpeak.assets.work import RatesOf, Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
 from offpeak.lanes.landing import landing
+from offpeak.lanes.rescue import reserve
+from offpeak.lanes.rescuer import time_for
 from offpeak.lanes.rule import Decision, Due, Facts, binding, decide
 from offpeak.ledger import jobs, samples, sightings
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.limits_seen import requests_per_minute
@@ -30,9 +33,6 @@ from offpeak.ledger.submissions import LIST_LAG
 from offpeak.money import ModelRates, dollars, estimate_usage
 from offpeak.providers.base import Kind, Provider
 from offpeak.requests.fingerprint import differing
-
-RESCUE = False
-"""There is none in this version: nothing buys at realtime price what a slow batch leaves, so windows count whole."""
 
 _OTHER = {Lane.BATCH: Lane.BACKGROUND, Lane.BACKGROUND: Lane.BATCH}
 
@@ -136,7 +136,12 @@ def _begin(
                 )
         cost, realtime, _ = _estimate(order, ledger, rates, coding, plan.counts.new, plan.counts.new_bytes)
         decision = _decide(order, ledger, plan, cost, realtime)
-        plan.commit(lane=decision.lane, reason=decision.reason, approval=approval)
+        plan.commit(
+            lane=decision.lane,
+            reason=decision.reason,
+            approval=approval,
+            on_deadline=_on_deadline(order, decision, _reserve(order, ledger, plan)),
+        )
         job_id, counts, rows = plan.job_id, plan.counts, "changed rows" if plan.over_changed_rows else "rows"
     _settle_samples(order, job_id, ledger=ledger, log=log)
     log.info(
@@ -221,6 +226,7 @@ def _planned(
         run_id=order.run_id,
         code_version=order.code_version,
         deadline_at=clock.now() + order.deadline,
+        due_at=clock.now() + _wanted_in(order),
         valid_for=order.valid_for,
         fields=list(order.output.model_fields) if order.output is not None else None,
         policy=order.policy,
@@ -250,10 +256,35 @@ def _decide(order: Order, ledger: Ledger, plan: Plan, cost: int, realtime: int) 
         smallest_saving=order.smallest_saving,
         one_off=order.one_off,
         past=sightings.past_durations(ledger, [order.asset])[order.asset],
-        rescue=RESCUE,
+        on_deadline=order.on_deadline,
+        reserve=_reserve(order, ledger, plan),
         forced=order.forced,
     )
     return decide(facts)
+
+
+def _reserve(order: Order, ledger: Ledger, plan: Plan) -> timedelta:
+    """What a rescue of all that the plan waits for would need before its deadline, with the endpoints to itself."""
+    requests, model = plan.counts.new + plan.counts.joined, order.model.partition("/")[2]
+    mean = jobs.mean_output_tokens(ledger, order.asset)
+    usage = estimate_usage(requests, plan.counts.new_bytes, mean, None)
+    time = time_for(
+        ledger, realm=plan.realm, model=model, requests=requests, tokens=usage.input_tokens + usage.output_tokens
+    )
+    return reserve(time, order.rescue)
+
+
+def _wanted_in(order: Order) -> timedelta:
+    """How soon its answers have to be there: by its deadline, and so that what is bought after them can be rescued."""
+    each_rescue = order.rescue.margin + order.rescue.cancel_bound
+    later = [due.deadline - (due.steps - 1) * each_rescue for due in order.dues if due.steps > 1]
+    return max(min(order.deadline, *later), timedelta(0)) if later else order.deadline
+
+
+def _on_deadline(order: Order, decision: Decision, needed: timedelta) -> OnDeadline | None:
+    """What is done at the deadline; None where there is no time for a rescue, because somebody forced the lane."""
+    hopeless = decision.lane is Lane.BATCH and order.deadline <= needed
+    return None if order.on_deadline is OnDeadline.RESCUE and hopeless else order.on_deadline
 
 
 def _estimate(

@@ -1,6 +1,7 @@
 """The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
 
 import os
+from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +12,13 @@ from pydantic import Field
 from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
 from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
+from offpeak.lanes.rescue import CANCEL_BOUND, MARGIN, RescueTerms
 from offpeak.ledger.queueing import Limits
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.providers import open_provider
-from offpeak.providers.base import Provider
+from offpeak.providers.base import BATCH_WINDOW, Provider
 from offpeak.queue.limits import QueueLimits, limits_for
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
@@ -42,6 +44,9 @@ class BatchApi(dg.ConfigurableResource[Any]):
     For the background lane: `calls_in_flight` is how many calls of realtime endpoints a run has on their way at once,
     at most; a run that dies may have to pay so many again. `flex` uses OpenAI's flex processing where the model has
     it, its price is known, and the deadline leaves time.
+
+    For rescues: `rescue_margin_minutes` is what is left between the last answer and the deadline if everything goes as
+    reckoned, and `cancel_minutes` how long a batch that is cancelled may take to end.
     """
 
     openai_api_key: str | None = None
@@ -55,6 +60,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
     calls_in_flight: int = TERMS.in_flight
     flex: bool = True
     smallest_saving: str = "0"
+    rescue_margin_minutes: float = MARGIN / timedelta(minutes=1)
+    cancel_minutes: float = CANCEL_BOUND / timedelta(minutes=1)
     limits: list[QueueLimits] = Field(default_factory=list)
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
@@ -114,6 +121,19 @@ class BatchApi(dg.ConfigurableResource[Any]):
                 'submitted. Give dollars a run as decimal text, such as "0.01"; "0" takes every saving.'
             )
         return amount
+
+    def rescue_terms(self) -> RescueTerms:
+        """How much time a rescue is left. Raises ConfigurationError for minutes below 0, or for so many as a day."""
+        for field in ("rescue_margin_minutes", "cancel_minutes"):
+            minutes = getattr(self, field)
+            if not 0 <= minutes < BATCH_WINDOW / timedelta(minutes=1):
+                raise ConfigurationError(
+                    f"{field}={minutes} of the resource {API_KEY!r} is no time that a rescue can be left. Nothing was "
+                    f"submitted. Give minutes, from 0 to less than a day."
+                )
+        return RescueTerms(
+            margin=timedelta(minutes=self.rescue_margin_minutes), cancel_bound=timedelta(minutes=self.cancel_minutes)
+        )
 
     def limits_for(self, model_ref: str) -> Limits:
         """What may be enqueued for "provider/model". Raises DefinitionError where one model is named twice."""

@@ -16,6 +16,7 @@ from offpeak.assets import canary, closing, progress, sampled
 from offpeak.assets.job import Job
 from offpeak.assets.order import Receipt
 from offpeak.assets.pace import Pace
+from offpeak.assets.rescued import AtDeadline, Rescue
 from offpeak.clock import Clock, in_words
 from offpeak.errors import (
     CouldNotRead,
@@ -128,6 +129,7 @@ class Work:
         on_let_go: OnLetGo | None = None,
         queue: QueuePolicy = DELAY,
         rates_of: RatesOf | None = None,
+        at_deadline: AtDeadline | None = None,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
@@ -154,6 +156,7 @@ class Work:
         self._terms, self._stage = terms, stage
         self._backgrounds: dict[str, Background] = {}
         self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
+        self._rescue = Rescue(self._job, at_deadline or AtDeadline())
         self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
         self._no_room: dict[int, str] = {}
         self._gave_way = False
@@ -189,7 +192,8 @@ class Work:
         began = self._clock.now()
         self._pace = Pace(self._log.info, self._asset, unit="requests answered", clock=self._clock)
         while not self._round(in_place=True):
-            self._clock.sleep(max(_interval(began, self._clock.now()), self._asked_to_wait))
+            pause = max(_interval(began, self._clock.now()), self._asked_to_wait)
+            self._clock.sleep(self._rescue.pause(pause))
 
     def hand_over(self, *, patience: timedelta = PATIENCE) -> bool:
         """Collect what has landed and submit what has not been, without waiting for a batch.
@@ -204,6 +208,9 @@ class Work:
         while not self._round():
             now = self._clock.now()
             pause = max(_interval(began, now), self._asked_to_wait)
+            if self._rescue.under_way:  # minutes count: nobody else has to begin
+                self._clock.sleep(self._rescue.pause(pause))
+                continue
             if self._away is None:
                 unsubmitted = self._unsubmitted()
                 if all(
@@ -304,7 +311,7 @@ class Work:
         """
         try:
             with on_disk(self._ledger):
-                done = self._step()
+                done = self._step() or self._rescue.ends_now()
                 if not done:
                     self._refuse_overdue()
                 if not done and in_place:
@@ -325,8 +332,9 @@ class Work:
     def _step(self) -> bool:
         """Take the next step with every chunk; True once all lines are accounted for and nothing is tried again."""
         self._asked_to_wait, self._shown, self._no_room, self._gave_way = timedelta(0), {}, {}, False
-        # calls take minutes in which nothing else is done: what only has to be submitted goes first
-        chunks = sorted(submissions.of_job(self._ledger, self.job_id), key=lambda chunk: chunk.lane is Lane.BACKGROUND)
+        chunks = self._chunks()
+        if self._rescue.give_up(chunks):
+            chunks = self._chunks()
         settled = [self._advance(chunk) for chunk in chunks]
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
@@ -334,6 +342,8 @@ class Work:
         if self._gave_way:  # other chunks may have taken the place of some
             return self._step()
         if sampled.judge_samples(self._job, chunks, show=self._show):
+            return self._step()
+        if self._rescue.buy_rest(chunks, settled):
             return self._step()
         if not all(settled):
             return False
@@ -346,6 +356,7 @@ class Work:
             kind=chunks[0].kind,
             model=self._model,
             policy=self._policy,
+            pressed=self._rescue.pressed(),
         )
         if again:
             self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
@@ -354,6 +365,11 @@ class Work:
             return self._step()
         degrading.serve(self._ledger, self.job_id)
         return True
+
+    def _chunks(self) -> list[Submission]:
+        """What the job waits for. Calls take minutes: what only has to be submitted goes first."""
+        found = submissions.of_job(self._ledger, self.job_id)
+        return sorted(found, key=lambda chunk: (chunk.lane is Lane.BACKGROUND, chunk.chunk_id))
 
     def _buy_stand_ins(self, chunks: Sequence[Submission]) -> int:
         """Queue what stands in for requests that were let go, and that a process which died did not come to."""
@@ -410,6 +426,12 @@ class Work:
 
     def _advance(self, chunk: Submission) -> bool:
         """Take the next step with one chunk; True once its lines are accounted for."""
+        settled = self._take_step(chunk)
+        if not settled and self._rescue.see_through(chunk):
+            self._gave_way = True
+        return settled
+
+    def _take_step(self, chunk: Submission) -> bool:
         try:
             match chunk.chunk_state:
                 case (
@@ -445,11 +467,13 @@ class Work:
 
     def _call(self, chunk: Submission) -> bool:
         """Call the requests of a chunk of the background lane; True once each of them has an outcome."""
-        if chunk.held_by_another(self._ledger):
+        if chunk.held_by_another(self._ledger) or not self._rescue.may_call(chunk):
             return False
         self._log.info(f"{self._asset}: {chunk.requests:,} requests are called one by one.")
         try:
-            applied = self._background_of(chunk.model).call(chunk, self._stages(chunk))
+            applied = self._background_of(chunk.model).call(
+                chunk, self._stages(chunk), gives_way=lambda: self._gives_way(chunk)
+            )
         except CouldNotRead:
             if chunk.drawn_for is not None:  # the next plan draws another one
                 who, why = str(self._ledger.claimant), "its request file cannot be read"
@@ -463,6 +487,24 @@ class Work:
         )
         erasing.after_apply(self._ledger, self._provider, chunk, None, log=self._log)
         return True
+
+    def _gives_way(self, chunk: Submission) -> bool:
+        """Whether the rest of a chunk's calls is left for later. Meanwhile the job's batches are given up in time."""
+        try:
+            batches = [each for each in self._chunks() if each.lane is Lane.BATCH and each.batch_id]
+            if batches and self._rescue.give_up(batches):
+                batches = [each for each in self._chunks() if each.lane is Lane.BATCH and each.batch_id]
+            for each in batches:
+                if each.state is SubmissionState.CREATED and each.rescue_at is not None and each.cancel_at is None:
+                    self._cancel_given_up(each)
+        except ProviderUnavailable as error:
+            self._log.warning(f"{self._asset}: {error}")
+        return not self._rescue.may_call(chunk)
+
+    def _cancel_given_up(self, chunk: Submission) -> None:
+        batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
+        if batch is not None:
+            self._rescue.cancel(chunk, batch)
 
     def _stages(self, chunk: Submission) -> Told:
         """Says how far the calls of a chunk are: now and then in the log, and at each stage on the run."""
@@ -495,6 +537,7 @@ class Work:
             return False
         self._finished[chunk.chunk_id], self._shown[batch.id] = batch.finished, batch
         if not batch.state.terminal:
+            self._rescue.cancel(chunk, batch)
             return False
         if batch.state is BatchState.FAILED:
             self._log.warning(f"{self._asset}: {failing.settle(self._ledger, self._provider, chunk, batch)}.")

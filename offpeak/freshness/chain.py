@@ -27,6 +27,7 @@ from offpeak.freshness.contract import COLLECTING, FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import MARGIN, Sla
 from offpeak.lanes.workload import Waiting
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BATCH_WINDOW
 
@@ -51,6 +52,8 @@ class Producer:
     waiting: Waiting = Waiting.NOBODY
     forced: bool = False
     """It is in its lane because its asset says so."""
+    on_deadline: OnDeadline = OnDeadline.RESCUE
+    """What is done about what has not landed by then."""
 
     def due_at(self, created_at: datetime) -> datetime:
         """By when its rows are wanted in a run that was created then."""
@@ -365,7 +368,8 @@ class Chain:
         if usual is not None:
             return (Term(duration=usual, what=f"until {name} usually has landed"),)
         longest = Term(duration=producer.deadline, what=f"deadline of {name}")
-        if self._window > producer.deadline and producer.lane == Lane.BATCH:
+        rescued = producer.on_deadline is OnDeadline.RESCUE
+        if self._window > producer.deadline and producer.lane == Lane.BATCH and not rescued:
             longest = Term(duration=self._window, what=f"window of the provider of {name}")
         return (longest, Term(duration=COLLECTING, what="for collecting"))
 

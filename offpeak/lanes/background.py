@@ -73,6 +73,9 @@ _REMEMBERED = 50
 BETWEEN_WORDS = timedelta(seconds=0.2)
 """How often it is told how far the calls are."""
 
+BETWEEN_TURNS = timedelta(seconds=2)
+"""How often it is asked whether others need the endpoints more."""
+
 Told = Callable[[int], None]
 """Hears how many requests of the chunk have an outcome, in the thread that asked for the calls."""
 
@@ -111,8 +114,13 @@ class Background:
         self._throttle = Throttle(most_in_flight=terms.in_flight, limits=seen)
         self._stores: dict[int, Store] = {}
 
-    def call(self, chunk: Submission, told: Told = lambda _: None) -> Applied | None:
+    def call(
+        self, chunk: Submission, told: Told = lambda _: None, *, gives_way: Callable[[], bool] | None = None
+    ) -> Applied | None:
         """Call what has no outcome yet; the counts once every request has one. None where another process is at it.
+
+        `gives_way` is asked now and then whether others need the endpoints more: then the rest is left for later, and
+        None returned.
 
         Raises ProviderUnavailable when the provider takes nothing at the moment, ConfigurationError for a refused key,
         CouldNotRead for a torn spool file, the rest of which is given up then, and LedgerUnavailable. What had come
@@ -141,10 +149,12 @@ class Background:
             told=told,
         )
         try:
-            loop.run()
+            finished = loop.run(gives_way)
         finally:
             if limits := self._throttle.limits:
                 limits_seen.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
+        if not finished:
+            return None
         del self._stores[chunk.stamp]
         return calling.close(self._ledger, chunk)
 
@@ -196,13 +206,19 @@ class _Loop:
         self._ending, self._ended = threading.Event(), threading.Event()
         self._stopped: BaseException | None = None
 
-    def run(self) -> None:
-        """Until every request has an outcome. Raises what stopped it before."""
+    def run(self, gives_way: Callable[[], bool] | None) -> bool:
+        """Until every request has an outcome; False where it gave way before. Raises what stopped it before."""
         threading.Thread(target=self._main, name="offpeak-calls", daemon=True).start()
+        asked_at, gave_way = self._clock.now(), False
         try:
             # not a join of the thread: one that is interrupted takes it for ended
             while not self._ended.wait(BETWEEN_WORDS.total_seconds()):
                 self._told(self._done)
+                if gives_way is not None and self._clock.now() - asked_at >= BETWEEN_TURNS:
+                    asked_at = self._clock.now()
+                    if gives_way():
+                        gave_way = True
+                        self._ending.set()
         except BaseException:  # the run is being terminated
             self._ending.set()
             self._ended.wait(LAST_ANSWERS.total_seconds())
@@ -210,6 +226,7 @@ class _Loop:
         self._told(self._done)
         if self._stopped is not None:
             raise self._stopped
+        return not gave_way or self._done >= self._chunk.requests
 
     def _main(self) -> None:
         try:
@@ -276,7 +293,8 @@ class _Loop:
         if request is None:
             return None
         in_time = self._chunk.due_at is None or self._chunk.due_at - now > FLEX_NEEDS
-        looked_for = self._chunk.drawn_for is not None  # somebody waits to look at a sample
+        # somebody waits to look at a sample, and of a rescue the rate is reckoned with
+        looked_for = self._chunk.drawn_for is not None or self._chunk.rescued
         flex = self._flex_price is not None and in_time and not looked_for
         return _Call(request, self._foreseen(request.body), flex=flex)
 

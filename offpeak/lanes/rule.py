@@ -2,8 +2,10 @@
 
 The one question is who waits, and until when. Batch costs about half and may take the provider's whole window; the
 background lane costs the realtime price and takes minutes. So a purchase goes on the batch tier when its deadline, and
-that of everything bought after it in the same run, leaves room for the windows; else it is bought in the background.
-Where that is not what its owner wants, a lane can be forced: that is obeyed, and the reason keeps what the rule said.
+that of everything bought after it in the same run, leaves room for the windows. Where what is late by then is rescued,
+or done without, it need only leave room for what a slow batch takes, and for the rescue. Else it is bought in the
+background. Where that is not what its owner wants, a lane can be forced: that is obeyed, and the reason keeps what the
+rule said.
 """
 
 from collections.abc import Sequence
@@ -15,14 +17,16 @@ from offpeak.clock import exactly
 from offpeak.errors import DefinitionError
 from offpeak.lanes.workload import WATCHED, Waiting
 from offpeak.ledger.conditions import slow_tail
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BATCH_WINDOW
 
 FEWEST_PAST = 5
 """Batches of an asset from which on their slow tail says something."""
 
-UNKNOWN_TAIL = BATCH_WINDOW / 2
-"""The slow tail where there are fewer: nobody knows better."""
+UNKNOWN_TAIL = BATCH_WINDOW / 4
+"""The slow tail where there are fewer: most batches take much less than their window (Anthropic's guide says less than
+an hour), and one that does not is rescued, or done without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +75,10 @@ class Facts:
     """A person launched it, and nothing schedules it."""
     past: Sequence[timedelta] = ()
     """How long the asset's past batches took."""
-    rescue: bool = False
-    """Somebody sees to it that what a slow batch leaves is bought at realtime price in time."""
+    on_deadline: OnDeadline = OnDeadline.RESCUE
+    """What is done about what has not landed by then."""
+    reserve: timedelta = timedelta(0)
+    """What a rescue needs before a deadline: its margin, the time for cancelling, and that for buying."""
     forced: Forced | None = None
 
     @property
@@ -104,6 +110,11 @@ def decide(facts: Facts) -> Decision:
     return Decision(lane=forced.lane, reason=f"forced by {forced.by}; the rule {said}: {decision.reason}")
 
 
+def room_for_batch(left: timedelta, past: Sequence[timedelta]) -> bool:
+    """Whether so much time is more than a slow batch of an asset takes, whose past ones took `past`."""
+    return left > _tail(past)[0]
+
+
 def _by_the_rule(facts: Facts) -> Decision:
     if not facts.new and not facts.joined:
         return Decision(lane=Lane.BATCH, reason="nothing is bought: every row has its answer")
@@ -114,13 +125,19 @@ def _by_the_rule(facts: Facts) -> Decision:
     if room:
         reason = f"{whoever}, {due}: no tighter than {_windows(facts.due)}"
     else:
+        if facts.on_deadline is OnDeadline.FAIL:
+            return Decision(lane=Lane.BACKGROUND, reason=f"{whoever}, {due}: tighter than {_windows(facts.due)}")
         tail, known = _tail(facts.past)
-        if not facts.rescue or facts.due.deadline <= facts.due.steps * tail:
-            tight = f"{whoever}, {due}: tighter than {_windows(facts.due)}"
-            if facts.rescue:
-                tight += f", and no looser than {_times(facts.due.steps, tail)} that {known}"
-            return Decision(lane=Lane.BACKGROUND, reason=tight)
-        reason = f"{whoever}, {due}: looser than {_times(facts.due.steps, tail)} that {known}, and a rescue is on"
+        needed = f"{_times(facts.due.steps, tail)} that {known}"
+        least = facts.due.steps * tail
+        if facts.on_deadline is OnDeadline.RESCUE:
+            least += facts.reserve
+            needed += f" and {exactly(facts.reserve)} for a rescue"
+        if facts.due.deadline <= least:
+            tight = f"tighter than {_windows(facts.due)}, and no looser than {needed}"
+            return Decision(lane=Lane.BACKGROUND, reason=f"{whoever}, {due}: {tight}")
+        served = facts.on_deadline is OnDeadline.SERVE_LAST_GOOD
+        reason = f"{whoever}, {due}: looser than {needed}" + ("; what is late is served from before" if served else "")
     small = _small(facts)
     return Decision(lane=Lane.BACKGROUND, reason=small) if small else Decision(lane=Lane.BATCH, reason=reason)
 

@@ -21,7 +21,7 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
 from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, JobState, must, record
-from offpeak.providers.base import Kind, Provider
+from offpeak.providers.base import BATCH_WINDOW, Kind, Provider
 
 
 class _Taken(Exception):
@@ -31,13 +31,25 @@ class _Taken(Exception):
 _ENVELOPE = 96
 """Bytes that a line adds around body and custom_id, at most, at any provider."""
 
+UNDIVIDED = 2_500
+"""Requests that are sent as one batch."""
+
+PARTS = 4
+"""Of more than that, a chunk holds no more than this part of what was written before it."""
+
+_DIFFERENT = 64
+"""Chunks of one job have so many different sizes: where a provider keeps no name for a batch, its size helps to know
+which one it is."""
+
 
 class ChunkWriter:
     """Writes chunks for one job. `attempt` counts from 1 and stands in every custom_id.
 
     Nothing is sent before `ready_at`, nor while it is `held_by` a sample; `drawn_for` is the sample that it carries.
     `placement` is for what goes round again, or stands in for it: a plan gives its chunks theirs when it becomes valid.
-    `degraded_from` is the model that it stands in for, because there was no room.
+    `degraded_from` is the model that it stands in for, because there was no room. `rescues` is the chunk whose rest it
+    buys at realtime price, for a deadline. Of many requests none of its chunks holds more than a part, so that one slow
+    batch does not hold up all of them.
 
     Memory: the fingerprints of the chunk being written, about 100 bytes each.
     """
@@ -55,6 +67,7 @@ class ChunkWriter:
         held_by: int | None = None,
         placement: Placement = UNPLACED,
         degraded_from: str | None = None,
+        rescues: int | None = None,
     ) -> None:
         self.chunks: list[int] = []
         """Ids of the chunks committed so far."""
@@ -64,7 +77,7 @@ class ChunkWriter:
         self._job_id, self._attempt, self._ready_at = job_id, attempt, ready_at
         self._drawn_for, self._held_by = drawn_for, held_by
         self._placement = placement
-        self._degraded_from = degraded_from
+        self._degraded_from, self._rescues = degraded_from, rescues
         self._kind = Kind.CHAT
         self._spool: SpoolWriter | None = None
         self._lines: list[bytes] = []
@@ -74,6 +87,8 @@ class ChunkWriter:
         self._prints: dict[bytes, None] = {}
         self._existing: dict[int, int] = {}  # ordinal to request id, where there is a row already
         self._gap = len(provider.spooling.separator)
+        self._written = 0
+        self._most = 0
         tokens = queueing.most_tokens(ledger, provider.realm, model)
         most = provider.limits.max_bytes
         # what is larger than everything that may be enqueued would have to be split before it could be sent
@@ -93,16 +108,12 @@ class ChunkWriter:
         All requests of one writer are of one kind.
         """
         letters = custom_ids.base32(b"".join(print_ for print_, _, _ in requests)) if requests else ""
-        limits, line_of = self._provider.limits, self._provider.line
+        line_of = self._provider.line
         envelope = custom_ids.WIDTH + _ENVELOPE
         attempt = f"{self._attempt:02d}"
         for number, (print_, body, request_id) in enumerate(requests):
             ordinal = len(self._prints)
-            if (
-                self._spool is None
-                or ordinal >= limits.max_requests
-                or self._size + len(body) + envelope > self._most_bytes
-            ):
+            if self._spool is None or ordinal >= self._most or self._size + len(body) + envelope > self._most_bytes:
                 self.close()
                 self._begin(kind)
                 ordinal = 0
@@ -123,6 +134,8 @@ class ChunkWriter:
         self._prefix = f"{self._ledger.identity}{token}"
         self._spool = SpoolWriter(self._ledger.spool, f"{self._ledger.identity}-{token}.spool", spooling)
         self._size = len(spooling.head) + len(spooling.tail)
+        undivided = max(UNDIVIDED, self._written // PARTS) - len(self.chunks) % _DIFFERENT
+        self._most = min(self._provider.limits.max_requests, undivided)
 
     def _flush(self) -> None:
         if self._lines and self._spool is not None:
@@ -153,6 +166,7 @@ class ChunkWriter:
             (self._ledger.spool / spool.name).unlink(missing_ok=True)
             raise
         reach(FaultPoint.CHUNK_QUEUED)
+        self._written += len(self._prints)
         self._prints, self._existing = {}, {}
 
     def _leave_to_others(self, spool: SpoolFile) -> None:
@@ -225,6 +239,7 @@ class ChunkWriter:
                     drawn_for=self._drawn_for,
                     held_by=self._held_by,
                     degraded_from=self._degraded_from,
+                    rescues=self._rescues,
                     lane=self._placement.lane.value,
                     due_at=None if self._placement.due_at is None else to_micros(self._placement.due_at),
                     priority=self._placement.priority,
@@ -291,6 +306,37 @@ def wait_for(ledger: Ledger, connection: Connection, job_id: int, chunks: Collec
         why=f"waits for {len(rows):,} chunks that others queued",
         detail={"chunks": sorted(chunks)},
     )
+
+
+def left_open(connection: Connection, job_id: int, *, now: datetime) -> list[int]:
+    """Open chunks of former jobs of the same asset that no open job waits for, and whose batch may still end.
+
+    Such a job ended at its deadline, or when its batch was long overdue. What it bought is paid for all the same.
+    """
+    chunk, link, job, submission = tables.chunk, tables.job_chunk, tables.job, tables.submission
+    mine = sa.select(job.c.asset, job.c.realm).where(job.c.id == job_id).subquery()
+    former = (
+        sa.select(link.c.chunk_id)
+        .join(job, job.c.id == link.c.job_id)
+        .join(mine, sa.and_(mine.c.asset == job.c.asset, mine.c.realm == job.c.realm))
+        .where(job.c.id < job_id)
+    )
+    awaited = (
+        sa.select(link.c.chunk_id)
+        .join(job, job.c.id == link.c.job_id)
+        .where(job.c.state.in_([state.value for state in OPEN_JOBS]))
+    )
+    query = (
+        sa.select(chunk.c.id)
+        .join(submission, submission.c.id == chunk.c.stamp)
+        .where(
+            chunk.c.state == ChunkState.OPEN.value,
+            chunk.c.id.in_(former),
+            chunk.c.id.not_in(awaited),
+            sa.func.coalesce(submission.c.submitted_at, submission.c.intended_at) > to_micros(now - 2 * BATCH_WINDOW),
+        )
+    )
+    return list(connection.execute(query).scalars())
 
 
 def discard_chunks(ledger: Ledger, *, job_id: int) -> None:

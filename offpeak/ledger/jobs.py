@@ -14,6 +14,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import closed, notices, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.closed import OnClose
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID
 from offpeak.ledger.states import (
@@ -115,6 +116,37 @@ def close(
             for notice in on_close(closed.read(connection, job_id, state, at=now, cost_pico=cost_pico)):
                 notices.raise_notice(connection, ledger, notice)
     reach(FaultPoint.JOB_CLOSED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadline:
+    """When a job is due, and what is done then."""
+
+    deadline_at: datetime
+    on_deadline: OnDeadline | None
+    """None: it goes on, late."""
+
+
+def deadline_of(ledger: Ledger, job_id: int) -> Deadline:
+    """The deadline of a job."""
+    job = tables.job
+    with ledger.database.read() as connection:
+        row = connection.execute(sa.select(job.c.deadline_at, job.c.on_deadline).where(job.c.id == job_id)).one()
+    on_deadline = None if row.on_deadline is None else OnDeadline(row.on_deadline)
+    return Deadline(deadline_at=from_micros(row.deadline_at), on_deadline=on_deadline)
+
+
+def ending(ledger: Ledger, *, now: datetime) -> set[int]:
+    """Open jobs that end at their deadline, whatever is still on its way then, and whose deadline has come."""
+    job = tables.job
+    ends = [OnDeadline.FAIL.value, OnDeadline.SERVE_LAST_GOOD.value]
+    query = sa.select(job.c.id).where(
+        job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
+        job.c.on_deadline.in_(ends),
+        job.c.deadline_at <= to_micros(now),
+    )
+    with ledger.database.read() as connection:
+        return set(connection.execute(query).scalars())
 
 
 def leave(ledger: Ledger, job_id: int, *, why: str) -> None:

@@ -25,6 +25,8 @@ class NoticeKind(StrEnum):
     DEADLINE_MISSED = "deadline_missed"
     CONTRACT_BREACH = "contract_breach"
     """Rows are older than their contract promises."""
+    RESCUE = "rescue"
+    """Batches would not have made the deadline: what they leave is bought at realtime price, or perhaps paid twice."""
     QUEUE_FULL = "queue_full"
     """A full queue made its asset do without rows, or with those of a cheaper model."""
 

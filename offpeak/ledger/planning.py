@@ -24,9 +24,10 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import dropping, readings, samples, tables
-from offpeak.ledger.chunking import ChunkWriter, discard_chunks, wait_for
+from offpeak.ledger.chunking import ChunkWriter, discard_chunks, left_open, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane, assign
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import SURFACE, FailurePolicy
@@ -56,6 +57,8 @@ class JobSpec:
     """The user's own."""
     deadline_at: datetime
     valid_for: timedelta
+    due_at: datetime | None = None
+    """When its requests have to be answered for what is bought after them; None: at the deadline."""
     fields: Sequence[str] | None = None
     """The fields of a structured output: what a reader without the asset's definition makes columns of."""
     policy: FailurePolicy = SURFACE
@@ -148,6 +151,11 @@ class Plan:
         query = sa.select(table.c.components).where(table.c.id.in_(self._partial)).limit(1)
         with self._ledger.database.read() as connection:
             return connection.execute(query).scalar() or self._components()
+
+    @property
+    def realm(self) -> str:
+        """Of the provider that it would be bought from."""
+        return self._provider.realm
 
     def sampled(self) -> tuple[list[str], int]:
         """Of a dry plan: the keys that would be bought before the rest, and the bytes of their bodies."""
@@ -351,8 +359,13 @@ class Plan:
         """End as a held job, with nothing queued."""
         self._take_back(JobState.HELD, reason)
 
-    def commit(self, *, lane: Lane, reason: str, approval: int | None = None) -> None:
-        """Make this plan the valid one, and its job one that may be submitted, in that lane."""
+    def commit(
+        self, *, lane: Lane, reason: str, approval: int | None = None, on_deadline: OnDeadline | None = None
+    ) -> None:
+        """Make this plan the valid one, and its job one that may be submitted, in that lane.
+
+        `on_deadline` is what is done when its deadline comes; None: it goes on, late.
+        """
         targets, partial, table, spec = list(self._as_of), self._partial, tables.target, self._spec
         with self._ledger.database.write() as connection:
             self._refuse_moved_base(connection)
@@ -390,12 +403,14 @@ class Plan:
                 if made_valid.rowcount:
                     readings.record(connection, target_id, self._readings.get(target_id))
             dropping.lift(connection, targets)
+            # what an earlier job of the asset bought and did not wait for is collected with what this one buys
+            wait_for(self._ledger, connection, self.job_id, left_open(connection, self.job_id, now=now))
             assign(
                 connection,
                 self.job_id,
                 self._writer.chunks,
                 lane=lane,
-                due_at=spec.deadline_at,
+                due_at=spec.due_at or spec.deadline_at,
                 priority=spec.priority,
                 now=now,
             )
@@ -409,6 +424,7 @@ class Plan:
                 why=why,
                 lane=lane,
                 reason=reason,
+                on_deadline=None if on_deadline is None else on_deadline.value,
                 detail={**self._numbers(), "chunks": _chunks(connection, self.job_id)},
                 **self._row(),
             )

@@ -11,17 +11,18 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from offpeak.clock import to_micros
+from offpeak.clock import from_micros, to_micros
 from offpeak.errors import CouldNotRead
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
 from offpeak.ledger.chunking import ChunkWriter, wait_for
 from offpeak.ledger.collecting import forget_answered_letters
 from offpeak.ledger.database import slices
-from offpeak.ledger.lane import Lane, placement
+from offpeak.ledger.lane import Lane, Placement, placement
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, NOTHING_SAID, FailurePolicy, pause_before
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
+from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import Finish, Kind, Provider
 from offpeak.providers.wire import widened
 
@@ -35,16 +36,30 @@ class _Unanswered:
     rounds: int
     reason: str
     message: str | None
+    chunk_rescued: bool = False
+    """The chunk that carried it was given up for a deadline, or was itself a rescue."""
+    due_at: datetime | None = None
+    """That chunk's."""
 
     def dead(self, policy: FailurePolicy) -> bool:
         """Whether it is not tried again."""
         return self.attempts >= policy.attempts or self.rounds >= MOST_ROUNDS or policy.hopeless(self.reason)
 
 
-def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model: str, policy: FailurePolicy) -> int:
+def retry(
+    ledger: Ledger,
+    provider: Provider,
+    job_id: int,
+    *,
+    kind: Kind,
+    model: str,
+    policy: FailurePolicy,
+    pressed: bool = False,
+) -> int:
     """Queue another round for the job's unanswered requests; returns how many. 0: nothing is left to try.
 
-    Where another job has queued some of them already, this one waits for that round instead of buying its own.
+    Where another job has queued some of them already, this one waits for that round instead of buying its own. What a
+    chunk left that was given up for a deadline goes to the background lane, and all does where time is `pressed`.
     """
     of_job = sa.select(tables.job_target.c.target_id).where(tables.job_target.c.job_id == job_id)
     unanswered = _unanswered(ledger, of_job, job_id=job_id)
@@ -53,9 +68,25 @@ def retry(ledger: Ledger, provider: Provider, job_id: int, *, kind: Kind, model:
     _bury(ledger, [row for row in unanswered if row.dead(policy)], policy)
     reach(FaultPoint.BURIED)
     again = [row for row in unanswered if not row.dead(policy)]
-    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id, placement=placement(ledger, job_id))
-    _send_again(ledger, provider, again, kind=kind, to=to)
+    place = placement(ledger, job_id)
+    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id)
+    _send_again(ledger, provider, again, kind=kind, to=to, place=place, pressed=pressed)
     return len(again)
+
+
+def buy_rest(ledger: Ledger, provider: Provider, job_id: int, chunk: Submission, *, policy: FailurePolicy) -> int:
+    """Queue in the background lane what a chunk left that was given up for a deadline; returns how many requests.
+
+    Its batch is terminal and applied. What is not to be tried again is left for the end of the round.
+    """
+    of_job = sa.select(tables.job_target.c.target_id).where(tables.job_target.c.job_id == job_id)
+    rest = [row for row in _unanswered(ledger, of_job, chunk_id=chunk.chunk_id) if not row.dead(policy)]
+    if not rest:
+        return 0
+    to = partial(ChunkWriter, ledger, provider, model=chunk.model, job_id=job_id)
+    _send_again(ledger, provider, rest, kind=chunk.kind, to=to, place=placement(ledger, job_id), pressed=False)
+    reach(FaultPoint.REST_QUEUED)
+    return len(rest)
 
 
 def call_again(
@@ -75,28 +106,52 @@ def call_again(
         if row.chunk_id in drawn and row.reason in NOTHING_SAID and not row.dead(policy)
     ]
     place = replace(placement(ledger, sample_id), lane=Lane.BACKGROUND)
-    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id, drawn_for=sample_id, placement=place)
-    _send_again(ledger, provider, again, kind=kind, to=to)
+    to = partial(ChunkWriter, ledger, provider, model=model, job_id=job_id, drawn_for=sample_id)
+    _send_again(ledger, provider, again, kind=kind, to=to, place=place, pressed=False)
     return len(again)
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What one chunk of requests that go round again has in common."""
+
+    attempt: int
+    ready_at: datetime | None
+    placement: Placement
+    rescues: int | None
+
+
 def _send_again(
-    ledger: Ledger, provider: Provider, again: Sequence[_Unanswered], *, kind: Kind, to: Callable[..., ChunkWriter]
+    ledger: Ledger,
+    provider: Provider,
+    again: Sequence[_Unanswered],
+    *,
+    kind: Kind,
+    to: Callable[..., ChunkWriter],
+    place: Placement,
+    pressed: bool,
 ) -> None:
-    """Queue these requests, a chunk for each number of attempts and each pause. `to` opens a writer for one."""
+    """Queue these requests, a chunk for each number of attempts, each pause and each place. `to` opens a writer."""
     now = ledger.clock.now()
-    rounds: dict[tuple[int, datetime | None], list[_Unanswered]] = {}
+    rounds: dict[_Round, list[_Unanswered]] = {}
     for row in again:
         # what counts as no attempt is spaced by how often it came all the same
         pause = pause_before(max(row.attempts, row.rounds) + 1, row.reason)
-        rounds.setdefault((row.attempts + 1, now + pause if pause else None), []).append(row)
-    for (attempt, ready_at), rows in rounds.items():
-        writer = to(attempt=attempt, ready_at=ready_at)
+        rescued = pressed or row.chunk_rescued
+        own = replace(place, lane=Lane.BACKGROUND, due_at=_sooner(row.due_at, place.due_at)) if rescued else place
+        round_ = _Round(row.attempts + 1, now + pause if pause else None, own, row.chunk_id if rescued else None)
+        rounds.setdefault(round_, []).append(row)
+    for each, rows in rounds.items():
+        writer = to(attempt=each.attempt, ready_at=each.ready_at, placement=each.placement, rescues=each.rescues)
         try:
             _respool(ledger, provider, writer, kind, rows)
             writer.close()
         finally:
             writer.discard()
+
+
+def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def bury_hopeless(ledger: Ledger, asset: str, policy: FailurePolicy) -> int:
@@ -153,11 +208,17 @@ def _stranded(ledger: Ledger) -> bool:
 
 
 def _unanswered(
-    ledger: Ledger, targets: sa.Select[tuple[int]], *, failed_only: bool = False, job_id: int | None = None
+    ledger: Ledger,
+    targets: sa.Select[tuple[int]],
+    *,
+    failed_only: bool = False,
+    job_id: int | None = None,
+    chunk_id: int | None = None,
 ) -> list[_Unanswered]:
     """What these targets want, whose chunk is closed without an answer for it; `failed_only`: and that has failed.
 
     A chunk that another asset's sample held, and that was taken back with it, brings nothing to `job_id` either.
+    `chunk_id` is the only one that is looked at.
     """
     request, wanted, chunk = tables.request, tables.wanted, tables.chunk
     failure, requeued = tables.failure, tables.requeued
@@ -187,7 +248,8 @@ def _unanswered(
                 (sa.or_(again.c.request_id.is_not(None), chunk.c.state.in_(_NEVER_SENT)), 0),
                 else_=chunk.c.attempt,
             ).label("attempt"),
-            failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds,
+            failure.c.reason, failure.c.message, latest.c.attempts, latest.c.rounds, chunk.c.due_at,
+            sa.or_(chunk.c.rescue_at.is_not(None), chunk.c.rescues.is_not(None)).label("rescued"),
         )
         .select_from(request)
         .join(chunk, chunk.c.id == request.c.chunk_id)
@@ -202,6 +264,7 @@ def _unanswered(
             sa.or_(chunk.c.state == ChunkState.APPLIED.value, taken_back, dropped),
             ~sa.exists().where(tables.answer.c.request_id == request.c.id),
             ~sa.exists().where(tables.dead_letter.c.request_id == request.c.id),
+            *([] if chunk_id is None else [request.c.chunk_id == chunk_id]),
         )
         .order_by(request.c.id)
     )  # fmt: skip
@@ -215,6 +278,8 @@ def _unanswered(
                 row.rounds or 0,
                 row.reason or MISSING,
                 row.message,
+                bool(row.rescued),
+                None if row.due_at is None else from_micros(row.due_at),
             )
             for row in connection.execute(query)
         ]

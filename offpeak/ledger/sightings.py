@@ -64,6 +64,8 @@ class OpenChunk:
     lane: Lane = Lane.BATCH
     give_up_at: datetime | None = None
     """When it has waited for room for as long as its asset lets it."""
+    given_up_at: datetime | None = None
+    """When it was decided to buy at realtime price what its batch leaves."""
 
     @property
     def held(self) -> bool:
@@ -116,6 +118,7 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
             chunk.c.held_by,
             chunk.c.lane,
             chunk.c.give_up_at,
+            chunk.c.rescue_at,
             sample.c.state.label("sample_state"),
             sample.c.entered_at.label("sample_since"),
             (sample.c.asset == job.c.asset).label("sample_of_own"),
@@ -171,6 +174,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         sample_of_own=bool(row.sample_of_own),
         lane=Lane(row.lane),
         give_up_at=moment(row.give_up_at),
+        given_up_at=moment(row.rescue_at),
     )
 
 

@@ -80,7 +80,7 @@ class SubmissionState(StrEnum):
     """The provider never got it; the chunk was queued again under a new submission."""
     REFUSED = "refused"
     LATE = "late"
-    """Given up as absent, and turned up after all: it is cancelled, and what it finished is kept."""
+    """Given up as absent, or for a deadline, and there after all: it is cancelled, and what it finished is kept."""
 
 
 class ParkedState(StrEnum):
@@ -190,7 +190,7 @@ TRANSITIONS: Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]] = {
         _S.CALLING: frozenset({_S.INTENDED}),
         _S.LEFT: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED, _S.LANDED, _S.CALLING, _S.LATE}),
         _S.APPLIED: frozenset({_S.LANDED, _S.CALLING, _S.LATE}),
-        _S.LATE: frozenset({_S.ABSENT}),
+        _S.LATE: frozenset({_S.ABSENT, _S.CREATED}),
         _S.ABSENT: frozenset({_S.INTENDED, _S.CREATING}),
         _S.REFUSED: frozenset({_S.INTENDED, _S.CREATING, _S.CREATED}),
     },

@@ -105,6 +105,15 @@ class Submission:
     """The model that was asked for, where a full queue chose this one."""
     give_up_at: datetime | None = None
     """Until when it waits for room; None: as long as it takes, or not found to have to."""
+    rescue_at: datetime | None = None
+    """When it was decided that what its batch leaves is bought at realtime price; None: it was not."""
+    rescues: int | None = None
+    """The chunk whose rest it buys so."""
+
+    @property
+    def rescued(self) -> bool:
+        """Its requests are bought at realtime price because of a deadline."""
+        return self.lane is Lane.BACKGROUND and (self.rescue_at is not None or self.rescues is not None)
 
     @property
     def to_be_called(self) -> bool:
@@ -210,6 +219,8 @@ def _read(row: Row[Any]) -> Submission:
         created_at=from_micros(row.created_at),
         degraded_from=row.degraded_from,
         give_up_at=moment(row.give_up_at),
+        rescue_at=moment(row.rescue_at),
+        rescues=row.rescues,
     )
 
 
@@ -359,12 +370,13 @@ def requeue(
     why: str,
     ended: SubmissionState = SubmissionState.ABSENT,
     ready_at: datetime | None = None,
-) -> None:
+    lane: Lane | None = None,
+) -> bool:
     """Nothing of the chunk was bought: queue it under a new submission, whose token its custom_ids then carry.
 
-    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`. Nothing is
-    done where another process has settled that submission in the meantime. Raises CouldNotRead when the spool file is
-    lost or torn; the chunk is then REFUSED, and its requests are new again.
+    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`; `lane` is
+    another one for it. False, and nothing is done, where another process has settled that submission in the meantime.
+    Raises CouldNotRead when the spool file is lost or torn; the chunk is then REFUSED, and its requests are new again.
     """
     old = ledger.spool / chunk.spool
     try:
@@ -372,7 +384,7 @@ def requeue(
     except CouldNotRead as error:
         if refuse(ledger, chunk, str(error)):
             raise
-        return
+        return False
     stamp = ledger.next_submission()
     token = custom_ids.submission_token(stamp)
     with ledger.database.read() as connection:
@@ -403,9 +415,11 @@ def requeue(
                 spool=fresh.name,
                 sha256=fresh.sha256,
                 ready_at=None if ready_at is None else to_micros(ready_at),
+                lane=(lane or chunk.lane).value,
             )
     reach(FaultPoint.REQUEUED)
     (old if mine else ledger.spool / fresh.name).unlink(missing_ok=True)
+    return mine
 
 
 def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:

@@ -142,6 +142,11 @@ def dollars(pico: int) -> Decimal:
     return Decimal(pico).scaleb(-12)
 
 
+def to_pico(amount: Decimal) -> int:
+    """Dollars as whole pico-dollars, rounded down."""
+    return int(amount.scaleb(12))
+
+
 def pico_per_token(dollars_per_million: Decimal) -> int:
     """Dollars per million tokens as pico-dollars per token. Raises ValueError when that is not a whole number >= 0."""
     pico = dollars_per_million * PICO_PER_TOKEN

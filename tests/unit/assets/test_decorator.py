@@ -224,7 +224,6 @@ def test_a_copy_that_dagster_makes_can_still_be_planned(copied: Any) -> None:
 @pytest.mark.parametrize(
     ("argument", "told"),
     [
-        ("on_deadline", "ticket_labels: on_deadline= is not available in this version"),
         ("owner", "neither @batch_asset nor dg.asset takes owner=. Did you mean owners"),
     ],
 )

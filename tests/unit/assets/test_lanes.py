@@ -1,5 +1,6 @@
 """The lane of a job: decided when its plan has been read, and written down with its arithmetic."""
 
+import re
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from offpeak.lanes.landing import landing
 from offpeak.lanes.rule import Due, Forced
 from offpeak.lanes.workload import Waiting
 from offpeak.ledger import jobs, tables
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.jobs import JobRow
 from offpeak.ledger.lane import Lane
 
@@ -37,7 +39,8 @@ def test_the_lane_is_that_of_the_chunks_which_are_sent(any_shop: Shop) -> None:
 
 
 def test_the_deadline_that_leaves_the_least_room_decides(any_shop: Shop) -> None:
-    job = planned(any_shop, dues=[Due(deadline=30 * H), Due(deadline=40 * H, steps=2, of="summaries")])
+    dues = [Due(deadline=30 * H), Due(deadline=40 * H, steps=2, of="summaries")]
+    job = planned(any_shop, dues=dues, on_deadline=OnDeadline.FAIL)
     assert job.lane == "background"
     assert job.reason == "nobody watches, due in 40 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h"
 
@@ -49,12 +52,22 @@ def test_a_saving_below_the_set_amount_is_not_waited_for(any_shop: Shop) -> None
     assert planned(any_shop, 4, smallest_saving=Decimal("0.000001")).lane == "batch"
 
 
-def test_what_past_batches_took_does_not_make_room_without_a_rescue(any_shop: Shop) -> None:
+def test_what_past_batches_took_makes_room_for_a_rescue_and_for_no_job_that_is_to_fail(any_shop: Shop) -> None:
     for start in range(6):
         any_shop.buy(tickets(1, start=start))  # each of a moment
-    job = planned(any_shop, 20, deadline=12 * H)
-    assert job.lane == "background"
-    assert job.reason == "nobody watches, due in 12 h: tighter than the provider's window of 24 h"
+    rescued = planned(any_shop, 20, deadline=2 * H)
+    failing = planned(any_shop, 20, deadline=2 * H, on_deadline=OnDeadline.FAIL)
+    assert (rescued.lane, failing.lane) == ("batch", "background")
+    assert re.search(r"the slow tail of 6 past batches needs and 40 min( \d+ s)? for a rescue$", rescued.reason or "")
+    assert failing.reason == "nobody watches, due in 2 h: tighter than the provider's window of 24 h"
+
+
+def test_a_forced_batch_without_time_for_a_rescue_has_none(any_shop: Shop) -> None:
+    forced = Forced(lane=Lane.BATCH, by="the asset's lane=")
+    hopeless = any_shop.begin(tickets(3), forced=forced, deadline=H / 2)
+    in_time = any_shop.begin(tickets(3), forced=forced, deadline=2 * H)
+    assert jobs.deadline_of(any_shop.ledger, hopeless).on_deadline is None
+    assert jobs.deadline_of(any_shop.ledger, in_time).on_deadline is OnDeadline.RESCUE
 
 
 def test_where_nothing_is_bought_the_reason_says_so(any_shop: Shop) -> None:
@@ -64,7 +77,8 @@ def test_where_nothing_is_bought_the_reason_says_so(any_shop: Shop) -> None:
 
 
 def test_a_receipt_tells_the_lane_and_why(any_shop: Shop) -> None:
-    receipt = any_shop.buy(tickets(3), forced=Forced(lane=Lane.BATCH, by="the asset's lane="), deadline=12 * H)
+    forced = Forced(lane=Lane.BATCH, by="the asset's lane=")
+    receipt = any_shop.buy(tickets(3), forced=forced, deadline=12 * H, on_deadline=OnDeadline.FAIL)
     assert receipt.lane == "batch"
     assert receipt.lane_reason == (
         "forced by the asset's lane=; the rule would have said background: nobody watches, due in 12 h: tighter than "

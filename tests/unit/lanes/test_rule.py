@@ -13,12 +13,14 @@ from offpeak.errors import DefinitionError
 from offpeak.lanes.rule import FEWEST_PAST, UNKNOWN_TAIL, Due, Facts, Forced, binding, decide
 from offpeak.lanes.workload import Waiting
 from offpeak.ledger.conditions import slow_tail
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.providers.base import BATCH_WINDOW
 
 H, MIN = timedelta(hours=1), timedelta(minutes=1)
 NOBODY, AWAY = Waiting.NOBODY, Waiting.WALKED_AWAY
 BATCH, BACKGROUND = Lane.BATCH, Lane.BACKGROUND
+RESCUE, SERVE, FAIL = OnDeadline.RESCUE, OnDeadline.SERVE_LAST_GOOD, OnDeadline.FAIL
 CENT = Decimal("0.01")
 SLOW = (2 * H, 2 * H, 3 * H, 3 * H, 9 * H)  # their slow tail is 9 h
 FEW = (H,) * (FEWEST_PAST - 1)
@@ -29,6 +31,7 @@ def facts(
 ) -> Facts:
     due = Due(deadline=deadline, steps=steps, of=of)
     values: dict[str, Any] = {"waiting": waiting, "due": due, "new": 500, "smallest_saving": Decimal(0)}
+    values["on_deadline"] = FAIL
     prices = {"batch_cost": Decimal("1.00"), "realtime_cost": Decimal("2.00")}
     return Facts(**values | prices | more)
 
@@ -72,49 +75,62 @@ TABLE = [
         BACKGROUND,
         "a person asked and walked away, due in 47 h with summaries: minutes, not 2 batches in a row, 2 x 24 h = 48 h",
     ),
-    # what past batches took counts with a rescue alone
+    # what past batches took counts where what is late is rescued, or done without
     (
         facts(NOBODY, 10 * H, past=SLOW),
         BACKGROUND,
         "nobody watches, due in 10 h: tighter than the provider's window of 24 h",
     ),
     (
-        facts(NOBODY, 10 * H, past=SLOW, rescue=True),
+        facts(NOBODY, 10 * H + MIN, past=SLOW, on_deadline=RESCUE, reserve=H),
         BATCH,
-        "nobody watches, due in 10 h: looser than 9 h that the slow tail of 5 past batches needs, and a rescue is on",
+        "nobody watches, due in 10 h 1 min: looser than 9 h that the slow tail of 5 past batches needs and 1 h for a "
+        "rescue",
     ),
     (
-        facts(NOBODY, 9 * H, past=SLOW, rescue=True),
+        facts(NOBODY, 10 * H, past=SLOW, on_deadline=RESCUE, reserve=H),
+        BACKGROUND,
+        "nobody watches, due in 10 h: tighter than the provider's window of 24 h, and no looser than 9 h that the slow "
+        "tail of 5 past batches needs and 1 h for a rescue",
+    ),
+    (
+        facts(NOBODY, 10 * H, past=SLOW, on_deadline=SERVE, reserve=H),
+        BATCH,
+        "nobody watches, due in 10 h: looser than 9 h that the slow tail of 5 past batches needs; what is late is "
+        "served from before",
+    ),
+    (
+        facts(NOBODY, 9 * H, past=SLOW, on_deadline=SERVE, reserve=H),
         BACKGROUND,
         "nobody watches, due in 9 h: tighter than the provider's window of 24 h, and no looser than 9 h that the slow "
         "tail of 5 past batches needs",
     ),
     (
-        facts(NOBODY, 19 * H, steps=2, of="summaries", past=SLOW, rescue=True),
+        facts(NOBODY, 20 * H, steps=2, of="summaries", past=SLOW, on_deadline=RESCUE, reserve=H),
         BATCH,
-        "nobody watches, due in 19 h with summaries: looser than 2 x 9 h = 18 h that the slow tail of 5 past batches "
-        "needs, and a rescue is on",
+        "nobody watches, due in 20 h with summaries: looser than 2 x 9 h = 18 h that the slow tail of 5 past batches "
+        "needs and 1 h for a rescue",
     ),
     (
-        facts(NOBODY, 18 * H, steps=2, of="summaries", past=SLOW, rescue=True),
+        facts(NOBODY, 19 * H, steps=2, of="summaries", past=SLOW, on_deadline=RESCUE, reserve=H),
         BACKGROUND,
-        "nobody watches, due in 18 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h, and no looser "
-        "than 2 x 9 h = 18 h that the slow tail of 5 past batches needs",
+        "nobody watches, due in 19 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h, and no looser "
+        "than 2 x 9 h = 18 h that the slow tail of 5 past batches needs and 1 h for a rescue",
     ),
     (
-        facts(NOBODY, 12 * H, past=FEW, rescue=True),
+        facts(NOBODY, 7 * H, past=FEW, on_deadline=RESCUE, reserve=H),
         BACKGROUND,
-        "nobody watches, due in 12 h: tighter than the provider's window of 24 h, and no looser than 12 h that a slow "
-        "batch is taken to need, with 4 past ones known",
+        "nobody watches, due in 7 h: tighter than the provider's window of 24 h, and no looser than 6 h that a slow "
+        "batch is taken to need, with 4 past ones known and 1 h for a rescue",
     ),
     (
-        facts(NOBODY, 13 * H, past=FEW, rescue=True),
+        facts(NOBODY, 12 * H, past=FEW, on_deadline=RESCUE, reserve=H),
         BATCH,
-        "nobody watches, due in 13 h: looser than 12 h that a slow batch is taken to need, with 4 past ones known, and "
-        "a rescue is on",
+        "nobody watches, due in 12 h: looser than 6 h that a slow batch is taken to need, with 4 past ones known and "
+        "1 h for a rescue",
     ),
     (
-        facts(AWAY, 13 * H, past=SLOW, rescue=True),
+        facts(AWAY, 13 * H, past=SLOW, on_deadline=RESCUE, reserve=H),
         BACKGROUND,
         "a person asked and walked away, due in 13 h: minutes, not the provider's window of 24 h",
     ),
@@ -220,17 +236,20 @@ anything = st.builds(
     smallest_saving=cents,
     one_off=st.booleans(),
     past=pasts,
-    rescue=st.booleans(),
+    on_deadline=st.sampled_from(OnDeadline),
+    reserve=hours,
 )
 
 
 @given(anything)
-def test_what_is_bought_on_batch_has_room_for_the_windows_or_with_a_rescue_for_the_slow_tail(some: Facts) -> None:
+def test_what_is_bought_on_batch_has_room_for_the_windows_or_for_the_slow_tail_and_a_rescue(some: Facts) -> None:
     if decide(some).lane is BATCH and (some.new or some.joined):
         tail = UNKNOWN_TAIL if len(some.past) < FEWEST_PAST else slow_tail(some.past)
         assert tail is not None
         room = some.due.deadline >= some.due.steps * BATCH_WINDOW
-        assert room or (some.rescue and some.waiting is NOBODY and some.due.deadline > some.due.steps * tail)
+        needed = some.due.steps * tail + (some.reserve if some.on_deadline is RESCUE else timedelta(0))
+        soft = some.on_deadline is not FAIL and some.waiting is NOBODY
+        assert room or (soft and some.due.deadline > needed)
 
 
 @given(anything, hours)
@@ -251,8 +270,9 @@ def test_a_longer_chain_a_person_and_a_larger_smallest_saving_never_lead_to_batc
 
 
 @given(anything)
-def test_without_a_rescue_it_does_not_matter_what_past_batches_took(some: Facts) -> None:
-    assert decide(replace(some, rescue=False)) == decide(replace(some, rescue=False, past=()))
+def test_where_a_late_batch_fails_the_run_it_does_not_matter_what_past_ones_took(some: Facts) -> None:
+    strict = replace(some, on_deadline=FAIL)
+    assert decide(strict) == decide(replace(strict, past=(), reserve=timedelta(0)))
 
 
 @given(anything, st.sampled_from(Lane))
