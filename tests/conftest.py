@@ -295,6 +295,10 @@ class QuickClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self._ahead
 
+    def jump(self, duration: timedelta) -> None:
+        """Have so much time pass at once."""
+        self._ahead += duration
+
     def sleep(self, duration: timedelta) -> None:
         moment = min(duration, timedelta(seconds=0.02))
         time.sleep(moment.total_seconds())

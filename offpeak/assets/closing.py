@@ -23,6 +23,14 @@ def close(job: Job) -> Receipt:
     if rejection is not None:
         jobs.close(job.ledger, job.id, JobState.FAILED, why=rejection, ages=ages, on_close=job.on_close)
         raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
+    late = rescuing.late_rows(job.ledger, job.id)
+    if not summary.rows and late and late == summary.missing:
+        why = f"none of {late:,} rows has an answer, and all of them are still on their way at the deadline"
+        jobs.close(job.ledger, job.id, JobState.EXPIRED, why=why, on_close=job.on_close)
+        raise JobFailed(
+            f"{asset}: {why}. There are no answers from before to serve. What is on its way is paid for and stays so: "
+            f"materialise {asset} again to collect it."
+        )
     if not summary.rows and summary.missing:  # without a row there is none that lacks an answer
         why = f"none of {summary.missing:,} rows got a usable answer: {jobs.reasons(job.ledger, job.id)}"
         expired = jobs.only_expired(job.ledger, job.id)
@@ -34,7 +42,6 @@ def close(job: Job) -> Receipt:
         )
     degraded = degrading.count(job.ledger, job.id)
     let_go = sum(part.dropped for part in summary.partitions)
-    late = rescuing.late_rows(job.ledger, job.id)
     failed = sum(part.unanswered for part in summary.partitions) - let_go - late
     dropped = let_go - degraded
     _refuse_too_many(job, rows=summary.rows + summary.missing, failed=failed, ages=ages)

@@ -41,6 +41,7 @@ RESERVED_COLUMNS = frozenset(
         "is_fresh",
         "model",
         "cost_usd",
+        "rescued",
     }
 )
 """The columns of a consumer's frame, and of the SQL view, that Offpeak writes itself."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from offpeak.assets.job import Job
 from offpeak.clock import exactly, moment
-from offpeak.errors import JobFailed
+from offpeak.errors import JobFailed, ProviderUnavailable
 from offpeak.lanes.rescue import TERMS, RescueTerms
 from offpeak.lanes.rescuer import Outlook, outlook
 from offpeak.lanes.rule import room_for_batch
@@ -74,7 +74,7 @@ class Rescue:
         self._outlook = outlook(job.ledger, self._terms, now=now)
         given_up = 0
         for chunk in chunks:
-            if chunk.chunk_id not in self._outlook.give_up:
+            if chunk.chunk_id not in self._outlook.give_up or self._has_ended(chunk):
                 continue
             why = (
                 f"due at {moment(chunk.due_at or self._row.deadline_at)}: the last safe moment for buying what its "
@@ -90,6 +90,21 @@ class Rescue:
         if given_up and self._settings.tell is not None:
             notices.raise_new(job.ledger, self._settings.tell(job.id, requests=given_up))
         return bool(given_up)
+
+    def _has_ended(self, chunk: Submission) -> bool:
+        """Whether its batch has ended since anybody looked, or is about to: then nothing is won by giving it up."""
+        job = self._job
+        if chunk.state is not SubmissionState.CREATED or chunk.batch_id is None:
+            return False
+        try:
+            batch = job.provider.retrieve(chunk.batch_id)
+        except ProviderUnavailable as error:
+            job.log.warning(f"{job.asset}: {error}")
+            return False
+        if batch is None or not (batch.state.terminal or batch.state is BatchState.FINALIZING):
+            return False
+        sightings.see(job.ledger, sightings.of_jobs(job.ledger, [job.id])[job.id], {batch.id: batch})
+        return True
 
     def cancel(self, chunk: Submission, batch: BatchView) -> None:
         """Ask the provider to cancel the batch of a chunk that was given up, where that still changes anything."""

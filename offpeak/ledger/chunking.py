@@ -309,7 +309,7 @@ def wait_for(ledger: Ledger, connection: Connection, job_id: int, chunks: Collec
 
 
 def left_open(connection: Connection, job_id: int, *, now: datetime) -> list[int]:
-    """Open chunks of former jobs of the same asset that no open job waits for, and whose batch may still end.
+    """Open chunks of former jobs of the same asset that no other open job waits for, and whose batch may still end.
 
     Such a job ended at its deadline, or when its batch was long overdue. What it bought is paid for all the same.
     """
@@ -324,7 +324,7 @@ def left_open(connection: Connection, job_id: int, *, now: datetime) -> list[int
     awaited = (
         sa.select(link.c.chunk_id)
         .join(job, job.c.id == link.c.job_id)
-        .where(job.c.state.in_([state.value for state in OPEN_JOBS]))
+        .where(job.c.id != job_id, job.c.state.in_([state.value for state in OPEN_JOBS]))
     )
     query = (
         sa.select(chunk.c.id)

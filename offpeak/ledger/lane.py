@@ -12,7 +12,7 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
-from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
+from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState
 from offpeak.providers.base import BATCH_WINDOW
 
 
@@ -85,7 +85,11 @@ def assign(
         chunk.c.id.in_(sa.select(link.c.chunk_id).where(link.c.job_id == job_id)),
         chunk.c.state.in_([state.value for state in LIVE_CHUNKS]),
     )
-    connection.execute(chunk.update().where(shared, sa.func.coalesce(chunk.c.due_at, due + 1) > due).values(due_at=due))
+    sooner = sa.func.coalesce(chunk.c.due_at, due + 1) > due
+    # what only jobs wait for that have ended, at a deadline which is over, is due with this one
+    others = sa.select(link.c.chunk_id).join(tables.job, tables.job.c.id == link.c.job_id)
+    awaited = others.where(link.c.job_id != job_id, tables.job.c.state.in_([state.value for state in OPEN_JOBS]))
+    connection.execute(chunk.update().where(shared, sa.or_(sooner, chunk.c.id.not_in(awaited))).values(due_at=due))
     connection.execute(chunk.update().where(shared, chunk.c.priority < priority).values(priority=priority))
     if lane is Lane.BACKGROUND and due_at < now + BATCH_WINDOW:
         connection.execute(

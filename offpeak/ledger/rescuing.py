@@ -286,7 +286,15 @@ def late_rows(ledger: Ledger, job_id: int) -> int:
 def was_rescued(chunk: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether a chunk's requests are bought at realtime price because of a deadline."""
     given_up = sa.or_(chunk.c.rescues.is_not(None), chunk.c.rescue_at.is_not(None))
-    return sa.and_(chunk.c.lane == Lane.BACKGROUND.value, given_up)
+    # written out, because SQL views hold it too
+    return sa.and_(chunk.c.lane == sa.literal_column(f"'{Lane.BACKGROUND.value}'"), given_up)
+
+
+def answered_in_rescue(submission_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether an answer of that submission was bought at realtime price because of a deadline."""
+    submission, chunk = tables.submission, tables.chunk
+    rescues = sa.select(submission.c.id).join(chunk, chunk.c.id == submission.c.chunk_id).where(was_rescued(chunk))
+    return submission_id.in_(rescues)
 
 
 def _chunks(job_id: int, *conditions: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:

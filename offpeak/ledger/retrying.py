@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import partial
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import CouldNotRead
@@ -21,7 +22,7 @@ from offpeak.ledger.database import slices
 from offpeak.ledger.lane import Lane, Placement, placement
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import MISSING, MOST_ROUNDS, NO_ATTEMPT, NOTHING_SAID, FailurePolicy, pause_before
-from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
+from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, JobState
 from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import Finish, Kind, Provider
 from offpeak.providers.wire import widened
@@ -84,9 +85,27 @@ def buy_rest(ledger: Ledger, provider: Provider, job_id: int, chunk: Submission,
     if not rest:
         return 0
     to = partial(ChunkWriter, ledger, provider, model=chunk.model, job_id=job_id)
-    _send_again(ledger, provider, rest, kind=chunk.kind, to=to, place=placement(ledger, job_id), pressed=False)
+    queued = _send_again(ledger, provider, rest, kind=chunk.kind, to=to, place=placement(ledger, job_id), pressed=False)
     reach(FaultPoint.REST_QUEUED)
+    with ledger.database.write() as connection:
+        for other in _others(connection, job_id, chunk.chunk_id):
+            wait_for(ledger, connection, other, queued)
     return len(rest)
+
+
+def _others(connection: Connection, job_id: int, chunk_id: int) -> list[int]:
+    """Other open jobs that waited for a chunk."""
+    link, job = tables.job_chunk, tables.job
+    query = (
+        sa.select(job.c.id)
+        .join(link, link.c.job_id == job.c.id)
+        .where(
+            link.c.chunk_id == chunk_id,
+            job.c.id != job_id,
+            job.c.state.in_([JobState.QUEUED.value, JobState.IN_PROGRESS.value]),
+        )
+    )
+    return list(connection.execute(query).scalars())
 
 
 def call_again(
@@ -130,8 +149,12 @@ def _send_again(
     to: Callable[..., ChunkWriter],
     place: Placement,
     pressed: bool,
-) -> None:
-    """Queue these requests, a chunk for each number of attempts, each pause and each place. `to` opens a writer."""
+) -> list[int]:
+    """Queue these requests, a chunk for each number of attempts, each pause and each place; returns the chunks.
+
+    `to` opens a writer.
+    """
+    queued: list[int] = []
     now = ledger.clock.now()
     rounds: dict[_Round, list[_Unanswered]] = {}
     for row in again:
@@ -148,6 +171,8 @@ def _send_again(
             writer.close()
         finally:
             writer.discard()
+        queued += writer.chunks
+    return queued
 
 
 def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:

@@ -24,6 +24,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import Fate
+from offpeak.ledger.rescuing import answered_in_rescue
 from offpeak.providers.base import Kind
 
 _PICO = 1e-12
@@ -172,8 +173,9 @@ class ResultStore:
         `output` is the asset's output model; with None, its fields are those that the last plan wrote down.
         Columns: key; the output's fields, or text, or embedding (float32 arrays), or a moderation's flagged, categories
         and category_scores; partition_key where the asset is partitioned; as_of, produced_at, effective_until (UTC);
-        model; cost_usd (dollars, float; what this answer cost at its lane's price). `limit` stops after about so many.
-        Rows that are older than `not_before` are left out.
+        model; cost_usd (dollars, float; what this answer cost at its lane's price); rescued (whether that was the
+        realtime price, because its batch would have been late). `limit` stops after about so many. Rows that are older
+        than `not_before` are left out.
         """
         declared = list(output.model_fields) if output is not None else None
         parts: list[pd.DataFrame] = []
@@ -203,6 +205,7 @@ class ResultStore:
         chosen = [
             *(either(name) for name in ("request_id", "produced_at", "model", "output", "vector", "cost_pico")),
             as_of.label("as_of"),
+            rescued_served(current, former).label("rescued"),
             tables.target.c.valid_for,
             tables.target.c.partition_key,
             tables.target.c.fields,
@@ -285,6 +288,11 @@ def as_of_served(current: sa.FromClause, former: sa.FromClause) -> sa.Case[Any]:
     )
 
 
+def rescued_served(current: sa.FromClause, former: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether what a row serves was bought at realtime price because of a deadline."""
+    return answered_in_rescue(sa.func.coalesce(current.c.submission_id, former.c.submission_id))
+
+
 def _fields(stored: str | None) -> list[str] | None:
     return None if stored is None else list(orjson.loads(stored))
 
@@ -306,6 +314,7 @@ def _frame(rows: Sequence[Row[Any]], kind: Kind | None, fields: Sequence[str] | 
     data["effective_until"] = _times(as_of + np.array([row.valid_for for row in rows], dtype="int64"))
     data["model"] = [row.model for row in rows]
     data["cost_usd"] = np.array([row.cost_pico for row in rows], dtype="float64") * _PICO
+    data["rescued"] = np.array([row.rescued for row in rows], dtype="bool")
     return pd.DataFrame(data)
 
 

@@ -24,7 +24,7 @@ from offpeak.ledger import tables
 from offpeak.ledger.database import Database
 from offpeak.providers.base import Kind
 from offpeak.results.field_types import FieldType, field_types
-from offpeak.results.store import MODERATION_COLUMNS, as_of_served, rows_served
+from offpeak.results.store import MODERATION_COLUMNS, as_of_served, rescued_served, rows_served
 
 LONGEST_IDENTIFIER = 63
 """Bytes: Postgres cuts what is longer, without an error."""
@@ -224,6 +224,7 @@ def _view(connection: Connection, asset: str, output: type[BaseModel] | None) ->
         "is_fresh": writer.now_is_at_most(effective_until),
         "model": "served.model",
         "cost_usd": writer.dollars("served.cost_pico"),
+        "rescued": "served.rescued",
     }
     if sqlite:
         _refuse_alike(asset, columns)
@@ -244,6 +245,7 @@ def _served(dialect: sa.Dialect, asset: str) -> str:
             target.c.partition_key,
             target.c.valid_for,
             as_of_served(current, former).label("as_of"),
+            rescued_served(current, former).label("rescued"),
             *(expression.label(name) for name, expression in either.items() if name != "request_id"),
         )
         .select_from(rows_served(current, former).join(target, target.c.id == tables.wanted.c.target_id))

@@ -165,7 +165,16 @@ def test_a_realtime_asset_becomes_a_batch_asset_by_the_documented_diff(adopter: 
     assert first["succeeded"]
     assert first["resources"].startswith(str(adopter.folder / "project"))
     assert first["figures"]["bought"] == 3
-    assert first["columns"] == ["key", "mood", "as_of", "produced_at", "effective_until", "model", "cost_usd"]
+    assert first["columns"] == [
+        "key",
+        "mood",
+        "as_of",
+        "produced_at",
+        "effective_until",
+        "model",
+        "cost_usd",
+        "rescued",
+    ]
 
     again = adopter.materialise(after)
     assert (again["figures"]["bought"], again["figures"]["reused"]) == (0, 3)

@@ -43,7 +43,16 @@ def test_the_whole_lifecycle_runs_in_dg_materialize(resources: dict[str, Any], p
     before = datetime.now(UTC)
     result = dg.materialize([support_tickets, ticket_labels, dashboard], resources=resources)
     frame = result.output_for_node("dashboard")
-    assert list(frame.columns) == ["key", "category", "as_of", "produced_at", "effective_until", "model", "cost_usd"]
+    assert list(frame.columns) == [
+        "key",
+        "category",
+        "as_of",
+        "produced_at",
+        "effective_until",
+        "model",
+        "cost_usd",
+        "rescued",
+    ]
     assert list(frame["key"]) == ["T-1", "T-2"]
     assert set(frame["category"]) <= {"billing", "bug"}
     assert (frame["as_of"] >= before).all()

@@ -78,7 +78,18 @@ def test_a_wrong_declaration_is_refused_naming_asset_and_field(changes: dict[str
 
 @pytest.mark.parametrize(
     "column",
-    ["key", "text", "embedding", "partition_key", "as_of", "produced_at", "effective_until", "model", "cost_usd"],
+    [
+        "key",
+        "text",
+        "embedding",
+        "partition_key",
+        "as_of",
+        "produced_at",
+        "effective_until",
+        "model",
+        "cost_usd",
+        "rescued",
+    ],
 )
 def test_an_output_field_with_a_reserved_name_is_refused_naming_it(column: str) -> None:
     with pytest.raises(DefinitionError, match=f"has the field '{column}'"):

@@ -37,7 +37,7 @@ from ...conftest import EMBEDDING_MODEL, Label, LocalProvider, Place, Shop, tick
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-OWN = ["as_of", "produced_at", "effective_until", "is_fresh", "model", "cost_usd"]
+OWN = ["as_of", "produced_at", "effective_until", "is_fresh", "model", "cost_usd", "rescued"]
 
 
 @contextmanager
