@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.pace import Pace, Told, counted
+from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import RatesOf, Report, Work
 from offpeak.clock import Clock
 from offpeak.errors import AsksAnew, PlanError, SurgeHeld
@@ -187,6 +188,7 @@ def purchase(
     progress: Report | None = None,
     list_lag: timedelta = LIST_LAG,
     rates_of: RatesOf | None = None,
+    at_deadline: AtDeadline | None = None,
 ) -> Receipt:
     """Buy what the order lacks and wait until it has landed. `rates_of` prices the model that it may be degraded to.
 
@@ -210,6 +212,7 @@ def purchase(
         report=progress,
         queue=order.queue,
         rates_of=rates_of,
+        at_deadline=at_deadline or AtDeadline(terms=order.rescue),
     )
     work.carry_out()
     return work.close()

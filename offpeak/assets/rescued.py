@@ -6,7 +6,7 @@ budget, is the rest called while nobody knows what the batch has bought.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
@@ -65,53 +65,69 @@ class Rescue:
         return self._settings.terms
 
     def give_up(self, chunks: Sequence[Submission]) -> bool:
-        """Give up what has to be given up now of these chunks, which are the job's; True where any was."""
+        """Give up, and cancel, what has to be given up now; True where that is any of these chunks, the job's.
+
+        Whoever is here does it for everybody at that account: the job that it is for may have to wait for this one.
+        """
         self._cancelling = self._waiting = False
         if self._row.on_deadline is not OnDeadline.RESCUE:
             return False
         now, job = self._job.clock.now(), self._job
-        self._begun = any(chunk.rescue_at is not None for chunk in chunks)
         self._outlook = outlook(job.ledger, self._terms, now=now)
-        given_up = 0
-        for chunk in chunks:
-            if chunk.chunk_id not in self._outlook.give_up or self._has_ended(chunk):
-                continue
-            why = (
-                f"due at {moment(chunk.due_at or self._row.deadline_at)}: the last safe moment for buying what its "
-                "batch leaves at realtime price"
-            )
-            if rescuing.give_up(job.ledger, chunk, why=why):
-                given_up += chunk.requests
-                where = f"batch {chunk.batch_id}" if chunk.batch_id else "a batch that was not sent"
-                job.log.warning(
-                    f"{job.asset}: {where} of {chunk.requests:,} requests will not make the deadline in time: it is "
-                    "cancelled, and what it leaves is bought at realtime price."
-                )
-        if given_up and self._settings.tell is not None:
-            notices.raise_new(job.ledger, self._settings.tell(job.id, requests=given_up))
-        return bool(given_up)
+        given_up: set[int] = set()
+        for chunk in submissions.of_chunks(job.ledger, self._outlook.give_up):
+            if chunk.realm == job.provider.realm and self._give_up(chunk):
+                given_up.add(chunk.chunk_id)
+        mine = [each for each in chunks if each.rescue_at is not None or each.chunk_id in given_up]
+        if mine and not self._begun and self._settings.tell is not None:
+            told = self._settings.tell(job.id, requests=sum(each.requests for each in mine))
+            notices.raise_new(job.ledger, told)
+        self._begun |= bool(mine)
+        return bool(given_up & {each.chunk_id for each in chunks})
 
-    def _has_ended(self, chunk: Submission) -> bool:
-        """Whether its batch has ended since anybody looked, or is about to: then nothing is won by giving it up."""
+    def _give_up(self, chunk: Submission) -> bool:
         job = self._job
-        if chunk.state is not SubmissionState.CREATED or chunk.batch_id is None:
+        batch = self._look_at(chunk)
+        if batch is not None and (batch.state.terminal or batch.state is BatchState.FINALIZING):
+            sightings.see(job.ledger, sightings.of_chunk(job.ledger, chunk.chunk_id), {batch.id: batch})
+            return False  # nothing is won any more
+        due = "" if chunk.due_at is None else f"due at {moment(chunk.due_at)}: "
+        why = f"{due}the last safe moment for buying at realtime price what its batch leaves has come"
+        if not rescuing.give_up(job.ledger, chunk, why=why):
             return False
-        try:
-            batch = job.provider.retrieve(chunk.batch_id)
-        except ProviderUnavailable as error:
-            job.log.warning(f"{job.asset}: {error}")
-            return False
-        if batch is None or not (batch.state.terminal or batch.state is BatchState.FINALIZING):
-            return False
-        sightings.see(job.ledger, sightings.of_jobs(job.ledger, [job.id])[job.id], {batch.id: batch})
+        where = f"batch {chunk.batch_id}" if chunk.batch_id else "a batch that is not sent"
+        job.log.warning(
+            f"{job.asset}: {where}, of {chunk.requests:,} requests, may not end in time. It is given up, and what it "
+            f"leaves is bought at realtime price ({why})."
+        )
+        if batch is not None:
+            self.cancel(replace(chunk, rescue_at=job.clock.now()), batch)
         return True
 
+    def _look_at(self, chunk: Submission) -> BatchView | None:
+        """The batch of a chunk as it is now; None where there is none, or its provider is away."""
+        if chunk.state is not SubmissionState.CREATED or chunk.batch_id is None:
+            return None
+        try:
+            return self._job.provider.retrieve(chunk.batch_id)
+        except ProviderUnavailable as error:
+            self._job.log.warning(f"{self._job.asset}: {error}")
+            return None
+
     def cancel(self, chunk: Submission, batch: BatchView) -> None:
-        """Ask the provider to cancel the batch of a chunk that was given up, where that still changes anything."""
+        """Ask the provider to cancel the batch of a chunk that was given up, where that still changes anything.
+
+        Where the provider is away it is asked again with the next step.
+        """
         if chunk.rescue_at is None or chunk.cancel_at is not None or batch.state.terminal:
             return
-        if batch.state not in {BatchState.FINALIZING, BatchState.CANCELLING}:
+        if batch.state in {BatchState.FINALIZING, BatchState.CANCELLING}:
+            return
+        try:
             self._job.provider.cancel(batch.id)
+        except ProviderUnavailable as error:
+            self._job.log.warning(f"{self._job.asset}: {error}")
+        else:
             submissions.asked_to_cancel(self._job.ledger, chunk)
 
     def see_through(self, chunk: Submission) -> bool:

@@ -489,22 +489,10 @@ class Work:
         return True
 
     def _gives_way(self, chunk: Submission) -> bool:
-        """Whether the rest of a chunk's calls is left for later. Meanwhile the job's batches are given up in time."""
-        try:
-            batches = [each for each in self._chunks() if each.lane is Lane.BATCH and each.batch_id]
-            if batches and self._rescue.give_up(batches):
-                batches = [each for each in self._chunks() if each.lane is Lane.BATCH and each.batch_id]
-            for each in batches:
-                if each.state is SubmissionState.CREATED and each.rescue_at is not None and each.cancel_at is None:
-                    self._cancel_given_up(each)
-        except ProviderUnavailable as error:
-            self._log.warning(f"{self._asset}: {error}")
+        """Whether the rest of a chunk's calls is left for later. Meanwhile batches are given up in time, too."""
+        if chunk.rescued:
+            self._rescue.give_up(self._chunks())
         return not self._rescue.may_call(chunk)
-
-    def _cancel_given_up(self, chunk: Submission) -> None:
-        batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
-        if batch is not None:
-            self._rescue.cancel(chunk, batch)
 
     def _stages(self, chunk: Submission) -> Told:
         """Says how far the calls of a chunk are: now and then in the log, and at each stage on the run."""

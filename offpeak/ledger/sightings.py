@@ -103,9 +103,24 @@ class OpenChunk:
 
 def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]]:
     """The chunks that each of these jobs waits for."""
+    found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
+    with ledger.database.read() as connection:
+        for part in slices(job_ids, 500):
+            for row in connection.execute(_open_chunks().where(tables.job_chunk.c.job_id.in_(part))):
+                found[row.job_id].append(_read(row))
+    return found
+
+
+def of_chunk(ledger: Ledger, chunk_id: int) -> list[OpenChunk]:
+    """A chunk, once for each job that waits for it."""
+    with ledger.database.read() as connection:
+        return [_read(row) for row in connection.execute(_open_chunks().where(tables.chunk.c.id == chunk_id))]
+
+
+def _open_chunks() -> sa.Select[Any]:
     chunk, submission, link = tables.chunk, tables.submission, tables.job_chunk
     sample, job = tables.sample, tables.job
-    query = (
+    return (
         sa.select(
             link.c.job_id,
             chunk.c.id,
@@ -134,12 +149,6 @@ def of_jobs(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, list[OpenChunk]
         .where(chunk.c.state != ChunkState.SPLIT.value)  # its parts have taken its place
         .order_by(chunk.c.id)
     )
-    found: dict[int, list[OpenChunk]] = {job_id: [] for job_id in job_ids}
-    with ledger.database.read() as connection:
-        for part in slices(job_ids, 500):
-            for row in connection.execute(query.where(link.c.job_id.in_(part))):
-                found[row.job_id].append(_read(row))
-    return found
 
 
 _SEEN = ("batch_id", "create_at", "submitted_at", "seen_state", "finished", "progress_at", "cancel_at")

@@ -9,7 +9,7 @@ provider before anything is sent again. A claim of a process that died is taken 
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,7 @@ from offpeak.errors import (
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.database import slices
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.room import require_room
@@ -148,6 +149,23 @@ def of_job(ledger: Ledger, job_id: int) -> list[Submission]:
     )
     with ledger.database.read() as connection:
         return [_read(row) for row in connection.execute(query)]
+
+
+def of_chunks(ledger: Ledger, chunk_ids: Collection[int]) -> list[Submission]:
+    """These chunks, with their live or last submission."""
+    chunk, submission = tables.chunk, tables.submission
+    query = (
+        _columns(submission.c.id.label("submission_id"))
+        .select_from(chunk)
+        .outerjoin(submission, submission.c.id == chunk.c.stamp)
+        .order_by(chunk.c.id)
+    )
+    with ledger.database.read() as connection:
+        return [
+            _read(row)
+            for part in slices(sorted(chunk_ids), 500)
+            for row in connection.execute(query.where(chunk.c.id.in_(part)))
+        ]
 
 
 def selected(ledger: Ledger, *conditions: sa.ColumnElement[bool]) -> list[Submission]:

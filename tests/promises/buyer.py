@@ -3,12 +3,13 @@
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
-     "pace", "stop", "sample", "lane", "queue", "room", "room_once_planned"}
+     "pace", "stop", "sample", "lane", "queue", "room", "room_once_planned", "rescue"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
 process sends SIGKILL to itself there. With `stop` what is bought is stopped again. `sample` are the arguments of one.
 `queue` are those of a QueuePolicy, `room` those of the limits that are in force, from the beginning or `once_planned`.
+`rescue` has the seconds until the deadline, for the margin and for cancelling, and what may be paid twice, in dollars.
 """
 
 import os
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,14 @@ from pydantic import BaseModel
 
 from offpeak.assets.order import Order, PartitionPlan
 from offpeak.assets.purchase import begin, purchase
+from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import Progress, Work
 from offpeak.clock import SystemClock
 from offpeak.faultpoints import FaultPoint, on_reach
+from offpeak.lanes.rescue import TERMS, RescueTerms
 from offpeak.lanes.rule import Forced
-from offpeak.ledger import jobs, queueing
+from offpeak.ledger import jobs, limits_seen, queueing
+from offpeak.ledger.deadline import OnUnresolved
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import Sample
@@ -37,7 +42,7 @@ from offpeak.ledger.states import JobState
 from offpeak.money import PriceSheet
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
-from offpeak.providers.realtime import Caller
+from offpeak.providers.realtime import Caller, Measure
 from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Chat
 
@@ -202,13 +207,21 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
 
         limit("room")
         on_reach(doom(job.get("die_at"), lambda: limit("room_once_planned")))
+        rescue, terms = job.get("rescue"), TERMS
+        if rescue:
+            limits_seen.remember(
+                ledger, realm=inner.realm, model=model.partition("/")[2], limits={Measure.REQUESTS: 6_000}
+            )
+            margin, bound = (timedelta(seconds=rescue[name]) for name in ("margin", "cancel_bound"))
+            terms = RescueTerms(margin=margin, cancel_bound=bound)
         order = Order(
             asset=job.get("asset", "labels"),
             model=model,
             output=Verdict,
             code_version=None,
             valid_for=timedelta(hours=37),
-            deadline=timedelta(hours=24),
+            deadline=timedelta(seconds=rescue["deadline"]) if rescue else timedelta(hours=24),
+            rescue=terms,
             partitions=iter(
                 [
                     PartitionPlan(
@@ -233,7 +246,11 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         lag = timedelta(seconds=job.get("list_lag", 1))
         if job.get("stop"):
             return stop(order, named, lag)
-        receipt = purchase(order, **named, progress=report, list_lag=lag)
+        twice = Decimal((rescue or {}).get("pay_twice", 0))
+        at_deadline = AtDeadline(
+            terms=terms, pay_twice=twice, on_unresolved=OnUnresolved.PAY_TWICE if twice else OnUnresolved.WAIT
+        )
+        receipt = purchase(order, **named, progress=report, list_lag=lag, at_deadline=at_deadline)
     return {
         "rows": receipt.rows,
         "bought": receipt.bought,
@@ -241,6 +258,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
         "reused": receipt.reused,
         "failed": receipt.failed,
         "degraded": receipt.degraded,
+        "rescued": receipt.rescued,
         "cost": str(receipt.cost),
         "possibly_paid_twice": receipt.possibly_paid_twice,
         "batch_ids": list(receipt.batch_ids),

@@ -44,7 +44,9 @@ SAMPLED = Scene(first={"sample": {"rows": 3, "max_failures": 0.5}})
 CALLED = Scene(first={"lane": "background"}, called=True)
 OF_A_FULL_QUEUE = frozenset({P.PARTS_SPOOLED, P.CHUNK_SPLIT, P.CHUNK_DROPPED, P.STAND_INS_QUEUED, P.STAND_INS_SERVED})
 """What comes of dying there is judged by itself (test_full_queue_through_crashes.py)."""
-POINTS = [point for point in FaultPoint if point not in OF_A_FULL_QUEUE]
+OF_A_RESCUE = frozenset({P.GIVEN_UP, P.REST_QUEUED, P.TWICE_INTENDED})
+"""So is that (test_rescued_through_crashes.py)."""
+POINTS = [point for point in FaultPoint if point not in OF_A_FULL_QUEUE | OF_A_RESCUE]
 
 SCENES: Mapping[FaultPoint, Scene] = {
     P.FENCED: LOST,
