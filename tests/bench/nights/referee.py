@@ -73,7 +73,7 @@ def _landed(job: Job, night: Night, outcome: Outcome, bills: dict[int, list[Bill
 
 def _stored(batch: Batch, outcome: Outcome, bills: Sequence[Bill]) -> float:
     stored = outcome.landed.get(batch.number, float("inf"))
-    if stored < float("inf") and (_answered(bills) < batch.requests or stored < max(bill.at for bill in bills)):
+    if stored < float("inf") and _answered([bill for bill in bills if bill.at <= stored]) < batch.requests:
         raise Impossible(f"batch {batch.number} was stored before all of it was answered")
     return stored
 

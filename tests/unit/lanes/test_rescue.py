@@ -117,6 +117,12 @@ def test_what_no_longer_fits_is_given_up_at_once_and_what_still_does_is_not() ->
     assert verdict.moment > EVENING + 11 * H
 
 
+def test_a_verdict_that_comes_late_lets_the_next_batch_go_on_until_the_endpoints_could_take_it() -> None:
+    late = 12 * H - 62 * MIN + 5 * MIN
+    verdict = judge([chunk(1), chunk(2)], [], TERMS, now=EVENING + late)
+    assert (verdict.give_up, verdict.moment) == ((2,), EVENING + late + 11 * MIN)
+
+
 def test_past_its_deadline_everything_is_given_up() -> None:
     assert set(given_up([chunk(1), chunk(2)], 15 * H)) == {1, 2}
 
