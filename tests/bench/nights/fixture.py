@@ -57,6 +57,7 @@ class Fixture(_Part):
     spread_minutes: NonNegativeFloat
     median_hours: PositiveFloat
     never_share: Share
+    rescued_before: bool
     queued_share: Annotated[float, Field(ge=0, lt=1)]
     cancel_minutes: Between
     limit_per_minute: PositiveFloat

@@ -53,8 +53,8 @@ class RealtimeLane:
         """Call until then; what was bought, and when."""
         while self._now < until and self._work:
             work = next((each for each in self._work if each.ready <= self._now), None)
-            begins = (each.ready for each in self._work if each.ready > self._now)
-            change = min(until, *begins, *(each for each in self._changes if each > self._now))
+            later = [*self._changes, *(each.ready for each in self._work)]
+            change = min([until, *(each for each in later if each > self._now)])
             rate = self._rate() if work else 0.0
             if work is None or not rate:
                 self._now = change

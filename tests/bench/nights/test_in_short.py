@@ -18,6 +18,10 @@ from .report import KNOWING, US, failures
 from .rescuing import Rescuing
 
 
+AWAY, SLOW = 128, 201
+"""Nights of the first seed."""
+
+
 @pytest.fixture(scope="module")
 def terms() -> Fixture:
     return read(FIXTURE).model_copy(update={"nights": 30})
@@ -57,6 +61,17 @@ class Idle(Rescuing):
         return math.inf
 
 
+class Patient(Rescuing):
+    """Passes over no tick."""
+
+    def _judge(self, now: float) -> float:
+        super()._judge(now)
+        return now
+
+    def _next(self, now: float) -> float:
+        return now
+
+
 def test_nothing_is_missed_or_paid_twice_in_any_scenario(terms: Fixture) -> None:
     for scenario in terms.scenarios:
         found = compare(terms, scenario)
@@ -84,6 +99,15 @@ def test_whoever_is_dearer_than_the_targets_allow_is_told(terms: Fixture) -> Non
     assert len(told) == 2
     assert "0.54 at most" in told[0]
     assert "above the all-knowing" in told[1]
+
+
+@pytest.mark.parametrize("number", [1, AWAY, SLOW])
+def test_the_ticks_that_are_passed_over_would_change_nothing(terms: Fixture, number: int) -> None:
+    scenario = terms.scenarios[0]
+    night = draw(terms, scenario, 1, number)
+    quick, patient = offpeak(night, terms, scenario), Patient(night, terms, scenario).run()
+    assert quick.rescued
+    assert (quick.landed, quick.rescued, quick.pressed_at) == (patient.landed, patient.rescued, patient.pressed_at)
 
 
 def test_each_answer_that_two_bills_are_for_counts(terms: Fixture) -> None:
