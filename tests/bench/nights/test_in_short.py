@@ -17,7 +17,6 @@ from .referee import Impossible, rule_on
 from .report import KNOWING, US, failures
 from .rescuing import Rescuing
 
-
 AWAY, SLOW = 128, 201
 """Nights of the first seed."""
 
