@@ -46,7 +46,7 @@ ifeq ($(POSTGRES),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking bench-background docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking bench-background bench-nights docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ bench-waking: venv ## Measure how long it takes from a row's commit in Postgres 
 
 bench-background: venv ## Measure how much of a provider's rate limits the background lane uses
 	@$(BIN)/python -m tests.bench.bench_background $(ARGS)
+
+bench-nights: venv ## Simulate a thousand nights: deadlines kept, and at what price; FIXTURE=path for nights of your own
+	@$(BIN)/python -m tests.bench.bench_nights $(if $(FIXTURE),--fixture $(FIXTURE)) $(ARGS)
 
 docs: venv ## Write anew what is written from the code: the command reference, and the page on lanes
 	@$(BIN)/python scripts/write_command_reference.py

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from offpeak.assets.declaration import RESERVED_COLUMNS
 from offpeak.assets.materialize import WAIT_TAG
 from offpeak.assets.orders import APPROVE_TAG, LANE_TAG
 from offpeak.cli.up import KEEP_BACKFILLS
+from offpeak.lanes.rescue import RETRY_SHARE, Awaited, Rate, RescueTerms, judge, reserve
 from offpeak.ledger.conditions import Condition
 from offpeak.ledger.notify import NoticeKind
 from offpeak.ledger.sampling import SAMPLE_TAG
@@ -155,6 +157,21 @@ def test_the_glossary_is_in_order_and_names_each_word_once() -> None:
     assert len(words) > 30
     assert words == sorted(words, key=lambda word: word.replace("_", " ").casefold())
     assert len(set(words)) == len(words)
+
+
+def test_the_example_of_the_last_safe_moment_adds_up() -> None:
+    due_at, rate = datetime(2026, 1, 1, 6, tzinfo=UTC), Rate(requests=4_000)
+    page = prose(DOCS / "explanation" / "making-the-deadline.md")
+    rows = re.findall(r"^\| (\d+) batches \| ([\d.]+) min \| ([\d:]+) \|", page, re.M)
+    assert len(rows) == 3
+    for batches, minutes, moment in rows:
+        time = rate.time_for(int(batches) * 5_000, 0)
+        assert minutes == f"{time * (1 + RETRY_SHARE) / timedelta(minutes=1):.1f}"
+        awaited = [Awaited(chunk_id=each, due_at=due_at, time=time / int(batches)) for each in range(int(batches))]
+        found = judge(awaited, [], RescueTerms(), now=due_at - timedelta(hours=12)).moment
+        assert found is not None
+        assert moment == f"{found:%H:%M:%S}"
+    assert f"{due_at - reserve(rate.time_for(8 * 5_000, 0), RescueTerms()):%H:%M:%S}" in page
 
 
 def test_every_picture_has_words_for_those_who_cannot_see_it() -> None:
