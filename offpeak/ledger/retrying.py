@@ -156,15 +156,16 @@ def _send_again(
     """
     queued: list[int] = []
     now = ledger.clock.now()
-    rounds: dict[_Round, list[_Unanswered]] = {}
+    alike: dict[_Round, list[_Unanswered]] = {}
     for row in again:
-        # what counts as no attempt is spaced by how often it came all the same
-        pause = pause_before(max(row.attempts, row.rounds) + 1, row.reason)
+        # what counts as no attempt is spaced by how often it came all the same, but for the batch that was given up
+        rounds = row.rounds - 1 if row.chunk_rescued else row.rounds
+        pause = pause_before(max(row.attempts, rounds) + 1, row.reason)
         rescued = pressed or row.chunk_rescued
         own = replace(place, lane=Lane.BACKGROUND, due_at=_sooner(row.due_at, place.due_at)) if rescued else place
         round_ = _Round(row.attempts + 1, now + pause if pause else None, own, row.chunk_id if rescued else None)
-        rounds.setdefault(round_, []).append(row)
-    for each, rows in rounds.items():
+        alike.setdefault(round_, []).append(row)
+    for each, rows in alike.items():
         writer = to(attempt=each.attempt, ready_at=each.ready_at, placement=each.placement, rescues=each.rescues)
         try:
             _respool(ledger, provider, writer, kind, rows)
