@@ -22,6 +22,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.notify import NOBODY, Routes
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
+from offpeak.money.budget import Budget
 from offpeak.providers import NAMES
 from offpeak.providers.schemas import anthropic_schema, openai_schema
 from offpeak.queue.policy import DELAY, QueuePolicy
@@ -93,6 +94,8 @@ class Declaration:
     """Who is told of what becomes of it."""
     queue: QueuePolicy = DELAY
     """How important it is, and what is done where there is no room for it."""
+    budget: Budget | None = None
+    """What it may cost, amounts as Decimal."""
 
     @property
     def provider(self) -> str:

@@ -36,6 +36,7 @@ from offpeak.lanes.workload import Workload
 from offpeak.ledger.notify import Notify, declared_routes
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
+from offpeak.money.budget import Budget, declared_budget
 from offpeak.notifier import NOTIFIER_KEY
 from offpeak.queue.policy import QueuePolicy, queue_policy
 from offpeak.requests import Request
@@ -84,6 +85,7 @@ def batch_asset(
     sample: int | Sample | None = None,
     notify: str | Notify | Sequence[str | Notify] | None = None,
     queue: QueuePolicy | None = None,
+    budget: Budget | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -98,7 +100,8 @@ def batch_asset(
     `FailurePolicy`. `sample=20` buys 20 rows first where the prompt, model or schema is new, shows them, and holds the
     others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination of the resource
     `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `queue` says how important
-    its requests are where room at the provider is short, and what becomes of them where there is none.
+    its requests are where room at the provider is short, and what becomes of them where there is none. `budget` bounds
+    the dollars of one materialization, or of all within a UTC day.
     `io_manager_key` sends the result frame to an IO manager of your own.
     `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
@@ -118,6 +121,7 @@ def batch_asset(
         policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
         routes = declared_routes(name, notify)
         queued = queue_policy(name, queue, model=model)
+        bounds = declared_budget(name, budget)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -145,6 +149,7 @@ def batch_asset(
             sample=drawn,
             notify=routes,
             queue=queued,
+            budget=bounds,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 

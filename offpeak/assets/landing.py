@@ -114,11 +114,24 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "cost_usd": float(receipt.cost),
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
+        **_estimate(receipt),
         "possibly_paid_twice": receipt.possibly_paid_twice,
         "lane": receipt.lane,
         "lane_reason": receipt.lane_reason,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
+    }
+
+
+def _estimate(receipt: Receipt) -> dict[str, Any]:
+    """What it was estimated at, and how far that was from the bill; nothing of what had nothing to buy."""
+    if not receipt.estimated_cost:
+        return {}
+    error = receipt.estimate_error
+    return {
+        "estimated_cost_usd": float(receipt.estimated_cost),
+        "estimated_from": receipt.estimated_from or "unknown",
+        **({} if error is None else {"estimate_error_percent": round(100 * error, 2)}),
     }
 
 

@@ -13,6 +13,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.sampling import Sample
+from offpeak.money.budget import Allowance, Budget
 from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Request
 
@@ -74,6 +75,10 @@ class Order:
     """The run carries the approval of a sample that waits for one."""
     queue: QueuePolicy = DELAY
     """How important it is where room is short, and what is done where there is none."""
+    budget: Budget | None = None
+    """What it may cost."""
+    budget_per_day: Decimal | None = None
+    """Dollars that all assets may cost within a UTC day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,8 @@ class Quote:
     """Rows that the plan no longer wants."""
     estimated_input_tokens: int
     estimated_output_tokens: int
+    estimated_from: str
+    """What the tokens are estimated from, in words."""
     estimated_cost: Decimal
     """Dollars at the rate of its lane."""
     estimated_batch_cost: Decimal
@@ -114,6 +121,12 @@ class Quote:
     """The rows that would be bought before the rest, in key order; none where all is sent at once."""
     estimated_sample_cost: Decimal = Decimal(0)
     """Dollars at realtime price, for those alone: somebody may wait to look at them."""
+    budgets: Sequence[Allowance] = ()
+    """What it is measured by, as that stands now."""
+    over_budget: str | None = None
+    """Why the plan would be held or refused for its price, or None."""
+    refused: bool = False
+    """It would be refused for its price, and not held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +171,12 @@ class Receipt:
     cached_tokens: int
     cost: Decimal
     realtime_cost: Decimal
+    estimated_cost: Decimal | None
+    """Of what was to be bought, when it was planned."""
+    estimate_error: float | None
+    """By which share of `cost` the estimate was too high, or too low where negative; None where nothing was bought."""
+    estimated_from: str | None
+    """What the tokens were estimated from, in words."""
     possibly_paid_twice: int
     """Requests that were called again because the answer to a call was lost; it may be on the bill."""
     lane: str

@@ -28,7 +28,7 @@ from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import Rhythm, rhythm_of
 
 APPROVE_TAG = "offpeak/approve"
-"""A run tag: this run may go on although the surge guard would hold its plan."""
+"""A run tag: this run may go on although the surge guard, or a budget, would hold its plan."""
 
 LANE_TAG = "offpeak/lane"
 """A run tag: "batch" or "background", whatever the rule says; it comes before what the asset declares."""
@@ -129,6 +129,7 @@ def prepared_order(
             needed_in=needed_in(found, asset, clock),
             rhythm=rhythm_of(found.specs_by_key[asset].metadata),
             smallest_saving=api.worth_waiting_for(),
+            budget_per_day=api.daily_budget(),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -146,6 +147,7 @@ def order_of(
     rhythm: Rhythm = Rhythm(),  # noqa: B008 - a frozen value
     selected: Collection[str] | None = None,
     smallest_saving: Decimal = Decimal(0),
+    budget_per_day: Decimal | None = None,
 ) -> Order:
     """The order of one run that was created at `created_at`: the workload's deadline counts from there.
 
@@ -184,6 +186,8 @@ def order_of(
         sample=sample,
         sample_known=sample_known,
         queue=declaration.queue,
+        budget=declaration.budget,
+        budget_per_day=budget_per_day,
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )

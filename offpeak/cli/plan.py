@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from offpeak.assets.order import Quote
+    from offpeak.money.budget import Allowance
 
 RANGE = "..."
 """Between the first and the last partition of a range, as Dagster's own commands write it."""
@@ -172,7 +173,7 @@ def _as_json(told: Told) -> dict[str, Any]:
         "realm": told.realm,
         **{f"{name}_usd" if name.endswith("_cost") else name: value for name, value in document.items()},
         "estimated_saving_usd": plain(saving),
-        "held": told.quote.surge is not None,
+        "held": told.quote.surge is not None or (told.quote.over_budget is not None and not told.quote.refused),
     }
 
 
@@ -192,7 +193,8 @@ def _print(told: Told) -> None:
             ("  dead letters", f"{quote.dead:,} failed for good, not tried again" if quote.dead else None),
             ("removed", f"{quote.removed:,} rows are not planned any more" if quote.removed else None),
             ("cost", _cost(quote)),
-            ("tokens", f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"),
+            ("tokens", _tokens(quote)),
+            *(("budget", _budget(each)) for each in quote.budgets),
             ("lane", f"{quote.lane}: {quote.lane_reason}"),
             ("lands by", f"{when(quote.lands_by)}: {quote.lands_by_why}"),
             (f"  in {quote.other_lane}", _otherwise(quote) if quote.new else None),
@@ -208,7 +210,26 @@ def _print(told: Told) -> None:
             "code_version.",
             soft_wrap=True,
         )
+    if quote.over_budget is not None:
+        out.print(f"\nIt would be {'refused' if quote.refused else 'held'}. {quote.over_budget}", soft_wrap=True)
+        out.print(
+            "Materialising fails there; a run with the tag offpeak/approve goes on all the same."
+            if quote.refused
+            else "Materialising stops there and names a job; `offpeak jobs approve` lets it through, whatever the "
+            "budget.",
+            soft_wrap=True,
+        )
     out.print("Nothing was bought.")
+
+
+def _tokens(quote: "Quote") -> str:
+    told = f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"
+    return f"{told}; estimated from {quote.estimated_from}" if quote.new else told
+
+
+def _budget(each: "Allowance") -> str:
+    """What is left of one budget, before the plan."""
+    return f"{dollars_text(each.left)} left of {dollars_text(each.amount)} for {each.name}"
 
 
 def _cost(quote: "Quote") -> str:

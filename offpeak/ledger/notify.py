@@ -27,6 +27,8 @@ class NoticeKind(StrEnum):
     """Rows are older than their contract promises."""
     QUEUE_FULL = "queue_full"
     """A full queue made its asset do without rows, or with those of a cheaper model."""
+    BUDGET = "budget"
+    """A plan would cost more than a budget has left: its job is held, or its run was refused."""
 
 
 NEEDS_A_PERSON = frozenset(NoticeKind) - {NoticeKind.LANDED}
