@@ -125,7 +125,7 @@ def figures(receipt: Receipt) -> dict[str, Any]:
 
 def _estimate(receipt: Receipt) -> dict[str, Any]:
     """What it was estimated at, and how far that was from the bill; nothing of what had nothing to buy."""
-    if not receipt.estimated_cost:
+    if receipt.estimated_cost is None or not receipt.bought:
         return {}
     error = receipt.estimate_error
     return {

@@ -364,9 +364,11 @@ class Plan:
 
     def take_place(self, estimated: Estimated, done: Settled, judge: Judge) -> str | None:
         """Have every later plan count this one as spent; or what `judge` has against it, and nothing is changed."""
-        return spending.take_place(
+        against = spending.take_place(
             self._ledger, self.job_id, asset=self._spec.asset, estimated=estimated, done=done, judge=judge
         )
+        reach(FaultPoint.PLACE_TAKEN)
+        return against
 
     def commit(
         self, *, lane: Lane, reason: str, estimated: Estimated | None = None, approval: int | None = None

@@ -22,8 +22,10 @@ MOST_OUTPUT_TOKENS = 1_024
 (labels, grades, digests), so this sooner says too much than too little; a reasoning model may think for longer. After
 the first job the measured tokens take its place."""
 
-ENOUGH_FOR_A_LINE = 8
-"""Past requests; fewer say what a request takes on average, and not how that depends on its length."""
+ENOUGH_INPUTS = 3
+ENOUGH_OUTPUTS = 8
+"""Past requests; fewer say what a request takes on average, and not how that depends on its length. Input is counted by
+a rule, and answers are as long as a model makes them, so it takes more of those."""
 
 ENOUGH_SPREAD = 0.02
 """Of the lengths, as their standard deviation over their mean; where they differ less, their slope would be noise."""
@@ -56,13 +58,13 @@ class Past:
 def trend(sizes: Sequence[int], tokens: Sequence[int], *, grows: bool) -> Trend:
     """The straight line through past requests (least squares); at least one is needed.
 
-    Where they are too few, or too much of one length, tokens are taken to grow with the length if `grows`, else to be
-    the same for each. A line that falls, or that begins below nothing, is not believed either.
+    Where they are too few, or too much of one length, tokens are taken to grow with the length if `grows`, as input
+    does, else to be the same for each. A line that falls, or that begins below nothing, is not believed either.
     """
     size, mean = fmean(sizes), fmean(tokens)
     plain = Trend(fixed=0.0, per_byte=mean / size) if grows and size else Trend(fixed=mean, per_byte=0.0)
     spread = fmean([(each - size) ** 2 for each in sizes])
-    if len(sizes) < ENOUGH_FOR_A_LINE or spread <= (ENOUGH_SPREAD * size) ** 2:
+    if len(sizes) < (ENOUGH_INPUTS if grows else ENOUGH_OUTPUTS) or spread <= (ENOUGH_SPREAD * size) ** 2:
         return plain
     together = fmean([(x - size) * (y - mean) for x, y in zip(sizes, tokens, strict=True)])
     slope = together / spread

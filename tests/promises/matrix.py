@@ -47,6 +47,7 @@ OF_A_FULL_QUEUE = frozenset({P.PARTS_SPOOLED, P.CHUNK_SPLIT, P.CHUNK_DROPPED, P.
 POINTS = [point for point in FaultPoint if point not in OF_A_FULL_QUEUE]
 
 SCENES: Mapping[FaultPoint, Scene] = {
+    P.PLACE_TAKEN: Scene(first={"budget": {"day": "1"}}),
     P.FENCED: LOST,
     P.RESTAMPED: LOST,
     P.REQUEUED: LOST,
