@@ -7,6 +7,7 @@ estimated.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -236,13 +237,14 @@ def _cost(quote: "Quote") -> str:
     """The price of the lane, and what the other one would be."""
     from offpeak.ledger.lane import Lane
 
-    batch, realtime = dollars_text(quote.estimated_batch_cost), dollars_text(quote.estimated_realtime_cost)
-    between = dollars_text(quote.estimated_realtime_cost - quote.estimated_batch_cost)
+    cost, batch, realtime = quote.estimated_cost, quote.estimated_batch_cost, quote.estimated_realtime_cost
+    told = f"about {dollars_text(cost)} at"
     match quote.lane:
         case Lane.BATCH:
-            return f"about {batch} at list price ({realtime} realtime, saves {between})"
+            return f"{told} list price ({dollars_text(realtime)} realtime, saves {dollars_text(realtime - cost)})"
         case Lane.BACKGROUND:
-            return f"about {realtime} at realtime list price ({batch} on the batch tier, which would save {between})"
+            saves = dollars_text(max(cost - batch, Decimal(0)))
+            return f"{told} realtime list price ({dollars_text(batch)} on the batch tier, which would save {saves})"
 
 
 def _otherwise(quote: "Quote") -> str:

@@ -25,6 +25,9 @@ from offpeak.money.budget import Budget
 from offpeak.queue.policy import QueuePolicy
 from offpeak.requests import Chat, Embedding, Request
 
+_Dollars = str | int | float | None
+"""Dagster reads decimal text in YAML as a number, quoted or not; written out again it is the text that stood there."""
+
 _TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
 
 
@@ -116,15 +119,15 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         float, Field(description="With on_full: drop or degrade, how long they wait for room before that.")
     ] = 0
     budget_job: Annotated[
-        str | int | None,
+        _Dollars,
         Field(description='Dollars that one materialization may cost, such as "2.50"; more is held, or refused.'),
     ] = None
     budget_day: Annotated[
-        str | int | None,
+        _Dollars,
         Field(description="Dollars that the asset may cost within a UTC day; more is held, or refused."),
     ] = None
     budget_pay_twice: Annotated[
-        str | int | None, Field(description="Dollars a UTC day that may knowingly be paid a second time.")
+        _Dollars, Field(description="Dollars a UTC day that may knowingly be paid a second time.")
     ] = None
     over_budget: Annotated[
         Literal["ask", "refuse"],
@@ -217,7 +220,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         amounts = (self.budget_job, self.budget_day, self.budget_pay_twice)
         if amounts == (None, None, None) and self.over_budget == "ask":
             return None
-        job, day, pay_twice = amounts
+        job, day, pay_twice = (str(each) if isinstance(each, float) else each for each in amounts)
         return Budget(job=job, day=day, pay_twice=pay_twice, over=self.over_budget)
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
