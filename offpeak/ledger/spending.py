@@ -188,23 +188,16 @@ def _add_open(
 
 
 def _billed(connection: Connection, jobs: list[int]) -> int:
-    """What these jobs were billed. Found by the ids of their requests: their answers alone are read."""
-    chunk, member, submission = tables.chunk, tables.chunk_member, tables.submission
-    mine, total = chunk.c.billed_job_id.in_(jobs), 0
-    for table in (tables.answer, tables.failure):
-        of_chunk = sa.and_(submission.c.id == table.c.submission_id, submission.c.chunk_id == chunk.c.id)
-        in_row = sa.and_(
-            table.c.request_id >= chunk.c.first_request, table.c.request_id < chunk.c.first_request + chunk.c.requests
-        )
-        sums = sa.func.coalesce(sa.func.sum(table.c.cost_pico), 0)
-        by_range = sa.select(sums).select_from(chunk).join(table, in_row).join(submission, of_chunk).where(mine)
-        by_member = (
-            sa.select(sums)
-            .select_from(chunk)
-            .join(member, member.c.chunk_id == chunk.c.id)
-            .join(table, table.c.request_id == member.c.request_id)
-            .join(submission, of_chunk)
-            .where(mine, chunk.c.first_request.is_(None))
-        )
-        total += sum(int(connection.execute(query).scalar_one()) for query in (by_range, by_member))
+    """What these jobs were billed. Of all answers only theirs are read, found by the ids of their requests."""
+    chunk, member, submission, total = tables.chunk, tables.chunk_member, tables.submission, 0
+    chunks = sa.select(chunk.c.id, chunk.c.first_request, chunk.c.requests).where(chunk.c.billed_job_id.in_(jobs))
+    for each in connection.execute(chunks).all() if jobs else ():
+        submissions = sa.select(submission.c.id).where(submission.c.chunk_id == each.id)
+        members = sa.select(member.c.request_id).where(member.c.chunk_id == each.id)
+        for table in (tables.answer, tables.failure):
+            request = table.c.request_id
+            first = each.first_request
+            mine = request.in_(members) if first is None else request.between(first, first + each.requests - 1)
+            query = sa.select(sa.func.coalesce(sa.func.sum(table.c.cost_pico), 0))
+            total += int(connection.execute(query.where(mine, table.c.submission_id.in_(submissions))).scalar_one())
     return total
