@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from offpeak.ledger.notify import NoticeKind, Notify
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.ledger.sampling import Sample
+    from offpeak.money.budget import Budget
     from offpeak.notifier import Notifier
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
@@ -37,6 +38,7 @@ _HOMES = {
     "BatchApi": "offpeak.assets.resources",
     "BatchAsset": "offpeak.assets.decorator",
     "BatchAssetComponent": "offpeak.components",
+    "Budget": "offpeak.money.budget",
     "ChangedRows": "offpeak.sources.changed",
     "Chat": "offpeak.requests",
     "Embedding": "offpeak.requests",
@@ -75,6 +77,7 @@ __all__ = [
     "BatchApi",
     "BatchAsset",
     "BatchAssetComponent",
+    "Budget",
     "ChangedRows",
     "Chat",
     "Embedding",

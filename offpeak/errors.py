@@ -45,6 +45,10 @@ class SurgeHeld(NothingBought):
     """More of the unchanged keys than allowed got a new fingerprint; the plan waits for `offpeak jobs approve`."""
 
 
+class BudgetExceeded(NothingBought):
+    """A plan is estimated at more than a budget has left. It is held for approval, or refused, as its Budget says."""
+
+
 class SubmissionRejected(NothingBought):
     """The provider refused a create definitely, before doing any work."""
 

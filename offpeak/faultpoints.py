@@ -18,6 +18,8 @@ class FaultPoint(StrEnum):
     """A chunk's file stands under its name; the ledger does not know it."""
     CHUNK_QUEUED = "chunk_queued"
     """A chunk and its requests are committed; no row wants them."""
+    PLACE_TAKEN = "place_taken"
+    """What the plan is estimated at counts as spent today; no row wants it, and it may not be submitted yet."""
     TARGETS_TAKEN = "targets_taken"
     """The job's plan is the newest of its targets; no row is written."""
     ROWS_WANTED = "rows_wanted"

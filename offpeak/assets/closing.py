@@ -6,7 +6,7 @@ from datetime import datetime
 from offpeak.assets.job import Job
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.errors import JobFailed, OffpeakError, SubmissionRejected
-from offpeak.ledger import degrading, jobs, rescuing, submissions
+from offpeak.ledger import degrading, jobs, rescuing, spending, submissions
 from offpeak.ledger.states import JobState
 from offpeak.money import dollars
 from offpeak.results import views
@@ -54,6 +54,7 @@ def close(job: Job) -> Receipt:
     bill = jobs.bill(job.ledger, job.id)
     removed = {target.partition_key: target.removed for target in targets}
     (row,) = jobs.listed(job.ledger, ids=[job.id])
+    estimated = spending.estimated_for(job.ledger, job.id)
     return Receipt(
         job_id=job.id,
         rows=summary.rows,
@@ -70,6 +71,9 @@ def close(job: Job) -> Receipt:
         realtime_cost=dollars(bill.realtime_pico),
         rescued=rescuing.rescued_rows(job.ledger, job.id),
         late=late,
+        estimated_cost=None if estimated is None else dollars(estimated.pico),
+        estimate_error=None if estimated is None else spending.error(estimated.pico, bill.cost_pico),
+        estimated_from=None if estimated is None else estimated.basis,
         possibly_paid_twice=jobs.possibly_paid_twice(job.ledger, job.id),
         lane=row.lane or "",
         lane_reason=row.reason or "",

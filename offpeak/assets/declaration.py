@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.notify import NOBODY, Routes
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.sampling import Sample
+from offpeak.money.budget import Budget
 from offpeak.providers import NAMES
 from offpeak.providers.schemas import anthropic_schema, openai_schema
 from offpeak.queue.policy import DELAY, QueuePolicy
@@ -99,10 +101,17 @@ class Declaration:
     """What is done about what has not landed by its deadline."""
     on_unresolved: OnUnresolved = OnUnresolved.WAIT
     """What is done where nobody can know by then whether something was bought."""
+    budget: Budget | None = None
+    """What it may cost, amounts as Decimal."""
 
     @property
     def provider(self) -> str:
         return self.model.partition("/")[0]
+
+    @property
+    def pay_twice(self) -> Decimal:
+        """Dollars that may be paid twice on purpose in a UTC day."""
+        return Decimal(0) if self.budget is None or self.budget.pay_twice is None else Decimal(self.budget.pay_twice)
 
     @property
     def effective_code_version(self) -> str:

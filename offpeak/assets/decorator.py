@@ -33,10 +33,11 @@ from offpeak.assets.resources import API_KEY
 from offpeak.errors import DefinitionError, did_you_mean
 from offpeak.freshness.contract import FreshnessContract, native_policy
 from offpeak.lanes.workload import Workload
-from offpeak.ledger.deadline import declared_on_deadline, declared_on_unresolved
+from offpeak.ledger.deadline import OnDeadline, OnUnresolved, declared_on_deadline, declared_on_unresolved
 from offpeak.ledger.notify import Notify, declared_routes
 from offpeak.ledger.policy import FailurePolicy, failure_policy
 from offpeak.ledger.sampling import Sample, declared_sample
+from offpeak.money.budget import Budget, declared_budget
 from offpeak.notifier import NOTIFIER_KEY
 from offpeak.queue.policy import QueuePolicy, queue_policy
 from offpeak.requests import Request
@@ -84,6 +85,7 @@ def batch_asset(
     sample: int | Sample | None = None,
     notify: str | Notify | Sequence[str | Notify] | None = None,
     queue: QueuePolicy | None = None,
+    budget: Budget | None = None,
     ins: Mapping[str, dg.AssetIn] | None = None,
     io_manager_key: str | None = None,
     **asset_arguments: Any,
@@ -103,7 +105,8 @@ def batch_asset(
     them, and holds the others until somebody approves, or as a `Sample` says. `notify="support"` tells that destination
     of the resource `notifier` what needs a person; a `Notify`, or a list of them, says who is told of what. `queue`
     says how important its requests are where room at the provider is short, and what becomes of them where there is
-    none. `io_manager_key` sends the result frame to an IO manager of your own.
+    none. `budget` bounds the dollars of one materialization, or of all within a UTC day.
+    `io_manager_key` sends the result frame to an IO manager of your own.
     `lane` forces one, "batch" or "background", whatever the rule makes of the workload.
     `ins` gives parameters another key, partition mapping or a tolerance. Everything else is `dg.asset`'s own.
 
@@ -122,6 +125,9 @@ def batch_asset(
         policy, drawn = failure_policy(name, on_failure), declared_sample(name, sample)
         routes = declared_routes(name, notify)
         queued = queue_policy(name, queue, model=model)
+        bounds = declared_budget(name, budget)
+        at_deadline, unresolved = declared_on_deadline(name, on_deadline), declared_on_unresolved(name, on_unresolved)
+        _check_pay_twice(name, at_deadline, unresolved, bounds)
         _check_arguments(name, asset_arguments)
         parameters, takes_context = _parameters(function, name)
         dependencies = _dependencies(name, parameters, ins or {})
@@ -144,13 +150,14 @@ def batch_asset(
             code_version=asset_arguments.get("code_version"),
             io_manager_key=io_manager_key,
             wait=wait,
-            on_deadline=declared_on_deadline(name, on_deadline),
-            on_unresolved=declared_on_unresolved(name, on_unresolved),
+            on_deadline=at_deadline,
+            on_unresolved=unresolved,
             on_failure=policy,
             lane=declared_lane(name, lane),
             sample=drawn,
             notify=routes,
             queue=queued,
+            budget=bounds,
         )
         return _build(declaration, name, dependencies, asset_arguments)
 
@@ -229,6 +236,7 @@ def _metadata(declaration: Declaration) -> dict[str, str | int]:
         "offpeak/model": declaration.model,
         "offpeak/waiting": declaration.workload.waiting.value,
         "offpeak/deadline": _deadline(declaration.workload),
+        "offpeak/on_deadline": declaration.on_deadline.value,
         "offpeak/valid_for": str(declaration.contract.valid_for),
         **({} if declaration.lane is None else {"offpeak/lane": declaration.lane.value}),
         **({} if declaration.workload.volume is None else {"offpeak/volume": declaration.workload.volume}),
@@ -301,6 +309,22 @@ def _parameters(function: Callable[..., Any], name: str) -> tuple[dict[str, Any]
     except NameError:  # an annotation of a name that only a type checker imports
         hints = {}
     return {each.name: hints.get(each.name) for each in parameters[takes_context:]}, takes_context
+
+
+def _check_pay_twice(name: str, on_deadline: OnDeadline, on_unresolved: OnUnresolved, budget: Budget | None) -> None:
+    """Raise DefinitionError where paying twice has no bound, or no occasion."""
+    if on_unresolved is OnUnresolved.WAIT:
+        return
+    if on_deadline is not OnDeadline.RESCUE:
+        raise DefinitionError(
+            f'{name}: on_unresolved="pay_twice" is what a rescue may do, and on_deadline="{on_deadline}" has none. '
+            'Leave one of them out, or use on_deadline="rescue".'
+        )
+    if budget is None or budget.pay_twice is None:
+        raise DefinitionError(
+            f'{name}: on_unresolved="pay_twice" without a bound. Say how many dollars a day may be paid twice: '
+            'budget=Budget(pay_twice="5").'
+        )
 
 
 def _check_changed_rows(name: str, parameters: Mapping[str, Any]) -> None:

@@ -152,6 +152,7 @@ def _check_prices(batch: Iterable[dg.AssetsDefinition], api: Any) -> None:
         return
     if not isinstance(api.smallest_saving, dg.EnvVar):
         api.worth_waiting_for()
+        api.daily_budget()
     path = api.price_sheet.get_value() if isinstance(api.price_sheet, dg.EnvVar) else api.price_sheet
     sheet: PriceSheet | None = None
     for asset in batch:

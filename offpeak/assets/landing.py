@@ -88,13 +88,26 @@ def sample_observation(verdict: Verdict, asset: dg.AssetKey, *, partition: str |
 def usable_answers(receipt: Receipt) -> dg.AssetCheckResult:
     """The check that every batch asset has: it warns while rows have no usable answer of their own."""
     wanted = sum(part.rows + part.missing for part in receipt.partitions)
-    said = f"{receipt.failed:,} of {wanted:,} rows have no usable answer of their own"
+    said = []
+    if receipt.failed:
+        said.append(
+            f"{receipt.failed:,} of {wanted:,} rows have no usable answer of their own. `offpeak dead-letters list` "
+            "tells which and why."
+        )
+    if receipt.late:
+        said.append(f"{receipt.late:,} of {wanted:,} rows were still on their way at the deadline.")
     return dg.AssetCheckResult(
         check_name=ANSWERS_CHECK,
-        passed=not receipt.failed,
+        passed=not said,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{said}. `offpeak dead-letters list` tells which and why." if receipt.failed else None,
-        metadata={"failed": receipt.failed, "dropped": receipt.dropped, "rows": wanted, "offpeak_job": receipt.job_id},
+        description=" ".join(said) or None,
+        metadata={
+            "failed": receipt.failed,
+            "dropped": receipt.dropped,
+            "late": receipt.late,
+            "rows": wanted,
+            "offpeak_job": receipt.job_id,
+        },
     )
 
 
@@ -108,17 +121,32 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "failed": receipt.failed,
         "dropped": receipt.dropped,
         "degraded": receipt.degraded,
+        "rescued": receipt.rescued,
+        "late": receipt.late,
         "input_tokens": receipt.input_tokens,
         "output_tokens": receipt.output_tokens,
         "cached_tokens": receipt.cached_tokens,
         "cost_usd": float(receipt.cost),
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
+        **_estimate(receipt),
         "possibly_paid_twice": receipt.possibly_paid_twice,
         "lane": receipt.lane,
         "lane_reason": receipt.lane_reason,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
+    }
+
+
+def _estimate(receipt: Receipt) -> dict[str, Any]:
+    """What it was estimated at, and how far that was from the bill; nothing of what had nothing to buy."""
+    if receipt.estimated_cost is None or not receipt.bought:
+        return {}
+    error = receipt.estimate_error
+    return {
+        "estimated_cost_usd": float(receipt.estimated_cost),
+        "estimated_from": receipt.estimated_from or "unknown",
+        **({} if error is None else {"estimate_error_percent": round(100 * error, 2)}),
     }
 
 

@@ -7,6 +7,7 @@ Where that is not possible, or not wanted, it waits in place.
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -77,12 +78,12 @@ def _materialize(
         rates = api.rates(declaration.model)
         for model in filter(None, (declaration.model, declaration.queue.degrade_to)):
             queueing.declare(results.ledger, provider.realm, model.partition("/")[2], api.limits_for(model))
-        job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
-        if job_id is None:
-            job_id = _plan(declaration, context, api, results, provider, rates, clock, checks)
         teller = None
         if declaration.notify:
             teller = Teller(asset, declaration.notify, getattr(context.resources, NOTIFIER_KEY))
+        job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
+        if job_id is None:
+            job_id = _plan(declaration, context, api, results, provider, rates, clock, checks, teller)
         work = Work(
             job_id,
             asset=asset,
@@ -105,6 +106,7 @@ def _materialize(
             on_let_go=None if teller is None else teller.queue_full,
             at_deadline=AtDeadline(
                 on_unresolved=declaration.on_unresolved,
+                pay_twice=declaration.pay_twice,
                 terms=api.rescue_terms(),
                 tell=None if teller is None else teller.rescue,
             ),
@@ -168,6 +170,7 @@ def _plan(
     rates: ModelRates,
     clock: Clock,
     checks: list[dg.AssetCheckResult],
+    teller: Teller | None,
 ) -> int:
     """Read the inputs and plan what they ask for; returns the job. Check results of the plan are put into `checks`."""
     asset = context.asset_key.to_user_string()
@@ -205,8 +208,17 @@ def _plan(
             selected={key.to_user_string() for key in context.job_def.asset_layer.selected_asset_keys},
             smallest_saving=api.worth_waiting_for(),
             rescue=api.rescue_terms(),
+            budget_per_day=api.daily_budget(),
         )
-        return begin(order, ledger=results.ledger, provider=provider, rates=rates, clock=clock, log=context.log)
+        return begin(
+            order,
+            ledger=results.ledger,
+            provider=provider,
+            rates=rates,
+            clock=clock,
+            log=context.log,
+            on_over_budget=None if teller is None else partial(teller.over_budget, run_id=context.run.run_id),
+        )
 
 
 def _created(context: dg.AssetExecutionContext, clock: Clock) -> datetime:

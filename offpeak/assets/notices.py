@@ -17,6 +17,7 @@ from offpeak.ledger.conditions import Condition
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.notify import NoticeKind, Routes
 from offpeak.ledger.policy import DEGRADED, QUEUE_FULL
+from offpeak.ledger.spending import for_its_price
 from offpeak.ledger.states import JobState, SlaState
 from offpeak.ledger.watching import Watched
 from offpeak.money import dollars
@@ -28,9 +29,14 @@ def severity(kind: NoticeKind) -> Severity:
     match kind:
         case NoticeKind.LANDED:
             return Severity.SUCCESS
-        case NoticeKind.PARTIAL_FAILURE | NoticeKind.HELD | NoticeKind.DEADLINE_ENDANGERED:
-            return Severity.WARNING
-        case NoticeKind.QUEUE_FULL | NoticeKind.RESCUE:
+        case (
+            NoticeKind.PARTIAL_FAILURE
+            | NoticeKind.HELD
+            | NoticeKind.DEADLINE_ENDANGERED
+            | NoticeKind.QUEUE_FULL
+            | NoticeKind.RESCUE
+            | NoticeKind.BUDGET
+        ):
             return Severity.WARNING
         case NoticeKind.FAILED | NoticeKind.STUCK | NoticeKind.DEADLINE_MISSED | NoticeKind.CONTRACT_BREACH:
             return Severity.FAILURE
@@ -109,6 +115,8 @@ class Teller:
         by, page = (self.asset, str(number)), f"runs/{found.job.run_id}"
         told: list[Notice] = []
         match found.condition:
+            case Condition.HELD if for_its_price(found.job.reason):
+                return self.over_budget(number, found.why, False, run_id=found.job.run_id)
             case Condition.HELD:
                 return self._notice(
                     NoticeKind.HELD,
@@ -245,6 +253,20 @@ class Teller:
             "kept, and the rest is bought at realtime price.",
             do=f"`offpeak jobs show {job_id}` says what that came to.",
             path=f"assets/{self.asset}",
+        )
+
+    def over_budget(self, job_id: int, reason: str, refused: bool, *, run_id: str) -> list[Notice]:
+        """A job that costs more than a budget has left, and `reason` says which; told once."""
+        what = "refused" if refused else "held"
+        return self._notice(
+            NoticeKind.BUDGET,
+            (self.asset, str(job_id)),
+            title=f"{self.asset} is {what} for its price",
+            what=f"Job {job_id} of {self.asset} is {what}. {reason} Nothing was submitted.",
+            do="Plan fewer rows, or raise the budget; a run with the tag offpeak/approve goes on all the same."
+            if refused
+            else f"If it is worth that, `offpeak jobs approve {job_id}` and materialise again.",
+            path=f"runs/{run_id}",
         )
 
     def _notice(

@@ -15,6 +15,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.sampling import Sample
+from offpeak.money.budget import Allowance, Budget
 from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Request
 
@@ -80,6 +81,10 @@ class Order:
     """What is done about what has not landed by then."""
     rescue: RescueTerms = TERMS
     """How much time is left for a rescue before each deadline."""
+    budget: Budget | None = None
+    """What it may cost."""
+    budget_per_day: Decimal | None = None
+    """Dollars that all assets may cost within a UTC day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +107,8 @@ class Quote:
     """Rows that the plan no longer wants."""
     estimated_input_tokens: int
     estimated_output_tokens: int
+    estimated_from: str
+    """What the tokens are estimated from, in words."""
     estimated_cost: Decimal
     """Dollars at the rate of its lane."""
     estimated_batch_cost: Decimal
@@ -120,6 +127,12 @@ class Quote:
     """The rows that would be bought before the rest, in key order; none where all is sent at once."""
     estimated_sample_cost: Decimal = Decimal(0)
     """Dollars at realtime price, for those alone: somebody may wait to look at them."""
+    budgets: Sequence[Allowance] = ()
+    """What it is measured by, as that stands now."""
+    over_budget: str | None = None
+    """Why the plan would be held or refused for its price, or None."""
+    refused: bool = False
+    """It would be refused for its price, and not held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +181,12 @@ class Receipt:
     """Rows whose answer was bought at realtime price because its batch would have been late."""
     late: int
     """Rows whose request was still on its way at the deadline; not counted in `failed`."""
+    estimated_cost: Decimal | None
+    """Of what was to be bought, when it was planned."""
+    estimate_error: float | None
+    """By which share of `cost` the estimate was too high, or too low where negative; None where nothing was bought."""
+    estimated_from: str | None
+    """What the tokens were estimated from, in words."""
     possibly_paid_twice: int
     """Requests that were bought again although the first time may have been billed; it may be on the bill."""
     lane: str

@@ -29,7 +29,7 @@ from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import Rhythm, rhythm_of
 
 APPROVE_TAG = "offpeak/approve"
-"""A run tag: this run may go on although the surge guard would hold its plan."""
+"""A run tag: this run may go on although the surge guard, or a budget, would hold its plan."""
 
 LANE_TAG = "offpeak/lane"
 """A run tag: "batch" or "background", whatever the rule says; it comes before what the asset declares."""
@@ -131,6 +131,7 @@ def prepared_order(
             rhythm=rhythm_of(found.specs_by_key[asset].metadata),
             smallest_saving=api.worth_waiting_for(),
             rescue=api.rescue_terms(),
+            budget_per_day=api.daily_budget(),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -149,6 +150,7 @@ def order_of(
     selected: Collection[str] | None = None,
     smallest_saving: Decimal = Decimal(0),
     rescue: RescueTerms = TERMS,
+    budget_per_day: Decimal | None = None,
 ) -> Order:
     """The order of one run that was created at `created_at`: the workload's deadline counts from there.
 
@@ -190,6 +192,8 @@ def order_of(
         queue=declaration.queue,
         on_deadline=declaration.on_deadline,
         rescue=rescue,
+        budget=declaration.budget,
+        budget_per_day=budget_per_day,
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )

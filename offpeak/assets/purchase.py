@@ -5,35 +5,42 @@ answered, and goes on from there.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
+from offpeak.assets.estimating import Estimate, Estimator
 from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.pace import Pace, Told, counted
 from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import RatesOf, Report, Work
 from offpeak.clock import Clock
-from offpeak.errors import AsksAnew, PlanError, SurgeHeld
+from offpeak.errors import AsksAnew, BudgetExceeded, PlanError, SurgeHeld
 from offpeak.lanes.landing import landing
 from offpeak.lanes.rescue import reserve
 from offpeak.lanes.rescuer import time_for
 from offpeak.lanes.rule import Decision, Due, Facts, binding, decide
-from offpeak.ledger import jobs, samples, sightings
+from offpeak.ledger import samples, sightings, spending
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.limits_seen import requests_per_minute
+from offpeak.ledger.notices import Notice
 from offpeak.ledger.planning import JobSpec, Plan
 from offpeak.ledger.room import on_disk
+from offpeak.ledger.spending import Estimated, Spent
 from offpeak.ledger.staging import SURGE_SHARE, Surge
 from offpeak.ledger.states import SampleState
 from offpeak.ledger.submissions import LIST_LAG
-from offpeak.money import ModelRates, dollars, estimate_usage
-from offpeak.providers.base import Kind, Provider
+from offpeak.money import ModelRates, dollars, dollars_text
+from offpeak.money.budget import OnOver, allowances, too_small
+from offpeak.providers.base import Provider
 from offpeak.requests.fingerprint import differing
+
+OnOverBudget = Callable[[int, str, bool], Iterable[Notice]]
+"""What is told of a job that costs more than a budget has left: its number, why, and whether it is refused for good."""
 
 _OTHER = {Lane.BATCH: Lane.BACKGROUND, Lane.BACKGROUND: Lane.BATCH}
 
@@ -59,12 +66,16 @@ def quote(
 
 def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, told: Told) -> Quote:
     with _planned(order, ledger, provider, clock, told, dry=True) as (plan, coding):
-        counts = plan.counts
-        cost, realtime, tokens = _estimate(order, ledger, rates, coding, counts.new, counts.new_bytes)
-        surge = plan.surge() if not order.approved and plan.approval() is None else None
+        counts, estimator = plan.counts, _estimator(order, ledger, provider, rates, coding)
+        found = estimator.of(counts.new, counts.new_bytes)
+        waived = order.approved or plan.approval() is not None
+        surge = plan.surge() if not waived else None
         drawn, drawn_bytes = plan.sampled()
-        _, sample_cost, _ = _estimate(order, ledger, rates, coding, len(drawn), drawn_bytes)  # it is called
-        decision = _decide(order, ledger, plan, cost, realtime)
+        sample = estimator.of(len(drawn), drawn_bytes)
+        decision = _decide(order, ledger, plan, found)
+        estimated = estimator.of_plan(decision.lane, found, sample)
+        used = spending.spent(ledger, order.asset)
+        over = _over_budget(order, estimated.pico, used) if counts.new and not waived else None
         chosen, other, now = decision.lane, _OTHER[decision.lane], clock.now()
         model, requests = order.model.partition("/")[2], counts.new + counts.joined
         per_minute = requests_per_minute(ledger, realm=provider.realm, model=model)
@@ -80,11 +91,12 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
             reused=counts.reused,
             dead=counts.dead,
             removed=counts.removed,
-            estimated_input_tokens=tokens[0],
-            estimated_output_tokens=tokens[1],
-            estimated_cost=dollars(cost if chosen is Lane.BATCH else realtime),
-            estimated_batch_cost=dollars(cost),
-            estimated_realtime_cost=dollars(realtime),
+            estimated_input_tokens=estimated.input_tokens,
+            estimated_output_tokens=estimated.output_tokens,
+            estimated_from=spending.basis(estimator.past_requests),
+            estimated_cost=dollars(estimated.pico),
+            estimated_batch_cost=dollars(found.batch_pico),
+            estimated_realtime_cost=dollars(found.realtime_pico),
             lane=chosen,
             lane_reason=decision.reason,
             lands_by=now + lands.within,
@@ -92,24 +104,41 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
             other_lane=other,
             other_lands_by=now + would_land.within,
             other_lands_by_why=would_land.why,
-            surge=_surge_reason(order, surge, coding, rates, ledger, counts.new, counts.new_bytes) if surge else None,
+            surge=_surge_reason(order, surge, coding, found, counts.new) if surge else None,
             sample_keys=drawn,
-            estimated_sample_cost=dollars(sample_cost) if drawn else dollars(0),
+            estimated_sample_cost=dollars(sample.background_pico),
+            budgets=allowances(order.asset, order.budget, order.budget_per_day, used),
+            over_budget=over,
+            refused=over is not None and _refuses(order),
         )
 
 
 def begin(
-    order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, log: logging.Logger
+    order: Order,
+    *,
+    ledger: Ledger,
+    provider: Provider,
+    rates: ModelRates,
+    clock: Clock,
+    log: logging.Logger,
+    on_over_budget: OnOverBudget | None = None,
 ) -> int:
     """Plan the order and queue what it lacks; returns the job. Nothing is sent yet.
 
-    Raises PlanError and SurgeHeld; nothing was bought then.
+    Raises PlanError, SurgeHeld and BudgetExceeded; nothing was bought then. What `on_over_budget` tells is in the
+    outbox when the job is held or refused.
     """
+
+    def beginning(order: Order) -> int:
+        return _begin(
+            order, ledger=ledger, provider=provider, rates=rates, clock=clock, log=log, on_over_budget=on_over_budget
+        )
+
     try:
-        return _begin(order, ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
+        return beginning(order)
     except AsksAnew as error:
         log.info(f"{error} Every row is read.")
-        return _begin(_over_all_rows(order), ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
+        return beginning(_over_all_rows(order))
 
 
 def _over_all_rows(order: Order) -> Order:
@@ -119,15 +148,24 @@ def _over_all_rows(order: Order) -> Order:
 
 
 def _begin(
-    order: Order, *, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, log: logging.Logger
+    order: Order,
+    *,
+    ledger: Ledger,
+    provider: Provider,
+    rates: ModelRates,
+    clock: Clock,
+    log: logging.Logger,
+    on_over_budget: OnOverBudget | None,
 ) -> int:
     pace = Pace(log.info, order.asset, unit="rows planned", clock=clock)
     with _planned(order, ledger, provider, clock, pace.at, dry=False) as (plan, coding):
         approval = plan.approval()
+        estimator, counts = _estimator(order, ledger, provider, rates, coding), plan.counts
+        found = estimator.of(counts.new, counts.new_bytes)
+        waived = order.approved or approval is not None
         surge = plan.surge()
-        if surge is not None and not order.approved and approval is None:
-            counts = plan.counts
-            reason = _surge_reason(order, surge, coding, rates, ledger, counts.new, counts.new_bytes)
+        if surge is not None and not waived:
+            reason = _surge_reason(order, surge, coding, found, counts.new)
             if reason is not None:
                 plan.hold(reason)
                 raise SurgeHeld(
@@ -135,22 +173,74 @@ def _begin(
                     "materialise again (or raise the asset's code_version, which says so for good); if not, mend the "
                     "asset and materialise again."
                 )
-        cost, realtime, _ = _estimate(order, ledger, rates, coding, plan.counts.new, plan.counts.new_bytes)
-        decision = _decide(order, ledger, plan, cost, realtime)
+        decision = _decide(order, ledger, plan, found)
+        estimated = estimator.of_plan(decision.lane, found, estimator.of(*plan.drawn))
+        _keep_within_budget(order, ledger, plan, estimated, waived=waived, told=on_over_budget)
         plan.commit(
             lane=decision.lane,
             reason=decision.reason,
+            estimated=estimated,
             approval=approval,
-            on_deadline=_on_deadline(order, decision, _reserve(order, ledger, plan)),
+            on_deadline=_on_deadline(order, decision, _reserve(order, ledger, plan, found)),
         )
-        job_id, counts, rows = plan.job_id, plan.counts, "changed rows" if plan.over_changed_rows else "rows"
+        job_id, rows = plan.job_id, "changed rows" if plan.over_changed_rows else "rows"
     _settle_samples(order, job_id, ledger=ledger, log=log)
     log.info(
         f"{order.asset}: job {job_id}, {counts.rows:,} {rows}: {counts.new:,} to buy, {counts.joined:,} on their way, "
         f"{counts.reused:,} bought before, {counts.removed:,} removed. Lane {decision.lane}: "
         f"{decision.reason}."
     )
+    if counts.new:
+        log.info(f"{order.asset}: it is estimated at {dollars_text(dollars(estimated.pico))}, from {estimated.basis}.")
     return job_id
+
+
+def _keep_within_budget(
+    order: Order, ledger: Ledger, plan: Plan, estimated: Estimated, *, waived: bool, told: OnOverBudget | None
+) -> None:
+    """Have the plan take its place in what is spent today. Raises BudgetExceeded, and ends it, where there is none."""
+    if not plan.counts.new or not allowances(order.asset, order.budget, order.budget_per_day, Spent()):
+        return
+
+    def judge(used: Spent) -> str | None:
+        return None if waived else _over_budget(order, estimated.pico, used)
+
+    reason = plan.take_place(estimated, spending.settled(ledger, order.asset), judge)
+    if reason is None:
+        return
+    refused = _refuses(order)
+    notices = [] if told is None else told(plan.job_id, reason, refused)
+    said = f"{reason} Nothing was submitted."
+    if refused:
+        plan.refuse(reason, estimated=estimated, told=notices)
+        raise BudgetExceeded(
+            f"{said} The asset's budget says to refuse that. Plan fewer rows, wait for the next UTC day where it is a "
+            "day's budget, raise the budget, or launch a run with the tag offpeak/approve, which goes on all the same."
+        )
+    plan.hold(reason, estimated=estimated, told=notices)
+    raise BudgetExceeded(
+        f"{said} If it is worth that, `offpeak jobs approve {plan.job_id}` and materialise again, which goes on "
+        "whatever the budget; if not, plan fewer rows, raise the budget, or wait for the next UTC day where it is a "
+        "day's."
+    )
+
+
+def _over_budget(order: Order, pico: int, used: Spent) -> str | None:
+    """Which budgets a plan of that price would go beyond; a sentence, None where it stays within all of them."""
+    cost = dollars(pico)
+    found = too_small(allowances(order.asset, order.budget, order.budget_per_day, used), cost)
+    if not found:
+        return None
+    parts = [
+        f"the budget of {each.name} is {dollars_text(each.amount)}"
+        + (f", of which {dollars_text(each.spent)} is spent or on its way" if each.spent else "")
+        for each in found
+    ]
+    return f"{spending.OVER_BUDGET}{order.asset} is estimated at {dollars_text(cost)}, and {' and '.join(parts)}."
+
+
+def _refuses(order: Order) -> bool:
+    return order.budget is not None and OnOver(order.budget.over) is OnOver.REFUSE
 
 
 def _settle_samples(order: Order, job_id: int, *, ledger: Ledger, log: logging.Logger) -> None:
@@ -192,8 +282,9 @@ def purchase(
 ) -> Receipt:
     """Buy what the order lacks and wait until it has landed. `rates_of` prices the model that it may be degraded to.
 
-    Raises PlanError and SurgeHeld (nothing was bought), SubmissionRejected (the provider refused), JobFailed (no row
-    has an answer, or a batch does not end), SampleHeld and SampleRejected (no more than a sample was bought).
+    Raises PlanError, SurgeHeld and BudgetExceeded (nothing was bought), SubmissionRejected (the provider refused),
+    JobFailed (no row has an answer, or a batch does not end), SampleHeld and SampleRejected (no more than a sample was
+    bought).
     ProviderUnavailable and OutcomeUnknown are waited out.
     """
     job_id = begin(order, ledger=ledger, provider=provider, rates=rates, clock=clock, log=log)
@@ -246,35 +337,32 @@ def _planned(
         yield plan, coding
 
 
-def _decide(order: Order, ledger: Ledger, plan: Plan, cost: int, realtime: int) -> Decision:
-    """The lane of what a plan has found to buy. Prices are estimates in pico-dollars."""
+def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> Decision:
+    """The lane of what a plan has found to buy."""
     facts = Facts(
         waiting=order.waiting,
         due=binding(order.dues or [Due(deadline=order.deadline)]),
         new=plan.counts.new,
         joined=plan.counts.joined,
         volume=order.volume,
-        batch_cost=dollars(cost),
-        realtime_cost=dollars(realtime),
+        batch_cost=dollars(found.batch_pico),
+        realtime_cost=dollars(found.realtime_pico),
         smallest_saving=order.smallest_saving,
         one_off=order.one_off,
         past=sightings.past_durations(ledger, [order.asset])[order.asset],
         on_deadline=order.on_deadline,
-        reserve=_reserve(order, ledger, plan),
+        reserve=_reserve(order, ledger, plan, found),
         forced=order.forced,
     )
     return decide(facts)
 
 
-def _reserve(order: Order, ledger: Ledger, plan: Plan) -> timedelta:
+def _reserve(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> timedelta:
     """What a rescue of all that the plan waits for would need before its deadline, with the endpoints to itself."""
-    requests, model = plan.counts.new + plan.counts.joined, order.model.partition("/")[2]
-    mean = jobs.mean_output_tokens(ledger, order.asset)
-    usage = estimate_usage(requests, plan.counts.new_bytes, mean, None)
-    time = time_for(
-        ledger, realm=plan.realm, model=model, requests=requests, tokens=usage.input_tokens + usage.output_tokens
-    )
-    return reserve(time, order.rescue)
+    requests, usage = plan.counts.new + plan.counts.joined, found.usage
+    tokens = usage.input_tokens + usage.output_tokens
+    model = order.model.partition("/")[2]
+    return reserve(time_for(ledger, realm=plan.realm, model=model, requests=requests, tokens=tokens), order.rescue)
 
 
 def _wanted_in(order: Order) -> timedelta:
@@ -290,25 +378,17 @@ def _on_deadline(order: Order, decision: Decision, needed: timedelta) -> OnDeadl
     return None if order.on_deadline is OnDeadline.RESCUE and hopeless else order.on_deadline
 
 
-def _estimate(
-    order: Order, ledger: Ledger, rates: ModelRates, coding: Coding, requests: int, size: int
-) -> tuple[int, int, tuple[int, int]]:
-    """Batch and realtime price in pico-dollars, and (input, output) tokens."""
-    mean = jobs.mean_output_tokens(ledger, order.asset) if coding.kind is Kind.CHAT else 0.0
-    usage = estimate_usage(requests, size, mean, None)
-    cost = rates.cost_of_many(usage, answers=max(requests, 1))
-    return cost.batch_pico, cost.realtime_pico, (usage.input_tokens, usage.output_tokens)
+def _estimator(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, coding: Coding) -> Estimator:
+    model = order.model.partition("/")[2]
+    return Estimator(ledger, provider, rates, asset=order.asset, model=model, kind=coding.kind)
 
 
-def _surge_reason(
-    order: Order, surge: Surge, coding: Coding, rates: ModelRates, ledger: Ledger, requests: int, size: int
-) -> str | None:
+def _surge_reason(order: Order, surge: Surge, coding: Coding, found: Estimate, requests: int) -> str | None:
     if surge.share <= SURGE_SHARE:
         return None
     names = differing(dict(surge.components), coding.components()) or ["prompt (the rows' own text)"]
-    cost, _, _ = _estimate(order, ledger, rates, coding, requests, size)
     return (
         f"{order.asset}: {surge.changed:,} of {surge.common:,} unchanged keys ({surge.share:.0%}) ask something else "
         f"than before, more than {SURGE_SHARE:.0%}. What differs: {', '.join(names)} (row {surge.example!r} for one). "
-        f"Buying {requests:,} requests anew costs about ${dollars(cost):,.4f} at the batch rate."
+        f"Buying {requests:,} requests anew costs about {dollars_text(dollars(found.batch_pico))} at the batch rate."
     )

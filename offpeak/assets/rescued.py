@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
+from offpeak.assets.estimating import Estimator
 from offpeak.assets.job import Job
 from offpeak.clock import exactly, moment
 from offpeak.errors import JobFailed, ProviderUnavailable
@@ -23,7 +24,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, JobState, SubmissionState
 from offpeak.ledger.submissions import Submission
-from offpeak.money import dollars, estimate_usage, to_pico
+from offpeak.money import dollars, to_pico
 from offpeak.providers.base import BatchState, BatchView
 
 LOOKS = 20
@@ -150,9 +151,8 @@ class Rescue:
         if settings.on_unresolved is OnUnresolved.WAIT:
             self._say(chunk, f'{unknown}. Nothing is bought twice (on_unresolved="wait"): the deadline may be missed.')
             return False
-        mean = jobs.mean_output_tokens(job.ledger, job.asset)
-        usage = estimate_usage(chunk.requests, chunk.spool_bytes, mean, None)
-        cost = job.rates.cost_of_many(usage, answers=chunk.requests).batch_pico
+        estimator = Estimator(job.ledger, job.provider, job.rates, asset=job.asset, model=chunk.model, kind=chunk.kind)
+        cost = estimator.of(chunk.requests, chunk.spool_bytes).batch_pico
         why = f"{unknown}; about ${dollars(cost):,.4f} may be paid twice"
         most = to_pico(settings.pay_twice)
         paid = rescuing.pay_twice(

@@ -14,6 +14,7 @@ from offpeak.errors import ConfigurationError
 from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
 from offpeak.lanes.rescue import CANCEL_BOUND, MARGIN, RescueTerms
 from offpeak.ledger.queueing import Limits
+from offpeak.money.budget import dollar_amount
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY, Notifier
@@ -39,7 +40,9 @@ class BatchApi(dg.ConfigurableResource[Any]):
     a batch is deleted once its lines are stored, unless `keep_provider_files`. `limits` bound what may be enqueued for
     a model; what goes beyond waits, or does what the asset's QueuePolicy says. `smallest_saving` is in dollars a run,
     as decimal text: where the batch tier would save less, the run does not wait for it and is bought in the background;
-    "0" never does that.
+    "0" never does that. `budget_per_day` is in dollars too: what all assets of the ledger may cost within a UTC day, by
+    the bills of what landed and the estimates of what is open. A plan that would cost more is held, or refused where
+    its asset's Budget says so.
 
     For the background lane: `calls_in_flight` is how many calls of realtime endpoints a run has on their way at once,
     at most; a run that dies may have to pay so many again. `flex` uses OpenAI's flex processing where the model has
@@ -62,6 +65,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     smallest_saving: str = "0"
     rescue_margin_minutes: float = MARGIN / timedelta(minutes=1)
     cancel_minutes: float = CANCEL_BOUND / timedelta(minutes=1)
+    budget_per_day: str | None = None
     limits: list[QueueLimits] = Field(default_factory=list)
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
@@ -134,6 +138,19 @@ class BatchApi(dg.ConfigurableResource[Any]):
         return RescueTerms(
             margin=timedelta(minutes=self.rescue_margin_minutes), cancel_bound=timedelta(minutes=self.cancel_minutes)
         )
+
+    def daily_budget(self) -> Decimal | None:
+        """`budget_per_day` in dollars; None without one. Raises ConfigurationError for what is no amount."""
+        if self.budget_per_day is None:
+            return None
+        amount = dollar_amount(self.budget_per_day)
+        if amount is None:
+            raise ConfigurationError(
+                f"budget_per_day={self.budget_per_day!r} of the resource {API_KEY!r} is no amount above nought. "
+                'Nothing was submitted. Give dollars a UTC day as decimal text, such as "50"; leave it out to set no '
+                "bound."
+            )
+        return amount
 
     def limits_for(self, model_ref: str) -> Limits:
         """What may be enqueued for "provider/model". Raises DefinitionError where one model is named twice."""

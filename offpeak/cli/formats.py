@@ -39,7 +39,7 @@ def _field(name: str, value: Any) -> tuple[str, Any]:
     from offpeak.money import dollars
 
     if name.endswith("_pico"):
-        return f"{name.removesuffix('_pico')}_usd", decimal_text(dollars(value))
+        return f"{name.removesuffix('_pico')}_usd", None if value is None else decimal_text(dollars(value))
     return name, plain(value)
 
 
@@ -126,9 +126,10 @@ def pairs(*rows: tuple[str, str | None]) -> "Table":
 
 
 def dollars_text(value: Decimal) -> str:
-    """Dollars for people: the less it is, the more places, so that half of a cent does not read as nothing."""
-    places = 6 if 0 < abs(value) < Decimal("0.01") else 4 if 0 < abs(value) < 1 else 2
-    return f"${value:,.{places}f}"
+    """Dollars for people, with as many places as it takes to be read."""
+    from offpeak.money import dollars_text as text
+
+    return text(value)
 
 
 def pico_text(pico: int) -> str:

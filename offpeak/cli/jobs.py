@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from offpeak.ledger.jobs import Bill, JobRow
     from offpeak.ledger.ledger import Ledger
     from offpeak.ledger.samples import DrawnSample
+    from offpeak.ledger.spending import Estimated
     from offpeak.ledger.watching import Timing, Watched
 
 WIDE = 130
@@ -123,7 +124,7 @@ def _watch(asset: str | None, *, limit: int, database_url: str | None, as_json: 
 
 def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """One job whole: its partitions, batches, failures by reason, cost, times, and everything that happened."""
-    from offpeak.ledger import samples
+    from offpeak.ledger import samples, spending
     from offpeak.ledger.history import of_job
     from offpeak.ledger.watching import timings, watched
     from offpeak.queue import gate
@@ -135,17 +136,19 @@ def show(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fals
         standing = next((each for each in found if each.job.id == job_id), None)
         (timing,) = timings(ledger, ids=[job_id])
         sample = samples.of_job(ledger, job_id)
+        estimated = spending.estimated_for(ledger, job_id)
     if as_json:
         document = plain(history)
         del document["bill"]
         job = _as_json(history.job, history.bill, standing)
+        job["estimated_from"] = None if estimated is None else estimated.basis
         print_json({**document, "job": job, "timing": _timing_as_json(timing), "sample": plain(sample)})
     else:
-        _print_history(history, standing, timing, sample)
+        _print_history(history, standing, timing, sample, estimated)
 
 
 def approve(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Let a job go on: one whose sample has been shown, or a plan that the surge guard holds."""
+    """Let a job go on: one whose sample has been shown, or a plan that the surge guard or a budget holds."""
     from offpeak.ledger import samples
     from offpeak.ledger.jobs import approve as let_through
     from offpeak.ledger.jobs import bill, listed
@@ -210,8 +213,11 @@ def _as_json(row: "JobRow", bill: "Bill", standing: "Watched | None") -> dict[st
 
     Only an open job has a condition, and progress.
     """
+    from offpeak.ledger.spending import error
+
     figures: Mapping[str, Any] = plain(bill)
     document = {**plain(row), **{name: None if row.closed_at is None else value for name, value in figures.items()}}
+    document["estimate_error"] = None if row.closed_at is None else error(row.estimate_pico, bill.cost_pico)
     if standing is None:
         return {**document, "condition": None, "why": None, "progress": None, "parked_run": None}
     run = standing.parked
@@ -315,7 +321,11 @@ def _batches(row: "JobRow", standing: "Watched | None") -> str:
 
 
 def _print_history(
-    history: "JobHistory", standing: "Watched | None", timing: "Timing", sample: "DrawnSample | None"
+    history: "JobHistory",
+    standing: "Watched | None",
+    timing: "Timing",
+    sample: "DrawnSample | None",
+    estimated: "Estimated | None",
 ) -> None:
     out, job, bill, run = console(), history.job, history.bill, history.parked
     partitions = [target.partition_key for target in history.targets if target.partition_key]
@@ -334,6 +344,7 @@ def _print_history(
             ("cost", f"{_cost(job, bill)} at list price, {pico_text(bill.realtime_pico)} at realtime price")
             if job.closed_at
             else ("cost", "not known before the job has ended"),
+            ("estimate", None if not estimated else _estimate(estimated, bill if job.closed_at else None)),
             ("tokens", tokens if job.closed_at else None),
             ("sample", None if sample is None else _sample(sample)),
             ("created", when(job.created_at)),
@@ -354,6 +365,18 @@ def _print_history(
         what = f"{words(event.subject)} {event.subject_id}"
         events.add_row(when(event.at), what, words(event.state), event.why or "")
     out.print(events)
+
+
+def _estimate(estimated: "Estimated", bill: "Bill | None") -> str | None:
+    """What the job was estimated at, from what, and by how much of the bill that was too high or too low."""
+    from offpeak.ledger.spending import error
+
+    if not estimated.pico:
+        return None
+    told = f"{pico_text(estimated.pico)}, {estimated.input_tokens:,} tokens in, {estimated.output_tokens:,} out"
+    told += "" if estimated.basis is None else f", from {estimated.basis}"
+    wrong = None if bill is None else error(estimated.pico, bill.cost_pico)
+    return told if wrong is None else f"{told}: {abs(wrong):.1%} too {'high' if wrong > 0 else 'low'}"
 
 
 def _sample(sample: "DrawnSample") -> str:
@@ -394,8 +417,7 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
     title = "Batches and calls" if any(each.called for chunk in chunks for each in chunk.submissions) else "Batches"
     table = columns(f"\n{title}", *names, right=("chunk", "attempt", "requests", "submission"), fold=("batch", "error"))
     for chunk in chunks:
-        instead = "" if chunk.degraded_from is None else f" ({chunk.model} in place of {chunk.degraded_from})"
-        begin = (str(chunk.id), words(chunk.state.value) + instead, str(chunk.attempt), f"{chunk.requests:,}")
+        begin = (str(chunk.id), words(chunk.state.value) + _special(chunk), str(chunk.attempt), f"{chunk.requests:,}")
         if not chunk.submissions:
             table.add_row(*begin, "-", "-", "-", "-", "-", "")
         for each in chunk.submissions:
@@ -405,6 +427,15 @@ def _print_batches(out: Any, chunks: "Sequence[ChunkRecord]") -> None:
             table.add_row(*begin, str(each.id), state, batch, *times, each.error or "")
             begin = ("", "", "", "")
     out.print(table)
+
+
+def _special(chunk: "ChunkRecord") -> str:
+    """What sets a chunk apart from others, in parentheses."""
+    if chunk.degraded_from is not None:
+        return f" ({chunk.model} in place of {chunk.degraded_from})"
+    if chunk.rescues is not None:
+        return f" (rescues chunk {chunk.rescues})"
+    return "" if chunk.given_up_at is None else f" (given up at {_clock(chunk.given_up_at)})"
 
 
 def _clock(moment: Any) -> str:

@@ -7,6 +7,7 @@ estimated.
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from offpeak.assets.order import Quote
+    from offpeak.money.budget import Allowance
 
 RANGE = "..."
 """Between the first and the last partition of a range, as Dagster's own commands write it."""
@@ -172,7 +174,7 @@ def _as_json(told: Told) -> dict[str, Any]:
         "realm": told.realm,
         **{f"{name}_usd" if name.endswith("_cost") else name: value for name, value in document.items()},
         "estimated_saving_usd": plain(saving),
-        "held": told.quote.surge is not None,
+        "held": told.quote.surge is not None or (told.quote.over_budget is not None and not told.quote.refused),
     }
 
 
@@ -192,7 +194,8 @@ def _print(told: Told) -> None:
             ("  dead letters", f"{quote.dead:,} failed for good, not tried again" if quote.dead else None),
             ("removed", f"{quote.removed:,} rows are not planned any more" if quote.removed else None),
             ("cost", _cost(quote)),
-            ("tokens", f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"),
+            ("tokens", _tokens(quote)),
+            *(("budget", _budget(each)) for each in quote.budgets),
             ("lane", f"{quote.lane}: {quote.lane_reason}"),
             ("lands by", f"{when(quote.lands_by)}: {quote.lands_by_why}"),
             (f"  in {quote.other_lane}", _otherwise(quote) if quote.new else None),
@@ -208,20 +211,40 @@ def _print(told: Told) -> None:
             "code_version.",
             soft_wrap=True,
         )
+    if quote.over_budget is not None:
+        out.print(f"\nIt would be {'refused' if quote.refused else 'held'}. {quote.over_budget}", soft_wrap=True)
+        out.print(
+            "Materialising fails there; a run with the tag offpeak/approve goes on all the same."
+            if quote.refused
+            else "Materialising stops there and names a job; `offpeak jobs approve` lets it through, whatever the "
+            "budget.",
+            soft_wrap=True,
+        )
     out.print("Nothing was bought.")
+
+
+def _tokens(quote: "Quote") -> str:
+    told = f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"
+    return f"{told}; estimated from {quote.estimated_from}" if quote.new else told
+
+
+def _budget(each: "Allowance") -> str:
+    """What is left of one budget, before the plan."""
+    return f"{dollars_text(each.left)} left of {dollars_text(each.amount)} for {each.name}"
 
 
 def _cost(quote: "Quote") -> str:
     """The price of the lane, and what the other one would be."""
     from offpeak.ledger.lane import Lane
 
-    batch, realtime = dollars_text(quote.estimated_batch_cost), dollars_text(quote.estimated_realtime_cost)
-    between = dollars_text(quote.estimated_realtime_cost - quote.estimated_batch_cost)
+    cost, batch, realtime = quote.estimated_cost, quote.estimated_batch_cost, quote.estimated_realtime_cost
+    told = f"about {dollars_text(cost)} at"
     match quote.lane:
         case Lane.BATCH:
-            return f"about {batch} at list price ({realtime} realtime, saves {between})"
+            return f"{told} list price ({dollars_text(realtime)} realtime, saves {dollars_text(realtime - cost)})"
         case Lane.BACKGROUND:
-            return f"about {realtime} at realtime list price ({batch} on the batch tier, which would save {between})"
+            saves = dollars_text(max(cost - batch, Decimal(0)))
+            return f"{told} realtime list price ({dollars_text(batch)} on the batch tier, which would save {saves})"
 
 
 def _otherwise(quote: "Quote") -> str:

@@ -21,8 +21,12 @@ from offpeak.lanes.workload import Waiting, Workload, time_of_day
 from offpeak.ledger.notify import NEEDS_A_PERSON, Notify
 from offpeak.ledger.policy import FailurePolicy
 from offpeak.ledger.sampling import Sample
+from offpeak.money.budget import Budget
 from offpeak.queue.policy import QueuePolicy
 from offpeak.requests import Chat, Embedding, Request
+
+_Dollars = str | int | float | None
+"""Dagster reads decimal text in YAML as a number, quoted or not; written out again it is the text that stood there."""
 
 _TYPES: dict[str, type] = {"text": str, "integer": int, "number": float, "boolean": bool}
 
@@ -77,6 +81,14 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         Literal["batch", "background"] | None,
         Field(description="The lane to buy in, whatever the rule makes of waiting and deadline."),
     ] = None
+    on_deadline: Annotated[
+        Literal["rescue", "serve_last_good", "fail"],
+        Field(description="What is done about batches that may not make the deadline."),
+    ] = "rescue"
+    on_unresolved: Annotated[
+        Literal["wait", "pay_twice"],
+        Field(description="With on_deadline: rescue, what is done where nobody knows in time what a batch has bought."),
+    ] = "wait"
     on_failure: Annotated[
         Literal["surface", "drop", "fail"],
         Field(description="What becomes of rows without a usable answer, once they have been tried again."),
@@ -114,6 +126,21 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
     patience_hours: Annotated[
         float, Field(description="With on_full: drop or degrade, how long they wait for room before that.")
     ] = 0
+    budget_job: Annotated[
+        _Dollars,
+        Field(description='Dollars that one materialization may cost, such as "2.50"; more is held, or refused.'),
+    ] = None
+    budget_day: Annotated[
+        _Dollars,
+        Field(description="Dollars that the asset may cost within a UTC day; more is held, or refused."),
+    ] = None
+    budget_pay_twice: Annotated[
+        _Dollars, Field(description="Dollars a UTC day that may knowingly be paid a second time.")
+    ] = None
+    over_budget: Annotated[
+        Literal["ask", "refuse"],
+        Field(description="With a budget: hold what costs more until somebody approves it, or fail the run."),
+    ] = "ask"
     max_tokens: Annotated[int | None, Field(description="The longest answer, in tokens.")] = None
     code_version: Annotated[str | None, Field(description="Raise it to say that a changed prompt is meant.")] = None
     description: str | None = None
@@ -140,6 +167,8 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             ),
             wait=self.wait,
             lane=self.lane,
+            on_deadline=self.on_deadline,
+            on_unresolved=self.on_unresolved,
             on_failure=FailurePolicy(then=self.on_failure, min_success_rate=self.min_success_rate),
             sample=self._sample(),
             notify=self._notify(),
@@ -149,6 +178,7 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
                 degrade_to=self.degrade_to,
                 patience=timedelta(hours=self.patience_hours),
             ),
+            budget=self._budget(),
             key=dg.AssetKey.from_user_string(self.key),
             ins={"rows": dg.AssetIn(source) if staleness is None else tolerates(staleness, key=source)},
             description=self.description or f"{self.model_ref} on every row of {self.source}.",
@@ -195,6 +225,13 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         if self.notify is None:
             return None
         return Notify(to=self.notify, on=NEEDS_A_PERSON if self.notify_on is None else self.notify_on)
+
+    def _budget(self) -> Budget | None:
+        amounts = (self.budget_job, self.budget_day, self.budget_pay_twice)
+        if amounts == (None, None, None) and self.over_budget == "ask":
+            return None
+        job, day, pay_twice = (str(each) if isinstance(each, float) else each for each in amounts)
+        return Budget(job=job, day=day, pay_twice=pay_twice, over=self.over_budget)
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
         prompt = string.Template(self.prompt)

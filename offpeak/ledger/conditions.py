@@ -34,7 +34,7 @@ class Condition(StrEnum):
     """How an open job is getting on."""
 
     HELD = "held"
-    """The surge guard stopped it; nothing was submitted."""
+    """The surge guard stopped it, or a budget; nothing was submitted."""
     QUEUED = "queued"
     """Nothing of it is at a provider, and none of it is being called."""
     RUNNING = "running"
@@ -65,7 +65,7 @@ class Standing:
 
     state: JobState
     reason: str | None
-    """Why the surge guard holds it."""
+    """Why it is held."""
     deadline_at: datetime
     attended: bool
     """A living process or a parked run carries it on."""
@@ -113,7 +113,7 @@ class SampleWait:
 def judge(standing: Standing, *, now: datetime) -> tuple[Condition, str]:
     """How the job is getting on, and a sentence (without its full stop) on why; empty where there is nothing to say."""
     if standing.state is JobState.HELD:
-        return Condition.HELD, standing.reason or "the surge guard stopped it"
+        return Condition.HELD, standing.reason or "nobody wrote down why"
     if standing.parked is ParkedState.STOPPING:
         return Condition.STOPPING, ""
     if standing.sample is not None:

@@ -81,6 +81,10 @@ class ChunkRecord:
     """How what is not bought yet is going to be."""
     degraded_from: str | None
     """The model that it stands in for, because that one's queue was full."""
+    given_up_at: datetime | None
+    """When it was decided to buy at realtime price what its batch leaves, to make a deadline."""
+    rescues: int | None
+    """The chunk whose rest it buys so."""
     submissions: Sequence[SubmissionRecord]
 
 
@@ -165,6 +169,8 @@ def chunks_where(connection: Connection, condition: sa.ColumnElement[bool]) -> l
             held_by=row.held_by,
             lane=Lane(row.lane),
             degraded_from=row.degraded_from,
+            given_up_at=None if row.rescue_at is None else from_micros(row.rescue_at),
+            rescues=row.rescues,
             submissions=submissions.get(row.id, []),
         )
         for row in rows

@@ -69,6 +69,11 @@ class JobRow:
     called: int
     """Chunks whose requests were called one by one, and have an outcome."""
     batch_ids: tuple[str, ...]
+    estimate_input_tokens: int | None = None
+    """Of what its plan had to buy, like the next two; None for a plan that nobody estimated."""
+    estimate_output_tokens: int | None = None
+    estimate_pico: int | None = None
+    """At the price of its lane."""
 
 
 def start(ledger: Ledger, job_id: int) -> None:
@@ -314,21 +319,6 @@ def possibly_paid_twice(ledger: Ledger, job_id: int) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def mean_output_tokens(ledger: Ledger, asset: str) -> float | None:
-    """Tokens of the asset's answers on average, over up to 1,000 of them; None before there is any."""
-    recent = (
-        sa.select(tables.answer.c.output_tokens)
-        .join(tables.wanted, tables.wanted.c.request_id == tables.answer.c.request_id)
-        .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
-        .where(tables.target.c.asset == asset)
-        .limit(1000)
-        .subquery()
-    )
-    with ledger.database.read() as connection:
-        mean = connection.execute(sa.select(sa.func.avg(recent.c.output_tokens))).scalar()
-    return None if mean is None else float(mean)
-
-
 def approve(ledger: Ledger, job_id: int, *, who: str) -> JobRow:
     """Let the next plan like a held job's go through. Raises NotFound for no job, PlanError for one not held."""
     with ledger.database.write() as connection:
@@ -412,6 +402,9 @@ def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:
         applied=sum(chunk.state == "applied" and chunk.batch_id is not None for chunk in chunks),
         called=sum(chunk.state == "applied" and chunk.batch_id is None for chunk in chunks),
         batch_ids=tuple(chunk.batch_id for chunk in chunks if chunk.batch_id),
+        estimate_input_tokens=row.estimate_input_tokens,
+        estimate_output_tokens=row.estimate_output_tokens,
+        estimate_pico=row.estimate_pico,
     )
 
 

@@ -29,6 +29,8 @@ class NoticeKind(StrEnum):
     """Batches would not have made the deadline: what they leave is bought at realtime price, or perhaps paid twice."""
     QUEUE_FULL = "queue_full"
     """A full queue made its asset do without rows, or with those of a cheaper model."""
+    BUDGET = "budget"
+    """A plan would cost more than a budget has left: its job is held, or its run was refused."""
 
 
 NEEDS_A_PERSON = frozenset(NoticeKind) - {NoticeKind.LANDED}

@@ -23,18 +23,20 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import dropping, readings, samples, tables
+from offpeak.ledger import dropping, notices, readings, samples, spending, tables
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, left_open, wait_for
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane, assign
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.notices import Notice
 from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.room import require_room
 from offpeak.ledger.sampling import Ruling, Sample, SamplingWriter, ruling, settle
+from offpeak.ledger.spending import Estimated, Judge, Settled
 from offpeak.ledger.staging import SURGE_SHARE, Known, Staging, Surge
 from offpeak.ledger.states import ChunkState, JobState, must, record, transition
 from offpeak.providers.base import Provider
@@ -163,6 +165,11 @@ class Plan:
             return [], 0
         prints, size = self._writer.would_draw()
         return self._staging.keys_of(prints), size
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Of a sealed plan that is no dry one: how many requests are bought before the rest, and their bytes."""
+        return self._writer.drawn if isinstance(self._writer, SamplingWriter) else (0, 0)
 
     def _begin(self) -> int:
         spec, now, who = self._spec, self._ledger.clock.now(), str(self._ledger.claimant)
@@ -355,12 +362,30 @@ class Plan:
             found = connection.execute(query).scalar()
         return None if found is None else int(found)
 
-    def hold(self, reason: str) -> None:
+    def hold(self, reason: str, *, estimated: Estimated | None = None, told: Iterable[Notice] = ()) -> None:
         """End as a held job, with nothing queued."""
-        self._take_back(JobState.HELD, reason)
+        self._take_back(JobState.HELD, reason, estimated=estimated, told=told)
+
+    def refuse(self, reason: str, *, estimated: Estimated | None = None, told: Iterable[Notice] = ()) -> None:
+        """End with nothing queued, and nothing that could be approved."""
+        self._take_back(JobState.ABANDONED, reason, estimated=estimated, told=told)
+
+    def take_place(self, estimated: Estimated, done: Settled, judge: Judge) -> str | None:
+        """Have every later plan count this one as spent; or what `judge` has against it, and nothing is changed."""
+        against = spending.take_place(
+            self._ledger, self.job_id, asset=self._spec.asset, estimated=estimated, done=done, judge=judge
+        )
+        reach(FaultPoint.PLACE_TAKEN)
+        return against
 
     def commit(
-        self, *, lane: Lane, reason: str, approval: int | None = None, on_deadline: OnDeadline | None = None
+        self,
+        *,
+        lane: Lane,
+        reason: str,
+        estimated: Estimated | None = None,
+        approval: int | None = None,
+        on_deadline: OnDeadline | None = None,
     ) -> None:
         """Make this plan the valid one, and its job one that may be submitted, in that lane.
 
@@ -425,8 +450,13 @@ class Plan:
                 lane=lane,
                 reason=reason,
                 on_deadline=None if on_deadline is None else on_deadline.value,
-                detail={**self._numbers(), "chunks": _chunks(connection, self.job_id)},
+                detail={
+                    **self._numbers(),
+                    "chunks": _chunks(connection, self.job_id),
+                    **({} if estimated is None else {spending.PAST_REQUESTS: estimated.past_requests}),
+                },
                 **self._row(),
+                **({} if estimated is None else spending.columns(estimated)),
             )
             if isinstance(self._writer, SamplingWriter) and spec.sample is not None:
                 settle(
@@ -441,6 +471,7 @@ class Plan:
                 transition(
                     connection, approval, JobState.ABANDONED, at=now, who=who, why=f"goes on as job {self.job_id}"
                 )
+            spending.let_go_of_held(connection, self._ledger, self.job_id, asset=spec.asset, realm=self._provider.realm)
         self._done = True
         reach(FaultPoint.JOB_QUEUED)
 
@@ -476,7 +507,9 @@ class Plan:
     def _numbers(self) -> dict[str, int]:
         return {name: getattr(self.counts, name) for name in ("rows", "new", "joined", "reused", "removed")}
 
-    def _take_back(self, state: JobState, reason: str) -> None:
+    def _take_back(
+        self, state: JobState, reason: str, *, estimated: Estimated | None = None, told: Iterable[Notice] = ()
+    ) -> None:
         self._writer.discard()
         if not self._dry:
             discard_chunks(self._ledger, job_id=self.job_id)
@@ -493,7 +526,10 @@ class Plan:
                     reason=reason,
                     detail=self._numbers(),
                     **self._row(),
+                    **({} if estimated is None else spending.columns(estimated)),
                 )
+                for notice in told:
+                    notices.raise_notice(connection, self._ledger, notice)
         self._done = True
 
     def __enter__(self) -> Self:

@@ -153,6 +153,8 @@ class SamplingWriter:
         self, writer: Callable[..., ChunkWriter], *, job_id: int, rows: int, decide: Callable[[], Ruling]
     ) -> None:
         self.ruling = SEND
+        self.drawn = (0, 0)
+        """Once it is closed, the requests that are bought first, and the bytes of their bodies."""
         self._drawn, self._rest = writer(drawn_for=job_id), writer(held_by=job_id)
         self._rows, self._decide = rows, decide
         self._kept: dict[bytes, tuple[bytes, int]] = {}
@@ -218,6 +220,8 @@ class SamplingWriter:
             if self.ruling.rule is Rule.DRAW and not self._passed:
                 self.ruling = SEND  # it is no more than its sample
             kept = [(print_, *self._kept[print_]) for print_ in self._order]
+            if self.ruling.rule is Rule.DRAW:
+                self.drawn = (len(kept), sum(len(body) for _, body, _ in kept))
             self._kept.clear()
             (self._drawn if self.ruling.rule is Rule.DRAW else self._rest).add(self._kind, kept)
         self._drawn.close()

@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
     PLANNING = "planning"
     HELD = "held"
-    """The surge guard stopped it."""
+    """The surge guard stopped it, or a budget."""
     APPROVED = "approved"
     """A held job that somebody approved; the next plan like it goes through."""
     QUEUED = "queued"

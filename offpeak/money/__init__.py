@@ -2,6 +2,15 @@
 
 from offpeak.money.estimate import estimate_tokens, estimate_usage
 from offpeak.money.prices import PriceSheet
-from offpeak.money.rates import Cost, ModelRates, dollars, to_pico
+from offpeak.money.rates import Cost, ModelRates, dollars, dollars_text, to_pico
 
-__all__ = ["Cost", "ModelRates", "PriceSheet", "dollars", "estimate_tokens", "estimate_usage", "to_pico"]
+__all__ = [
+    "Cost",
+    "ModelRates",
+    "PriceSheet",
+    "dollars",
+    "dollars_text",
+    "estimate_tokens",
+    "estimate_usage",
+    "to_pico",
+]

@@ -147,6 +147,12 @@ def to_pico(amount: Decimal) -> int:
     return int(amount.scaleb(12))
 
 
+def dollars_text(value: Decimal) -> str:
+    """Dollars for people: the less it is, the more places, so that half of a cent does not read as nothing."""
+    places = 6 if 0 < abs(value) < Decimal("0.01") else 4 if 0 < abs(value) < 1 else 2
+    return f"${value:,.{places}f}"
+
+
 def pico_per_token(dollars_per_million: Decimal) -> int:
     """Dollars per million tokens as pico-dollars per token. Raises ValueError when that is not a whole number >= 0."""
     pico = dollars_per_million * PICO_PER_TOKEN

@@ -152,6 +152,11 @@ def test_deadlines_that_contradict_each_other_are_refused_when_definitions_load(
         project(declared("labels"), summaries(12), schedules=[nightly])
 
 
+def test_a_budget_of_a_day_that_is_no_amount_is_refused_when_definitions_load(project: Any, provider: Any) -> None:
+    with pytest.raises(ConfigurationError, match="budget_per_day='a lot' of the resource 'batch_api' is no amount"):
+        project(declared("labels"), resources={"batch_api": provider.api(budget_per_day="a lot")})
+
+
 def test_a_smallest_saving_that_is_no_amount_is_refused_when_definitions_load(project: Any, provider: Any) -> None:
     api = provider.api(smallest_saving="a cent")
     with pytest.raises(ConfigurationError, match="smallest_saving='a cent' of the resource 'batch_api' is no amount"):

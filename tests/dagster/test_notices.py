@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from offpeak import (
+    Budget,
     Chat,
     FreshnessContract,
     NoticeKind,
@@ -23,7 +24,7 @@ from offpeak import (
     tolerates,
 )
 from offpeak.assets import notices_sensor
-from offpeak.errors import JobFailed, SampleHeld, SurgeHeld
+from offpeak.errors import BudgetExceeded, JobFailed, SampleHeld, SurgeHeld
 from offpeak.ledger import notices, tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.notices import NoticeRow
@@ -283,6 +284,22 @@ def test_a_held_surge_is_told_once_however_many_ticks_see_it(
     assert webhook.titles() == ["labels is held"]
     assert "`offpeak jobs approve 2`" in webhook.bodies()[0]
     assert "row-17" not in webhook.bodies()[0]
+
+
+@pytest.mark.parametrize(("over", "word"), [("ask", "held"), ("refuse", "refused")])
+def test_a_job_that_costs_too_much_is_told_of_once_by_its_own_run(
+    project: Any, labels: Any, webhook: Webhook, provider: OfflineProvider, over: Any, word: str
+) -> None:
+    made = project(labels("ops", budget=Budget(job="0.000001", over=over)), resources=by_webhook(webhook))
+    with pytest.raises(BudgetExceeded):
+        made.run("labels")
+    assert webhook.titles() == [f"labels is {word} for its price"]
+    assert "the budget of a job of labels is $0.000001. Nothing was submitted." in webhook.bodies()[0]
+    assert ("`offpeak jobs approve 1`" in webhook.bodies()[0]) is (over == "ask")
+    assert "row-17" not in webhook.bodies()[0]
+    assert tick(made) == "0 new, 0 delivered."
+    assert provider.batches() == 0
+    assert landed_in(made.run("labels", offpeak__approve="true"))
 
 
 def test_a_sample_that_waits_for_approval_is_told_of(project: Any, labels: Any, webhook: Webhook) -> None:

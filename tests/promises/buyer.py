@@ -3,13 +3,14 @@
 A job (see forking.py) is a purchase, and what comes of it a receipt:
 
     {"url", "spool", "provider", "base_url", "rows", "out", "asset", "kill_at", "die_at", "limits", "hold", "list_lag",
-     "pace", "stop", "sample", "lane", "queue", "room", "room_once_planned", "rescue"}
+     "pace", "stop", "sample", "lane", "queue", "room", "room_once_planned", "rescue", "budget"}
 
 The product is not patched: the Provider passed to it is wrapped, as are the rows and the progress report, which all
 belong to the caller. `kill_at` is one of KILLS, `die_at` a point of the product's own (`offpeak.faultpoints`); the
 process sends SIGKILL to itself there. With `stop` what is bought is stopped again. `sample` are the arguments of one.
 `queue` are those of a QueuePolicy, `room` those of the limits that are in force, from the beginning or `once_planned`.
 `rescue` has the seconds until the deadline, for the margin and for cancelling, and what may be paid twice, in dollars.
+`budget` are the arguments of one.
 """
 
 import os
@@ -40,6 +41,7 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import Sample
 from offpeak.ledger.states import JobState
 from offpeak.money import PriceSheet
+from offpeak.money.budget import Budget, declared_budget
 from offpeak.providers import open_provider
 from offpeak.providers.base import BatchView, Encode, Kind, Provider, ResultLine
 from offpeak.providers.realtime import Caller, Measure
@@ -235,6 +237,7 @@ def buy(job: dict[str, Any]) -> dict[str, Any]:
             sample=Sample(**job["sample"]) if job.get("sample") else None,
             forced=Forced(lane=Lane(job.get("lane", "batch")), by="the buyer"),
             queue=QueuePolicy(**job["queue"]) if job.get("queue") else DELAY,
+            budget=declared_budget("labels", Budget(**job["budget"])) if job.get("budget") else None,
         )
         named = {
             "ledger": ledger,

@@ -49,6 +49,7 @@ OF_A_RESCUE = frozenset({P.GIVEN_UP, P.REST_QUEUED, P.TWICE_INTENDED})
 POINTS = [point for point in FaultPoint if point not in OF_A_FULL_QUEUE | OF_A_RESCUE]
 
 SCENES: Mapping[FaultPoint, Scene] = {
+    P.PLACE_TAKEN: Scene(first={"budget": {"day": "1"}}),
     P.FENCED: LOST,
     P.RESTAMPED: LOST,
     P.REQUEUED: LOST,

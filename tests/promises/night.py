@@ -1,7 +1,7 @@
 """A program whose children live a night of a project each: they materialise some of its assets, and end.
 
 It has imported what a project stands on and nothing of any project: each night reads its project's files as they are
-then. A job (see forking.py) is {"folder", "provider_url", "assets", "out"}; what comes of it is
+then. A job (see forking.py) is {"folder", "provider_url", "assets", "partition", "out"}; what comes of it is
 {"success", "reason", "figures": {asset: {rows, bought, reused, ...}}}.
 """
 
@@ -29,6 +29,7 @@ def night(job: dict[str, Any]) -> dict[str, Any]:
     with dg.DagsterInstance.ephemeral() as instance:
         result = project.defs.resolve_implicit_global_asset_job_def().execute_in_process(
             asset_selection=[dg.AssetKey.from_user_string(name) for name in job["assets"]],
+            partition_key=job.get("partition"),
             instance=instance,
             raise_on_error=False,
         )

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from offpeak.lanes.rescue import TERMS, Awaited, Owed, Rate, judge
+from offpeak.lanes.rescue import TERMS, Awaited, Owed, Rate, judge, reserve
 from offpeak.lanes.rule import Due, Facts, decide
 from offpeak.lanes.workload import Waiting
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 
 from .fixture import Fixture, Scenario
@@ -90,13 +91,26 @@ class Rescuing:
         while self._new and self._new[0].submitted <= now:
             job = self._new.pop(0)
             batches = [batch for batch in self._night.batches if batch.job is job]
-            if lane_of(job, sum(batch.requests for batch in batches)) is Lane.BATCH:
+            if self._lane_of(job, sum(batch.requests for batch in batches)) is Lane.BATCH:
                 self._awaited += batches
             else:
                 self.outcome.called += 1
                 for batch in batches:
                     self._lane.add(batch, 0, ready=now)
             self._judge_at = now
+
+    def _lane_of(self, job: Job, requests: int) -> Lane:
+        """By the rule, for scheduled work with a rescue."""
+        rate = Rate(requests=self._fixture.limit_per_minute * self._lane.known)
+        facts = Facts(
+            waiting=Waiting.NOBODY,
+            due=Due(deadline=timedelta(seconds=job.due - job.submitted)),
+            new=requests,
+            past=job.past,
+            on_deadline=OnDeadline.RESCUE,
+            reserve=reserve(rate.time_for(requests, 0), TERMS),
+        )
+        return decide(facts).lane
 
     def _look(self, now: float) -> None:
         out = [*self._awaited, *self._cancelled]
@@ -179,13 +193,6 @@ class Rescuing:
         look = now + self._looks.wait(now, self._jobs_out(), self._cancelled.values())
         new = self._new[0].submitted if self._new else math.inf
         return tick_at(min(look, new, self._judge_at))
-
-
-def lane_of(job: Job, requests: int) -> Lane:
-    """By the rule, for scheduled work with a rescue."""
-    deadline = timedelta(seconds=job.due - job.submitted)
-    facts = Facts(waiting=Waiting.NOBODY, due=Due(deadline=deadline), new=requests, past=job.past, rescue=True)
-    return decide(facts).lane
 
 
 def _moment(at: float) -> datetime:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, time, timedelta
+from decimal import Decimal
 from typing import Any, Literal
 
 import dagster as dg
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, create_model
 
-from offpeak import BatchAsset, Chat, FreshnessContract, Sample, Waiting, Workload, batch_asset, tolerates
+from offpeak import BatchAsset, Budget, Chat, FreshnessContract, Sample, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import DefinitionError
 
 NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
@@ -55,6 +56,9 @@ def spec_of(asset: dg.AssetsDefinition) -> dg.AssetSpec:
         ({"sample": Sample(rows=20, max_failures=1)}, "max_failures=1 is not a share"),
         ({"sample": Sample(rows=20, max_failures=-0.1)}, "max_failures=-0.1 is not a share"),
         ({"sample": Sample(rows=20, max_failures="5%")}, "max_failures='5%' is not a share"),
+        ({"budget": "5"}, r"budget='5' is not a Budget"),
+        ({"budget": Budget(day=0.5)}, r"budget: day=0.5 is a float, which holds most amounts only nearly"),  # type: ignore[arg-type]
+        ({"budget": Budget(pay_twice=0)}, r"budget: pay_twice=0 is no amount of dollars above nought"),
         ({"output": create_model("Empty")}, "has no fields"),
         ({"workload": Workload(waiting=Waiting.WATCHING, deadline=timedelta(minutes=1))}, "Waiting.WATCHING"),
         ({"workload": None}, "workload=None is not a Workload"),
@@ -266,3 +270,9 @@ def test_a_schema_that_the_provider_cannot_take_is_refused_at_load_naming_asset_
 )
 def test_a_sample_is_a_number_of_rows_or_says_more(given: Any, found: Sample | None) -> None:
     assert declared(sample=given).declaration.sample == found
+
+
+def test_a_budget_stands_on_the_declaration_in_exact_dollars() -> None:
+    found = declared(budget=Budget(job="2.50", pay_twice=1, over="refuse")).declaration.budget
+    assert found == Budget(job=Decimal("2.50"), pay_twice=Decimal(1), over="refuse")
+    assert declared().declaration.budget is None

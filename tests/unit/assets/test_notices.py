@@ -132,3 +132,20 @@ def test_one_notice_of_several_assets_goes_to_everybody_who_is_told_of_any() -> 
 
 def test_every_kind_has_a_severity() -> None:
     assert {severity(kind).value for kind in NoticeKind} == {"success", "warning", "failure"}
+
+
+@pytest.mark.parametrize(("refused", "word"), [(False, "held"), (True, "refused")])
+def test_a_job_that_costs_too_much_is_told_of_with_its_figures_and_not_as_a_surge(refused: bool, word: str) -> None:
+    why = "Over budget: labels is estimated at $3.10, and the budget of a job of labels is $2.50."
+    (notice,) = TELLER.over_budget(7, why, refused, run_id="run")
+    assert (notice.kind, notice.title) == (NoticeKind.BUDGET, f"labels is {word} for its price")
+    assert notice.body.startswith(f"Job 7 of labels is {word}. {why} Nothing was submitted.")
+    assert ("`offpeak jobs approve 7`" in notice.body) is not refused
+
+
+def test_the_sensor_tells_of_a_job_that_is_held_for_its_price_what_its_run_has_told() -> None:
+    why = "Over budget: labels is estimated at $3.10, and the budget of a job of labels is $2.50."
+    held = replace(WATCHED, job=replace(JOB, state=JobState.HELD, reason=why), condition=Condition.HELD, why=why)
+    assert TELLER.open_job(held, now=NOW) == TELLER.over_budget(7, why, False, run_id="run")
+    surge = replace(held, job=replace(held.job, reason="labels: 3 of 10 unchanged keys ask something else."))
+    assert kinds(surge) == [NoticeKind.HELD]

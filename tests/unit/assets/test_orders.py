@@ -116,3 +116,11 @@ def test_the_smallest_saving_is_an_amount_of_dollars() -> None:
     for wrong in ("a cent", "-1", "NaN", ""):
         with pytest.raises(ConfigurationError, match="smallest_saving="):
             BatchApi(smallest_saving=wrong).worth_waiting_for()
+
+
+def test_the_budget_of_a_day_is_an_amount_of_dollars() -> None:
+    assert BatchApi(budget_per_day="50").daily_budget() == 50
+    assert BatchApi().daily_budget() is None
+    for wrong in ("fifty", "-1", "NaN", "", "0"):
+        with pytest.raises(ConfigurationError, match=r"budget_per_day=.* is no amount above nought"):
+            BatchApi(budget_per_day=wrong).daily_budget()

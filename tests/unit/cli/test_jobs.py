@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from offpeak.errors import LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
+from offpeak import Budget
+from offpeak.errors import BudgetExceeded, LedgerUnreadable, NotFound, OffpeakError, PlanError, SurgeHeld
 from offpeak.ledger import parked_runs, tables
+from offpeak.money.budget import declared_budget
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 from .conftest import Run
@@ -229,3 +231,38 @@ def test_another_ledger_can_be_named(shop: Shop, run: Run, place: Place, monkeyp
     shop.buy(tickets(1))
     monkeypatch.setenv("OFFPEAK_DATABASE_URL", "sqlite:///not-there.db")
     assert len(json.loads(run("jobs", "--database-url", place.url, "--json"))["jobs"]) == 1
+
+
+def test_a_job_says_what_it_was_estimated_at_from_what_and_how_far_that_was_from_its_bill(shop: Shop, run: Run) -> None:
+    shop.buy(tickets(20))
+    receipt = shop.buy(tickets(40))
+    first, second = (json.loads(run("jobs", "show", number, "--json"))["job"] for number in "12")
+    assert first["estimated_from"] == "length, as nothing was bought before"
+    assert second["estimated_from"] == "past usage of 20 requests"
+    assert receipt.estimated_cost is not None
+    assert second["estimate_usd"] == f"{receipt.estimated_cost.normalize():f}"
+    assert second["estimate_error"] == receipt.estimate_error
+    assert second["estimate_input_tokens"] > 0
+    shown = run("jobs", "show", "2")
+    assert f", from past usage of 20 requests: {abs(receipt.estimate_error or 0):.1%} too " in " ".join(shown.split())
+
+
+def test_an_open_job_shows_its_estimate_and_no_error(shop: Shop, run: Run) -> None:
+    shop.leave(tickets(3))
+    job = json.loads(run("jobs", "show", "1", "--json"))["job"]
+    assert (job["estimate_usd"] is None, job["estimate_error"]) == (False, None)
+    assert "from length, as nothing was bought before" in run("jobs", "show", "1")
+    assert "too high" not in run("jobs", "show", "1")
+
+
+def test_a_job_that_is_held_for_its_price_says_so_and_not_the_surge_guard(shop: Shop, run: Run) -> None:
+    with pytest.raises(BudgetExceeded):
+        shop.buy(tickets(3), budget=declared_budget("labels", Budget(job="0.000001")))
+    (job,) = json.loads(run("jobs", "--open", "--json"))["jobs"]
+    assert job["condition"] == "held"
+    assert job["why"].startswith("Over budget: labels is estimated at $0.000")
+    shown = run("jobs", "--open")
+    assert "Job 1 is held. Over budget: labels is estimated at" in shown
+    assert "offpeak jobs approve 1" in shown
+    assert "surge" not in shown + run("jobs", "show", "1")
+    assert "Nothing is bought yet: materialise labels again." in run("jobs", "approve", "1")

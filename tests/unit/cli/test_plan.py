@@ -25,7 +25,7 @@ from pathlib import Path
 import dagster as dg
 import pandas as pd
 
-from offpeak import BatchApi, Chat, FreshnessContract, Waiting, Workload, batch_asset, with_offpeak
+from offpeak import BatchApi, Budget, Chat, FreshnessContract, Waiting, Workload, batch_asset, with_offpeak
 
 SYSTEM = os.environ.get("SHOP_SYSTEM", "Say it shorter.")
 DECLARED = {
@@ -49,6 +49,12 @@ def shorter(letters: pd.DataFrame):
         yield Chat(key=row.id, system=SYSTEM, prompt=row.text)
 
 
+@batch_asset(**DECLARED, budget=Budget(job="0.0000001", day=3, over=os.environ.get("SHOP_OVER", "ask")))
+def dear(letters: pd.DataFrame):
+    for row in letters.itertuples():
+        yield Chat(key=row.id, system=SYSTEM, prompt=f"Dear: {row.text}")
+
+
 @batch_asset(**DECLARED, partitions_def=dg.StaticPartitionsDefinition(["2026-01", "2026-02", "2026-03"]))
 def monthly(context, letters: pd.DataFrame):
     for row in letters.itertuples():
@@ -68,7 +74,7 @@ def unrelated() -> int:
 
 defs = with_offpeak(
     dg.Definitions(
-        assets=[shorter, monthly, soon, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
+        assets=[shorter, dear, monthly, soon, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
         resources={
             "rows": Rows(),
             "batch_api": BatchApi(openai_api_key="key-of-a-test", openai_base_url=os.environ["SHOP_URL"]),
@@ -169,6 +175,27 @@ def test_a_plan_that_the_surge_guard_would_hold_says_why(
     assert "It would be held." in shown
     assert "Nothing was bought." in shown
     assert local_provider.tally("openai")["answers_delivered"] == bought
+
+
+def test_a_plan_says_what_is_left_of_each_budget_and_what_would_become_of_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = json.loads(run("dear", "--json"))
+    assert (told["held"], told["refused"], told["surge"]) == (True, False, None)
+    assert told["over_budget"].startswith("Over budget: dear is estimated at $0.0")
+    assert [each["name"] for each in told["budgets"]] == ["a job of dear", "dear on this UTC day"]
+    assert told["estimated_from"] == "length, as nothing was bought before"
+    shown = run("dear")
+    assert "$3.00 left of $3.00 for dear on this UTC day" in shown
+    assert "estimated from length, as nothing was bought before" in shown
+    assert "It would be held. Over budget: dear" in shown
+    assert "`offpeak jobs approve` lets it through" in shown
+
+    monkeypatch.setenv("SHOP_OVER", "refuse")
+    told = json.loads(run("dear", "--json"))
+    assert (told["held"], told["refused"]) == (False, True)
+    assert "It would be refused. Over budget: dear" in run("dear")
+    assert json.loads(run("shorter", "--json"))["budgets"] == []
 
 
 def test_the_table_shows_rows_price_lane_and_landing_time(run: Run) -> None:

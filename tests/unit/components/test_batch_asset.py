@@ -1,6 +1,7 @@
 """The YAML form makes the same asset as the decorator, and says what is wrong with its attributes."""
 
 from datetime import time, timedelta
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -8,7 +9,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from offpeak import BatchAsset, BatchAssetComponent, Chat, Embedding, NoticeKind, Sample
+from offpeak import BatchAsset, BatchAssetComponent, Budget, Chat, Embedding, NoticeKind, Sample
 from offpeak.errors import DefinitionError, PlanError
 from offpeak.ledger.lane import Lane
 
@@ -147,3 +148,13 @@ def test_a_deadline_that_is_missing_double_or_unreadable_is_refused_naming_the_a
 ) -> None:
     with pytest.raises(DefinitionError, match=rf"^support/ticket_topics: {said}"):
         built(**changes)
+
+
+def test_a_budget_is_the_decorators() -> None:
+    assert built().declaration.budget is None
+    given = built(budget_job="0.10", budget_day=5, budget_pay_twice="1", over_budget="refuse").declaration.budget
+    assert given == Budget(job=Decimal("0.10"), day=Decimal(5), pay_twice=Decimal(1), over="refuse")
+    with pytest.raises(DefinitionError, match="it names no amount"):
+        built(over_budget="refuse")
+    with pytest.raises(DefinitionError, match="support/ticket_topics: budget: day='much' is no amount"):
+        built(budget_day="much")
