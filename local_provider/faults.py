@@ -66,6 +66,7 @@ KINDS: Mapping[str, FaultKind] = {
     "slow_finalizing": FaultKind(Point.BATCH, {"seconds": 600.0}, at_once=False),
     "expire": FaultKind(Point.BATCH, {"share": 0.5}, at_once=False),
     "never_end": FaultKind(Point.BATCH, {"share": 0.0}),
+    "beats_cancel": FaultKind(Point.BATCH, at_once=False),
     "fail_validation": FaultKind(
         Point.BATCH,
         {"code": "token_limit_exceeded", "message": "Enqueued token limit reached.", "line": None},

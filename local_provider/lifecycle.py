@@ -47,12 +47,16 @@ def next_step(batch: Batch, now: float) -> Step | None:
         case Phase.VALIDATING:
             return Validate() if now >= batch.created_at + VALIDATED_AT * latency else None
         case Phase.ANSWERING:
+            if batch.cancel_requested_at is not None and "beats_cancel" in batch.faults:
+                return Answer(batch.total) if batch.position < batch.total else Finalize()
             if batch.cancel_requested_at is not None:
                 over = now >= batch.cancel_requested_at + CANCELLING_FOR * latency
                 return Finish(Outcome.CANCELLED) if over else None
             return _answering(batch, now, latency)
         case Phase.FINALIZING:
-            return Finish(Outcome.COMPLETED) if now >= batch.created_at + latency + _finalizing(batch) else None
+            beaten = batch.cancel_requested_at is not None and "beats_cancel" in batch.faults
+            over = now >= batch.created_at + latency + _finalizing(batch)
+            return Finish(Outcome.COMPLETED) if over or beaten else None
         case Phase.DONE:
             return None
 

@@ -118,6 +118,8 @@ class Worker(threading.Thread):
                 self._answer(batch, position)
             case Finalize():
                 self._struck(batch, "slow_finalizing")
+                if batch.cancel_requested_at is not None:
+                    self._struck(batch, "beats_cancel")
                 self._change(batch_id, phase=Phase.FINALIZING, finalizing_at=self._clock.now())
             case Finish(outcome):
                 self._finish(batch, outcome)

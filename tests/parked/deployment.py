@@ -185,6 +185,7 @@ class Deployment:
     folder: Path
     provider: LocalProvider
     postgres: str | None = None
+    definitions: Path = DEFINITIONS
     instance: dg.DagsterInstance = field(init=False)
     ledger: Ledger = field(init=False)
     _told: bool = field(init=False, default=False)
@@ -201,7 +202,7 @@ class Deployment:
         (self.home / "dagster.yaml").write_text(yaml.safe_dump(settings))
         self.project = self.folder / "project"
         self.project.mkdir()
-        shutil.copy(DEFINITIONS, self.project / "definitions.py")
+        shutil.copy(self.definitions, self.project / "definitions.py")
         (self.project / "pyproject.toml").write_text(DG_PROJECT)
         sources = self.folder / "sources"
         sources.mkdir()
@@ -502,10 +503,12 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path, provider: LocalProvider, *, postgres: str | None = None) -> Iterator[Deployment]:
+def deployed(
+    folder: Path, provider: LocalProvider, *, postgres: str | None = None, definitions: Path = DEFINITIONS
+) -> Iterator[Deployment]:
     """A deployment that is up, ended with all its processes afterwards; `provider` has sold nothing yet."""
     provider.reset()
-    deployment = Deployment(folder, provider, postgres)
+    deployment = Deployment(folder, provider, postgres, definitions)
     try:
         with deployment.evidence():
             deployment.start()

@@ -105,6 +105,16 @@ def test_a_batch_that_never_ends_can_be_cancelled(server, chats):
     assert server.ended(batch.id).status == "cancelled"
 
 
+def test_a_batch_can_complete_although_it_is_cancelled(server, chats):
+    rule(server, "never_end", share=0.5)
+    rule(server, "beats_cancel")
+    batch = server.submit(chats(10))
+    server.until(lambda: server.openai.batches.retrieve(batch.id), lambda b: b.request_counts.completed == 5)
+    server.openai.batches.cancel(batch.id)
+    ended = server.ended(batch.id)
+    assert (ended.status, ended.request_counts.completed) == ("completed", 10)
+
+
 def test_a_batch_that_never_ends_ends_when_it_is_healed(server, messages):
     rule(server, "never_end")
     batch = server.send(messages(3))
