@@ -12,8 +12,10 @@ from decimal import Decimal
 from offpeak.clock import in_words, moment
 from offpeak.freshness.sla import Occurrence
 from offpeak.freshness.standing import Freshness, Standing
+from offpeak.lanes.rescue import MARGIN
 from offpeak.ledger.closed import Closed
 from offpeak.ledger.conditions import Condition
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.notify import NoticeKind, Routes
 from offpeak.ledger.policy import DEGRADED, QUEUE_FULL
@@ -309,9 +311,12 @@ def _without(notice: Notice, names: set[str]) -> list[Notice]:
 
 
 def _too_long(found: Watched, now: datetime) -> timedelta | None:
-    """What the asset's past batches usually took, where that is more than there is time for; None where there is."""
+    """What the asset's past batches usually took, where that is more than there is time for; None where there is.
+
+    Nor where a rescue sees to it, as long as there is time for one.
+    """
     usual = found.typical
-    if usual is None:
+    if usual is None or (found.job.on_deadline is OnDeadline.RESCUE and found.deadline_at - now > MARGIN):
         return None
     match found.condition:
         case Condition.QUEUED:

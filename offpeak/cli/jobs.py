@@ -348,7 +348,7 @@ def _print_history(
             ("tokens", tokens if job.closed_at else None),
             ("sample", None if sample is None else _sample(sample)),
             ("created", when(job.created_at)),
-            ("deadline", when(job.deadline_at)),
+            ("deadline", when(job.deadline_at) + ("" if job.on_deadline is None else f", {words(job.on_deadline)}")),
             ("ended", when(job.closed_at)),
             ("to submit", _duration(timing.to_submit)),
             ("at the provider", _duration(timing.at_provider)),

@@ -74,6 +74,8 @@ class JobRow:
     estimate_output_tokens: int | None = None
     estimate_pico: int | None = None
     """At the price of its lane."""
+    on_deadline: OnDeadline | None = None
+    """What is done about what has not landed by its deadline; None: it goes on, late."""
 
 
 def start(ledger: Ledger, job_id: int) -> None:
@@ -405,6 +407,7 @@ def _job_row(row: Row[Any], chunks: Sequence[Row[Any]]) -> JobRow:
         estimate_input_tokens=row.estimate_input_tokens,
         estimate_output_tokens=row.estimate_output_tokens,
         estimate_pico=row.estimate_pico,
+        on_deadline=None if row.on_deadline is None else OnDeadline(row.on_deadline),
     )
 
 

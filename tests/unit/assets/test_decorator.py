@@ -13,6 +13,7 @@ from pydantic import BaseModel, create_model
 
 from offpeak import BatchAsset, Budget, Chat, FreshnessContract, Sample, Waiting, Workload, batch_asset, tolerates
 from offpeak.errors import DefinitionError
+from offpeak.ledger.deadline import OnDeadline, OnUnresolved
 
 NIGHTLY = Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=12))
 CONTRACT = FreshnessContract(valid_for=timedelta(hours=37), warn_after=timedelta(hours=30))
@@ -59,6 +60,11 @@ def spec_of(asset: dg.AssetsDefinition) -> dg.AssetSpec:
         ({"budget": "5"}, r"budget='5' is not a Budget"),
         ({"budget": Budget(day=0.5)}, r"budget: day=0.5 is a float, which holds most amounts only nearly"),  # type: ignore[arg-type]
         ({"budget": Budget(pay_twice=0)}, r"budget: pay_twice=0 is no amount of dollars above nought"),
+        ({"on_deadline": "hope"}, """on_deadline='hope' is none of "rescue", "serve_last_good" and "fail\""""),
+        ({"on_unresolved": "twice"}, """on_unresolved='twice' is none of "wait" and "pay_twice\""""),
+        ({"on_unresolved": "pay_twice"}, 'on_unresolved="pay_twice" without a bound'),
+        ({"on_unresolved": "pay_twice", "budget": Budget(day="5")}, 'on_unresolved="pay_twice" without a bound'),
+        ({"on_unresolved": "pay_twice", "on_deadline": "fail"}, 'on_deadline="fail" has none'),
         ({"output": create_model("Empty")}, "has no fields"),
         ({"workload": Workload(waiting=Waiting.WATCHING, deadline=timedelta(minutes=1))}, "Waiting.WATCHING"),
         ({"workload": None}, "workload=None is not a Workload"),
@@ -276,3 +282,11 @@ def test_a_budget_stands_on_the_declaration_in_exact_dollars() -> None:
     found = declared(budget=Budget(job="2.50", pay_twice=1, over="refuse")).declaration.budget
     assert found == Budget(job=Decimal("2.50"), pay_twice=Decimal(1), over="refuse")
     assert declared().declaration.budget is None
+
+
+def test_a_batch_asset_is_rescued_unless_it_says_otherwise() -> None:
+    assert declared().declaration.on_deadline is OnDeadline.RESCUE
+    willing = declared(on_unresolved="pay_twice", budget=Budget(pay_twice="2.50")).declaration
+    assert (willing.on_unresolved, willing.pay_twice) == (OnUnresolved.PAY_TWICE, Decimal("2.50"))
+    assert declared().declaration.pay_twice == 0
+    assert spec_of(declared(on_deadline="fail")).metadata["offpeak/on_deadline"] == "fail"

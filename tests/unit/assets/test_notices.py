@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from offpeak import NoticeKind, Notifier, Notify
 from offpeak.assets.notices import Teller, merged, severity
 from offpeak.ledger.conditions import Condition
+from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.jobs import JobRow
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.notify import declared_routes
@@ -84,6 +86,24 @@ def test_a_deadline_is_endangered_by_what_batches_usually_take(
 ) -> None:
     found = kinds(replace(WATCHED, condition=condition, typical=typical))
     assert found == ([NoticeKind.DEADLINE_ENDANGERED] if endangered else [])
+
+
+@pytest.mark.parametrize(("left", "endangered"), [(31, False), (30, True)])
+def test_a_deadline_that_a_rescue_sees_to_is_endangered_when_its_margin_is_gone(*, left: int, endangered: bool) -> None:
+    job = replace(JOB, on_deadline=OnDeadline.RESCUE)
+    found = replace(WATCHED, job=job, condition=Condition.RUNNING_LONG, typical=4 * HOUR)
+    told = kinds(found, now=DUE - timedelta(minutes=left))
+    assert told == ([NoticeKind.DEADLINE_ENDANGERED] if endangered else [])
+
+
+def test_a_rescue_is_told_once_and_what_may_be_paid_twice_once_more() -> None:
+    (rescue,) = TELLER.rescue(7, requests=1_200)
+    (again,) = TELLER.rescue(7, requests=300)
+    (twice,) = TELLER.rescue(7, requests=300, twice=Decimal("0.5"))
+    assert (rescue.kind, rescue.name, again.name) == (NoticeKind.RESCUE, "rescue/labels/7", "rescue/labels/7")
+    assert twice.name == "rescue/labels/7/twice"
+    assert "1,200 requests still out" in rescue.body
+    assert "about $0.5000 for nothing" in twice.body
 
 
 @pytest.mark.parametrize("condition", [Condition.LATE, Condition.LANDED, Condition.RUNNING_LONG])

@@ -12,6 +12,7 @@ from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import Sla
+from offpeak.ledger.deadline import OnDeadline
 
 NOW = datetime(2026, 11, 21, 18, 5, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -89,15 +90,25 @@ def test_typically_half_a_cadence_has_passed_and_landing_takes_what_it_took() ->
     assert without_history.typical.total == 24.5 * HOUR
 
 
-def test_a_batch_that_takes_the_providers_whole_window_makes_rows_older_than_the_deadline_says() -> None:
-    made = chain(nightly("labels"), Node(name="report", inputs={"labels": hours(48)}))
-    (reading,) = made.readings()
+@pytest.mark.parametrize("on_deadline", [OnDeadline.FAIL, OnDeadline.SERVE_LAST_GOOD])
+def test_a_batch_that_takes_the_providers_whole_window_makes_rows_older_than_the_deadline_says(
+    on_deadline: OnDeadline,
+) -> None:
+    labels = nightly("labels")
+    assert labels.producer is not None
+    late = replace(labels, producer=replace(labels.producer, on_deadline=on_deadline))
+    (reading,) = chain(late, Node(name="report", inputs={"labels": hours(48)})).readings()
     assert reading.at_window.total == 48.5 * HOUR
     assert "24 h window of the provider of labels" in str(reading.at_window)
     (patient,) = chain(
         nightly("labels", deadline=30, valid_for=60), Node(name="report", inputs={"labels": hours(60)})
     ).readings()
     assert patient.at_window.total == patient.worst.total == 54.5 * HOUR
+
+
+def test_what_is_rescued_is_no_older_than_its_deadline_says() -> None:
+    (reading,) = chain(nightly("labels"), Node(name="report", inputs={"labels": hours(48)})).readings()
+    assert reading.at_window.total == reading.worst.total == 36.5 * HOUR
 
 
 def test_what_is_bought_in_the_background_takes_no_window() -> None:

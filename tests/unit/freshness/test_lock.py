@@ -18,6 +18,7 @@ from offpeak.freshness.chain import Chain, Node, Producer
 from offpeak.freshness.contract import FreshnessContract
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.lock import Acknowledged, Lock, Promise
+from offpeak.ledger.deadline import OnDeadline
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -349,7 +350,7 @@ def test_the_verdict_says_what_of_the_promise_is_not_tolerated() -> None:
 def test_a_deadline_that_batches_may_miss_is_told_with_what_follows(
     hours: int, deadline: int, expected: str | None
 ) -> None:
-    producer = changed(valid_for=49 * HOUR, deadline=deadline * HOUR)
+    producer = changed(valid_for=49 * HOUR, deadline=deadline * HOUR, on_deadline=OnDeadline.FAIL)
     (reading,) = chain(producer, readers={"dashboard": Tolerance(max_staleness=hours * HOUR)}).readings()
     assert lock.when_late(reading) == expected
 
