@@ -46,11 +46,11 @@ This page is written from the code that decides: the table below is what it answ
   tighter. Up to {exactly(BEGINNING)} that has passed since the run's creation does not make it tighter: a day has room
   for a batch also when the run took minutes to begin.
 - **The whole chain**: what a run buys after this asset, and of its rows, has to be there by *its* deadline. Two batches
-  in a row need two windows, three need three. Of all these deadlines the one counts that leaves the least room.
+  in a row may take two windows, three may take three. Of all these deadlines the one counts that leaves the least room.
 - **What it saves**: with `BatchApi(smallest_saving="0.01")` a run for which the batch tier would save less than that
   many dollars does not wait for it. The default, `"0"`, takes every saving.
 - **What is done about the rest** at the deadline, `on_deadline=`. With `"{OnDeadline.RESCUE}"`, the default, what a
-  slow batch leaves is [bought at realtime price](../explanation/making-the-deadline.md) in time: so the deadline need
+  slow batch leaves is [bought at realtime price](../how-to/keep-a-deadline.md) in time: so the deadline need
   only leave room for the slow tail of past batches, and for the rescue itself. With `"{OnDeadline.SERVE_LAST_GOOD}"`
   old answers will do, and it need only leave room for the slow tail. With `"{OnDeadline.FAIL}"` it has to leave room
   for the whole windows. The slow tail is what {SLOW_TAIL:.0%} of the asset's past batches took at most; with fewer
@@ -64,8 +64,10 @@ FOOT = f"""
 ## Force a lane
 
 `@batch_asset(lane="batch")` or `lane="background"` on the asset, or the run tag `{LANE_TAG}` on one run, which comes
-before what the asset declares. It is obeyed, and the reason says who forced it and what the rule would have said. Force
-`batch` where half the price is worth being late now and then, and something tells when it is:
+before what the asset declares. It is obeyed, and the reason says who forced it and what the rule would have said. What
+is forced to `batch` and would be late is [rescued](../how-to/keep-a-deadline.md) all the same, unless the deadline does
+not even leave room for the rescue. Force it where half the price is worth being late now and then, and something tells
+when it is:
 
 ```python
 from collections.abc import Iterator

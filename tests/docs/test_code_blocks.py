@@ -44,6 +44,7 @@ BUYING = {
     "docs/how-to/try-a-prompt-first.md",
     "docs/how-to/limit-the-queue.md",
     "docs/how-to/keep-a-budget.md",
+    "docs/how-to/keep-a-deadline.md",
 }
 READING = {"docs/how-to/read-from-outside.md"}
 """Pages that read what the README's example buys."""
