@@ -55,7 +55,7 @@ This page is written from the code that decides: the table below is what it answ
   old answers will do, and it need only leave room for the slow tail. With `"{OnDeadline.FAIL}"` it has to leave room
   for the whole windows. The slow tail is what {SLOW_TAIL:.0%} of the asset's past batches took at most; with fewer
   than {FEWEST_PAST} it is taken to be {exactly(UNKNOWN_TAIL)}. A rescue needs a margin of {exactly(TERMS.margin)},
-  {exactly(TERMS.cancel_bound)} for cancelling, and the time for buying everything, twice for one in ten.
+  {exactly(TERMS.cancel_bound)} for cancelling, and the time for calling what a slow batch leaves, a tenth.
 
 ## The rule
 """
@@ -164,7 +164,7 @@ def cases() -> list[Case]:
 def _facts(waiting: Waiting, hours: int, *, steps: int = 1, **more: Any) -> Facts:
     due = Due(deadline=hours * HOUR, steps=steps, of="" if steps == 1 else "what is bought next")
     values: dict[str, Any] = {"new": 2_000, "batch_cost": Decimal(1), "realtime_cost": Decimal(2)}
-    values |= {"on_deadline": OnDeadline.FAIL, "reserve": reserve(timedelta(minutes=10), TERMS)}
+    values |= {"on_deadline": OnDeadline.FAIL, "reserve": reserve(timedelta(minutes=1), TERMS)}
     return Facts(waiting=waiting, due=due, **values | more)
 
 

@@ -23,7 +23,8 @@ def close(job: Job) -> Receipt:
     if rejection is not None:
         jobs.close(job.ledger, job.id, JobState.FAILED, why=rejection, ages=ages, on_close=job.on_close)
         raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
-    late = rescuing.late_rows(job.ledger, job.id)
+    with job.ledger.database.read() as connection:
+        late = rescuing.late_rows(connection, job.id)
     if not summary.rows and late and late == summary.missing:
         why = f"none of {late:,} rows has an answer, and all of them are still on their way at the deadline"
         jobs.close(job.ledger, job.id, JobState.EXPIRED, why=why, on_close=job.on_close)

@@ -211,7 +211,7 @@ def _build(
         },
     }
     if arguments.get("partitions_def") is not None:
-        # one run for a range is one job, hence one batch
+        # one run for a range is one job, whose requests share their batches
         passed.setdefault("backfill_policy", dg.BackfillPolicy.single_run())
     with without_beta_warnings():
         asset = dg.asset(**passed)(compute)

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from offpeak.assets.declaration import Declaration, declaration_of
+from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron
 from offpeak.freshness.chain import AUTOMATION, Chain, Node, Producer
@@ -19,7 +20,7 @@ from offpeak.freshness.deadlines import bought_after
 from offpeak.freshness.declared import Consumer, readings
 from offpeak.freshness.gate import Tolerance
 from offpeak.freshness.sla import sla_of
-from offpeak.lanes.rescue import TERMS, reserve
+from offpeak.lanes.rescue import TERMS, RescueTerms, reserve
 from offpeak.lanes.rule import Due, Facts, binding, decide
 from offpeak.ledger.lane import Lane
 
@@ -31,7 +32,7 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
     """
     try:
         repository = defs.get_repository_def()
-        return _with_lanes(Chain(_nodes(defs, repository, now), now=now))
+        return _with_lanes(Chain(_nodes(defs, repository, now), now=now), _terms(defs))
     except dg.DagsterError as error:
         raise DefinitionError(
             f"Dagster cannot resolve these definitions: {error}\nFreshness goes by all assets, schedules and resources "
@@ -40,11 +41,20 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
         ) from error
 
 
-def _with_lanes(chain: Chain) -> Chain:
+def _terms(defs: dg.Definitions) -> RescueTerms:
+    """How much time the project's own resource leaves for a rescue."""
+    api = (defs.resources or {}).get(API_KEY)
+    return api.rescue_terms() if isinstance(api, BatchApi) else TERMS
+
+
+def _with_lanes(chain: Chain, terms: RescueTerms) -> Chain:
     """The same graph with the lane that each batch asset's declaration leads to, whatever a run finds to buy."""
     nodes = []
     for name, node in chain.nodes.items():
         producer, declared = node.producer, node
+        if producer is not None:
+            producer = replace(producer, rescue_needs=reserve(timedelta(0), terms))
+            declared = replace(node, producer=producer)
         if producer is not None and not producer.forced:
             dues = [Due(deadline=producer.deadline)]
             dues += [
@@ -56,7 +66,7 @@ def _with_lanes(chain: Chain) -> Chain:
                 due=binding(dues),
                 new=1,
                 on_deadline=producer.on_deadline,
-                reserve=reserve(timedelta(0), TERMS),
+                reserve=producer.rescue_needs,
             )
             declared = replace(node, producer=replace(producer, lane=decide(facts).lane.value))
         nodes.append(declared)

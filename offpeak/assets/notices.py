@@ -95,15 +95,18 @@ class Teller:
 
     def _partly_landed(self, closed: Closed, by: tuple[str, ...]) -> list[Notice]:
         failed = sum(closed.unanswered.values())
-        lack = f"{failed:,} of its rows have no usable answer of their own" if failed else "some rows have no answer"
-        what = f"{self.asset} has landed, but {lack}{_reasons(closed)}."
+        lack = [f"{failed:,} of its rows have no usable answer of their own{_reasons(closed)}"] if failed else []
+        lack += [f"{closed.late:,} of its rows were still on their way at its deadline"] if closed.late else []
+        what = f"{self.asset} has landed, but {' and '.join(lack) or 'some rows have no answer'}."
+        shown = f"`offpeak dead-letters list {self.asset}` shows them, and how they are sent round again."
+        collected = "The next run collects what is on its way; until then its rows serve the answers from before."
         told = self._notice(
             NoticeKind.PARTIAL_FAILURE,
             by,
             title=f"{self.asset} has landed in part",
             what=what,
             facts=_figures(closed),
-            do=f"`offpeak dead-letters list {self.asset}` shows them, and how they are sent round again.",
+            do=shown if failed or not closed.late else collected,
             path=f"runs/{closed.run_id}",
         )
         names = {name for notice in told for name in notice.destinations}
@@ -250,9 +253,9 @@ class Teller:
             NoticeKind.RESCUE,
             (self.asset, str(job_id)),
             title=f"{self.asset} is rescued",
-            what=f"Batches of job {job_id} of {self.asset} would not have made its deadline: the last safe moment came "
-            f"with {requests:,} requests still out. They are cancelled one after the other, what they had finished is "
-            "kept, and the rest is bought at realtime price.",
+            what=f"Batches of job {job_id} of {self.asset} may not end by its deadline, and the last safe moment has "
+            f"come: {requests:,} requests are given up first. Their batches are cancelled, what these had finished is "
+            "kept, and the rest is bought at realtime price; others follow as long as they have not ended.",
             do=f"`offpeak jobs show {job_id}` says what that came to.",
             path=f"assets/{self.asset}",
         )

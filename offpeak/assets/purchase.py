@@ -15,7 +15,7 @@ from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.pace import Pace, Told, counted
 from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import RatesOf, Report, Work
-from offpeak.clock import Clock
+from offpeak.clock import Clock, exactly
 from offpeak.errors import AsksAnew, BudgetExceeded, PlanError, SurgeHeld
 from offpeak.lanes.landing import landing
 from offpeak.lanes.rescue import reserve
@@ -23,6 +23,7 @@ from offpeak.lanes.rescuer import time_for
 from offpeak.lanes.rule import Decision, Due, Facts, binding, decide
 from offpeak.ledger import samples, sightings, spending
 from offpeak.ledger.coding import Coding
+from offpeak.ledger.conditions import SLOW_TAIL
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
@@ -181,7 +182,7 @@ def _begin(
             reason=decision.reason,
             estimated=estimated,
             approval=approval,
-            on_deadline=_on_deadline(order, decision, _reserve(order, ledger, plan, found)),
+            on_deadline=_on_deadline(order, decision, _calls(order, ledger, plan, found), log),
         )
         job_id, rows = plan.job_id, "changed rows" if plan.over_changed_rows else "rows"
     _settle_samples(order, job_id, ledger=ledger, log=log)
@@ -351,18 +352,17 @@ def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> Decisi
         one_off=order.one_off,
         past=sightings.past_durations(ledger, [order.asset])[order.asset],
         on_deadline=order.on_deadline,
-        reserve=_reserve(order, ledger, plan, found),
+        reserve=reserve(_calls(order, ledger, plan, found) * (1 - SLOW_TAIL), order.rescue),
         forced=order.forced,
     )
     return decide(facts)
 
 
-def _reserve(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> timedelta:
-    """What a rescue of all that the plan waits for would need before its deadline, with the endpoints to itself."""
+def _calls(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> timedelta:
+    """How long all that the plan waits for takes to be called, once through, with the endpoints to itself."""
     requests, usage = plan.counts.new + plan.counts.joined, found.usage
     tokens = usage.input_tokens + usage.output_tokens
-    model = order.model.partition("/")[2]
-    return reserve(time_for(ledger, realm=plan.realm, model=model, requests=requests, tokens=tokens), order.rescue)
+    return time_for(ledger, realm=plan.realm, model=order.model.partition("/")[2], requests=requests, tokens=tokens)
 
 
 def _wanted_in(order: Order) -> timedelta:
@@ -372,10 +372,18 @@ def _wanted_in(order: Order) -> timedelta:
     return max(min(order.deadline, *later), timedelta(0)) if later else order.deadline
 
 
-def _on_deadline(order: Order, decision: Decision, needed: timedelta) -> OnDeadline | None:
-    """What is done at the deadline; None where there is no time for a rescue, because somebody forced the lane."""
-    hopeless = decision.lane is Lane.BATCH and order.deadline <= needed
-    return None if order.on_deadline is OnDeadline.RESCUE and hopeless else order.on_deadline
+def _on_deadline(order: Order, decision: Decision, calls: timedelta, log: logging.Logger) -> OnDeadline | None:
+    """What is done at the deadline; None where calling everything takes longer than there is time for a rescue."""
+    if decision.lane is not Lane.BATCH or order.on_deadline is not OnDeadline.RESCUE:
+        return order.on_deadline
+    needed = reserve(calls, order.rescue)
+    if order.deadline > needed:
+        return OnDeadline.RESCUE
+    log.warning(
+        f"{order.asset}: it is not rescued if its batches are late. It is due in {exactly(order.deadline)}, and a "
+        f"rescue of all of it needs {exactly(needed)}, {exactly(calls)} of that for its calls at the rate of its model."
+    )
+    return None
 
 
 def _estimator(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, coding: Coding) -> Estimator:

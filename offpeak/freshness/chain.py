@@ -54,6 +54,8 @@ class Producer:
     """It is in its lane because its asset says so."""
     on_deadline: OnDeadline = OnDeadline.RESCUE
     """What is done about what has not landed by then."""
+    rescue_needs: timedelta = timedelta(0)
+    """Of that time before the deadline, at least; where there is less, nothing is rescued."""
 
     def due_at(self, created_at: datetime) -> datetime:
         """By when its rows are wanted in a run that was created then."""
@@ -368,7 +370,7 @@ class Chain:
         if usual is not None:
             return (Term(duration=usual, what=f"until {name} usually has landed"),)
         longest = Term(duration=producer.deadline, what=f"deadline of {name}")
-        rescued = producer.on_deadline is OnDeadline.RESCUE
+        rescued = producer.on_deadline is OnDeadline.RESCUE and producer.deadline > producer.rescue_needs
         if self._window > producer.deadline and producer.lane == Lane.BATCH and not rescued:
             longest = Term(duration=self._window, what=f"window of the provider of {name}")
         return (longest, Term(duration=COLLECTING, what="for collecting"))

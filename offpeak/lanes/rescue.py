@@ -24,6 +24,9 @@ MARGIN = timedelta(minutes=30)
 CANCEL_BOUND = timedelta(minutes=10)
 """How long a batch that is cancelled may take to end (OpenAI's batch guide: up to 10 minutes)."""
 
+MOST_AT_ONCE = 50
+"""Chunks that are given up in one go; what is left waits for the next look, some seconds later."""
+
 RETRY_SHARE = 0.1
 """The part of rescued requests for which one more round is allowed: they are slower to buy than once through."""
 
@@ -95,7 +98,7 @@ def judge(awaited: Sequence[Awaited], owed: Sequence[Owed], terms: RescueTerms, 
     """Which chunks are to be given up now. `awaited` and `owed` are all there is of one model at one account."""
     left, lane = sorted(awaited, key=_by_due), sorted(owed, key=_by_due)
     given_up: list[int] = []
-    while left:
+    while left and len(given_up) < MOST_AT_ONCE:
         moment, due_at = _last_safe_moment(left, lane, terms, now)
         if now < moment:
             return Verdict(give_up=tuple(given_up), moment=moment)
@@ -103,7 +106,7 @@ def judge(awaited: Sequence[Awaited], owed: Sequence[Owed], terms: RescueTerms, 
         left.remove(chunk)
         given_up.append(chunk.chunk_id)
         insort(lane, Owed(due_at=chunk.due_at, time=chunk.time, ready_at=now + terms.cancel_bound), key=_by_due)
-    return Verdict(give_up=tuple(given_up), moment=None)
+    return Verdict(give_up=tuple(given_up), moment=now if left else None)
 
 
 def _last_safe_moment(
@@ -117,29 +120,25 @@ def _last_safe_moment(
         last = due_at - terms.margin - terms.cancel_bound - work
         # while the endpoints have enough to do until another cancelled batch would have ended, it may as well go on
         idle = busy.until(due_at) - terms.cancel_bound
-        found.append((max(last, min(idle, last + terms.margin / 2)), due_at))
+        found.append((max(last, idle), due_at))
     return min(found)
 
 
 class _Busy:
-    """Until when the endpoints are busy with what is owed, earlier deadlines first. Asked of later and later ones."""
+    """Until when the endpoints are busy with what is owed, at least. Asked of later and later deadlines."""
 
     def __init__(self, lane: Sequence[Owed], now: datetime) -> None:
-        self._lane, self._now = deque(lane), now
-        self._due: list[Owed] = []
-        self._until = now
+        self._lane, self._all, self._last = deque(lane), now, now
 
     def until(self, due_at: datetime) -> datetime:
-        """When all is bought that is due by then."""
-        more = []
+        """When all is bought that is due by then: all of it one after the other, and each not before it is ready."""
         while self._lane and self._lane[0].due_at <= due_at:
-            more.append(self._lane.popleft())
-        if more:
-            self._due = sorted((*self._due, *more), key=lambda each: each.ready_at or self._now)
-            self._until = self._now
-            for each in self._due:
-                self._until = max(self._until, each.ready_at or self._now) + _with_retries(each.time)
-        return self._until
+            each = self._lane.popleft()
+            time = _with_retries(each.time)
+            self._all += time
+            if each.ready_at is not None:
+                self._last = max(self._last, each.ready_at + time)
+        return max(self._all, self._last)
 
 
 def _with_retries(time: timedelta) -> timedelta:

@@ -78,7 +78,7 @@ class Facts:
     on_deadline: OnDeadline = OnDeadline.RESCUE
     """What is done about what has not landed by then."""
     reserve: timedelta = timedelta(0)
-    """What a rescue needs before a deadline: its margin, the time for cancelling, and that for buying."""
+    """What a rescue needs before a deadline when all but a slow batch have landed."""
     forced: Forced | None = None
 
     @property

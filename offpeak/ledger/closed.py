@@ -12,6 +12,7 @@ from offpeak.clock import from_micros
 from offpeak.ledger import tables
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.policy import FOR_NOW, Fate
+from offpeak.ledger.rescuing import late_rows
 from offpeak.ledger.states import JobState
 
 
@@ -36,6 +37,8 @@ class Closed:
     """By reason, how many of its rows want a request that failed for good; the most frequent first."""
     let_go: Mapping[str, int]
     """By reason, how many of its rows want a request that was let go because the queue was full."""
+    late: int = 0
+    """How many of its rows want a request that is still on its way."""
 
 
 OnClose = Callable[[Closed], Iterable[Notice]]
@@ -65,6 +68,7 @@ def read(connection: Connection, job_id: int, state: JobState, *, at: datetime, 
         cost_pico=cost_pico,
         unanswered=_letters(connection, job_id, tables.dead_letter.c.fate == Fate.DEAD.value),
         let_go=_letters(connection, job_id, tables.dead_letter.c.reason.in_(FOR_NOW)),
+        late=late_rows(connection, job_id),
     )
 
 

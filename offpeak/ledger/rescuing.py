@@ -242,10 +242,11 @@ def turn(ledger: Ledger, chunk: Submission) -> bool:
 
 
 def rescued_rows(ledger: Ledger, job_id: int) -> int:
-    """How many of the job's rows have an answer that was bought at realtime price because of a deadline."""
+    """How many of the job's rows have an answer that it bought at realtime price because of a deadline."""
     answer, wanted, mine, submission = tables.answer, tables.wanted, tables.job_target, tables.submission
     with ledger.database.read() as connection:
-        if connection.execute(_chunks(job_id, was_rescued(tables.chunk)).limit(1)).first() is None:
+        rescues = connection.execute(_chunks(job_id, was_rescued(tables.chunk))).scalars().all()
+        if not rescues:
             return 0
         query = (
             sa.select(sa.func.count())
@@ -253,34 +254,27 @@ def rescued_rows(ledger: Ledger, job_id: int) -> int:
             .join(wanted, wanted.c.target_id == mine.c.target_id)
             .join(answer, answer.c.request_id == wanted.c.request_id)
             .join(submission, submission.c.id == answer.c.submission_id)
-            .join(tables.chunk, tables.chunk.c.id == submission.c.chunk_id)
-            .where(mine.c.job_id == job_id, was_rescued(tables.chunk))
+            .where(mine.c.job_id == job_id, submission.c.chunk_id.in_(rescues))
         )
         return int(connection.execute(query).scalar_one())
 
 
-def late_rows(ledger: Ledger, job_id: int) -> int:
+def late_rows(connection: Connection, job_id: int) -> int:
     """How many of the job's rows want a request that is still on its way."""
-    request, answer, wanted, mine, chunk = (
-        tables.request,
-        tables.answer,
-        tables.wanted,
-        tables.job_target,
-        tables.chunk,
-    )
+    request, answer, wanted, mine = tables.request, tables.answer, tables.wanted, tables.job_target
+    chunk = tables.chunk
     live = chunk.c.state.in_([state.value for state in LIVE_CHUNKS])
-    with ledger.database.read() as connection:
-        if connection.execute(_chunks(job_id, live).limit(1)).first() is None:
-            return 0
-        query = (
-            sa.select(sa.func.count())
-            .select_from(mine)
-            .join(wanted, wanted.c.target_id == mine.c.target_id)
-            .join(request, request.c.id == wanted.c.request_id)
-            .join(chunk, chunk.c.id == request.c.chunk_id)
-            .where(mine.c.job_id == job_id, live, ~sa.exists().where(answer.c.request_id == request.c.id))
-        )
-        return int(connection.execute(query).scalar_one())
+    if connection.execute(_chunks(job_id, live).limit(1)).first() is None:
+        return 0
+    query = (
+        sa.select(sa.func.count())
+        .select_from(mine)
+        .join(wanted, wanted.c.target_id == mine.c.target_id)
+        .join(request, request.c.id == wanted.c.request_id)
+        .join(chunk, chunk.c.id == request.c.chunk_id)
+        .where(mine.c.job_id == job_id, live, ~sa.exists().where(answer.c.request_id == request.c.id))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def was_rescued(chunk: sa.FromClause) -> sa.ColumnElement[bool]:

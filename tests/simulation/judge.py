@@ -66,11 +66,15 @@ def judge(
         database.close()
 
 
+_BODY = "body "
+
+
 def _usable(bought: list[dict[str, Any]]) -> dict[str, int]:
-    """By fingerprint: how many usable answers were billed."""
+    """By fingerprint: how many usable answers were billed. What was only ever called has none: by its body."""
     usable: dict[str, int] = defaultdict(int)
     for each in bought:
-        usable[each["last_custom_id"][FINGERPRINT]] += each["usable"]
+        custom_id = each["last_custom_id"]
+        usable[f"{_BODY}{each['body_hash']}" if custom_id is None else custom_id[FINGERPRINT]] += each["usable"]
     return usable
 
 
@@ -110,7 +114,7 @@ def _lost(connection: sa.Connection, bought: list[dict[str, Any]]) -> list[str]:
     known = {base32(bytes(row.fingerprint)): row for row in connection.execute(query)}
     lost = []
     for print_, found in _usable(bought).items():
-        if not found:
+        if not found or print_.startswith(_BODY):
             continue
         if print_ not in known:
             lost.append(f"an answer was bought of {print_}, which the ledger does not know")
@@ -158,7 +162,8 @@ def _inconsistent(connection: sa.Connection) -> list[str]:
     trails: dict[tuple[str, int], list[str]] = defaultdict(list)
     for row in connection.execute(sa.select(event).order_by(event.c.id)):
         said = trails[row.subject, row.subject_id]
-        if not (said and said[-1] == row.state and row.subject == "job"):  # a job may tell more of a state that lasts
+        # jobs and chunks may tell more of a state that lasts
+        if not (said and said[-1] == row.state and row.subject in {"job", "chunk"}):
             said.append(row.state)
     trouble = []
     for name, (states, table) in SUBJECTS.items():

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from offpeak.lanes.rescue import TERMS, Awaited, Owed, Rate, judge, reserve
 from offpeak.lanes.rule import Due, Facts, decide
 from offpeak.lanes.workload import Waiting
+from offpeak.ledger.conditions import SLOW_TAIL
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 
@@ -108,7 +109,7 @@ class Rescuing:
             new=requests,
             past=job.past,
             on_deadline=OnDeadline.RESCUE,
-            reserve=reserve(rate.time_for(requests, 0), TERMS),
+            reserve=reserve(rate.time_for(requests, 0) * (1 - SLOW_TAIL), TERMS),
         )
         return decide(facts).lane
 

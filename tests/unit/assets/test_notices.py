@@ -102,7 +102,7 @@ def test_a_rescue_is_told_once_and_what_may_be_paid_twice_once_more() -> None:
     (twice,) = TELLER.rescue(7, requests=300, twice=Decimal("0.5"))
     assert (rescue.kind, rescue.name, again.name) == (NoticeKind.RESCUE, "rescue/labels/7", "rescue/labels/7")
     assert twice.name == "rescue/labels/7/twice"
-    assert "1,200 requests still out" in rescue.body
+    assert "1,200 requests are given up first" in rescue.body
     assert "about $0.5000 for nothing" in twice.body
 
 

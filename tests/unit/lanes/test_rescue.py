@@ -8,7 +8,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from offpeak.lanes.rescue import CANCEL_BOUND, MARGIN, RETRY_SHARE, Awaited, Owed, Rate, RescueTerms, judge, reserve
+from offpeak.lanes.rescue import (
+    CANCEL_BOUND,
+    MARGIN,
+    MOST_AT_ONCE,
+    RETRY_SHARE,
+    Awaited,
+    Owed,
+    Rate,
+    RescueTerms,
+    judge,
+    reserve,
+)
 from offpeak.lanes.throttle import SHARE
 
 MIN = timedelta(minutes=1)
@@ -93,28 +104,35 @@ def test_the_next_ones_turn_comes_when_the_first_ones_time_is_over() -> None:
 @pytest.mark.parametrize(
     ("at", "lane", "moment"),
     [
-        # busy until 11 h 20 min: a batch given up at 11 h 10 min has ended by then; half a margin later at the latest
+        # busy until 11 h 20 min: a batch given up at 11 h 10 min has ended by then
         (11 * H, [owed(time=20 * MIN / 1.1)], 11 * H + 10 * MIN),
         (11 * H, [owed(time=30 * MIN / 1.1)], 11 * H + 20 * MIN),
-        (11 * H, [owed(time=3 * H)], 11 * H + 24 * MIN),
+        (11 * H, [owed(time=3 * H)], 11 * H + 3.3 * H - 10 * MIN),
         (11 * H, [owed(time=5 * MIN)], 11 * H + 9 * MIN),
         (11 * H, [owed(time=10 * MIN / 1.1, ready=11 * H + 20 * MIN)], 11 * H + 20 * MIN),
         # what is due later is called later
         (11 * H, [owed(time=3 * H, due=13 * H)], 11 * H + 9 * MIN),
     ],
 )
-def test_while_the_endpoints_have_enough_to_do_a_batch_may_go_on_for_half_a_margin(
+def test_while_the_endpoints_have_enough_to_do_a_batch_may_go_on(
     at: timedelta, lane: list[Owed], moment: timedelta
 ) -> None:
     assert abs(moment_of([chunk(1)], lane, at) - EVENING - moment) < timedelta(milliseconds=1)
 
 
-def test_what_no_longer_fits_is_given_up_at_once_and_what_still_does_is_not() -> None:
+def test_of_what_no_longer_fits_no_more_is_given_up_than_the_endpoints_can_take() -> None:
     awaited = [chunk(each, time=10 * MIN) for each in range(12)]
     verdict = judge(awaited, [], TERMS, now=EVENING + 11 * H)
-    assert verdict.give_up == tuple(range(11, 2, -1))
-    assert verdict.moment is not None
-    assert verdict.moment > EVENING + 11 * H
+    assert (verdict.give_up, verdict.moment) == ((11,), EVENING + 11 * H + 11 * MIN)
+    idle = judge(awaited[:-1], [owed(time=9 * MIN)], TERMS, now=EVENING + 11 * H)
+    assert idle.give_up == (10,)
+
+
+def test_no_more_is_given_up_in_one_go_than_a_process_can_cancel() -> None:
+    awaited = [chunk(each, time=timedelta(0)) for each in range(MOST_AT_ONCE + 10)]
+    verdict = judge(awaited, [], TERMS, now=EVENING + 12 * H)
+    assert len(verdict.give_up) == MOST_AT_ONCE
+    assert verdict.moment == EVENING + 12 * H
 
 
 def test_a_verdict_that_comes_late_lets_the_next_batch_go_on_until_the_endpoints_could_take_it() -> None:
@@ -123,8 +141,8 @@ def test_a_verdict_that_comes_late_lets_the_next_batch_go_on_until_the_endpoints
     assert (verdict.give_up, verdict.moment) == ((2,), EVENING + late + 11 * MIN)
 
 
-def test_past_its_deadline_everything_is_given_up() -> None:
-    assert set(given_up([chunk(1), chunk(2)], 15 * H)) == {1, 2}
+def test_past_its_deadline_a_batch_is_given_up_when_the_endpoints_could_take_it() -> None:
+    assert set(given_up([chunk(1), chunk(2)], 15 * H)) == {2}
 
 
 def test_the_terms_move_the_moment() -> None:
