@@ -56,7 +56,6 @@ class WeekDigest(BaseModel):
     model="anthropic/claude-haiku-5-5",
     output=WeekDigest,
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=8)),
-    lane="batch",  # half the price, and mostly there within hours: where a Monday is late, the check on_time says so
     contract=FreshnessContract(valid_for=timedelta(days=7, hours=10)),  # a week and a long night, the deadline, an hour
     partitions_def=WEEKS,
     backfill_policy=None,  # a run per week, like its mails

@@ -41,7 +41,7 @@ SHOWN = 50
 @batch_asset(
     model="openai/omni-moderation-latest",
     workload=Workload(waiting=Waiting.NOBODY, deadline=timedelta(hours=6)),  # begun at one, here by seven
-    lane="batch",  # mostly there within hours: where a morning is late, the check on_time of the queue says so
+    lane="batch",  # mostly there within hours, and rescued where not
     contract=FreshnessContract(valid_for=timedelta(hours=32)),  # 25 between runs in autumn, the deadline, and an hour
     notify="operations",
     code_version="1",

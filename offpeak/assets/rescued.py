@@ -59,7 +59,7 @@ class Rescue:
         self._outlook = Outlook()
         self._rest_bought: set[int] = set()
         self._said: set[int] = set()
-        self._cancelling = self._waiting = self._begun = False
+        self._cancelling = self._waiting = self._begun = self._awaits = False
 
     @property
     def _terms(self) -> RescueTerms:
@@ -70,7 +70,7 @@ class Rescue:
 
         Whoever is here does it for everybody at that account: the job that it is for may have to wait for this one.
         """
-        self._cancelling = self._waiting = False
+        self._cancelling = self._waiting = self._awaits = False
         if self._row.on_deadline is not OnDeadline.RESCUE:
             return False
         now, job = self._job.clock.now(), self._job
@@ -84,6 +84,10 @@ class Rescue:
             told = self._settings.tell(job.id, requests=sum(each.requests for each in mine))
             notices.raise_new(job.ledger, told)
         self._begun |= bool(mine)
+        self._awaits = any(
+            each.lane is Lane.BATCH and each.chunk_state in LIVE_CHUNKS and each.chunk_id not in given_up
+            for each in chunks
+        )
         return bool(given_up & {each.chunk_id for each in chunks})
 
     def _give_up(self, chunk: Submission) -> bool:
@@ -233,8 +237,10 @@ class Rescue:
     @property
     def under_way(self) -> bool:
         """Whether minutes count now: a run that sees to it stays where it is."""
-        soon, next_one = self._job.clock.now() + self._terms.cancel_bound, self._outlook.moment
-        return self._cancelling or self._waiting or (self._begun and next_one is not None and next_one <= soon)
+        now, bound, next_one = self._job.clock.now(), self._terms.cancel_bound, self._outlook.moment
+        soon = next_one is not None and next_one <= now + bound
+        pressed = self._begun or self._row.deadline_at - now <= self._terms.margin + 2 * bound
+        return self._cancelling or self._waiting or (self._awaits and soon and pressed)
 
     def pause(self, usual: timedelta) -> timedelta:
         """How long to wait until the next step, where it is `usual` otherwise."""

@@ -5,15 +5,17 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from offpeak.lanes.landing import landing
 from offpeak.lanes.rule import Due, Forced
 from offpeak.lanes.workload import Waiting
-from offpeak.ledger import jobs, tables
+from offpeak.ledger import jobs, limits_seen, tables
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.jobs import JobRow
 from offpeak.ledger.lane import Lane
+from offpeak.providers.realtime import Measure
 
 from ...conftest import Shop, tickets
 
@@ -68,6 +70,19 @@ def test_a_forced_batch_without_time_for_a_rescue_has_none(any_shop: Shop) -> No
     in_time = any_shop.begin(tickets(3), forced=forced, deadline=2 * H)
     assert jobs.deadline_of(any_shop.ledger, hopeless).on_deadline is None
     assert jobs.deadline_of(any_shop.ledger, in_time).on_deadline is OnDeadline.RESCUE
+
+
+def test_a_job_that_cannot_be_called_before_its_deadline_is_not_rescued_and_its_log_says_so(
+    any_shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits_seen.remember(
+        any_shop.ledger, realm=any_shop.provider.realm, model="gpt-5-mini", limits={Measure.REQUESTS: 1.0}
+    )
+    small, large = planned(any_shop, 500, deadline=12 * H), planned(any_shop, 700, deadline=12 * H, asset="others")
+    assert (small.on_deadline, large.on_deadline) == (OnDeadline.RESCUE, None)
+    assert (small.lane, large.lane) == ("batch", "batch")
+    (said,) = [each for each in caplog.messages if "is not rescued" in each]
+    assert said.startswith("others: it is not rescued if its batches are late. It is due in 12 h, and a rescue of all")
 
 
 def test_where_nothing_is_bought_the_reason_says_so(any_shop: Shop) -> None:

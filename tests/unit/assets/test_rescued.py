@@ -97,9 +97,21 @@ def test_rows_say_whether_they_were_rescued(kiosk: Shop, local_provider: LocalPr
     assert set(frame.loc[frame["rescued"], "cost_usd"]) != set(frame.loc[~frame["rescued"], "cost_usd"])
 
 
+def test_a_later_job_counts_what_it_rescued_itself(kiosk: Shop, local_provider: LocalProvider) -> None:
+    job_id = hang(kiosk, local_provider)
+    jump(kiosk, LAST_MOMENT)
+    assert collect(kiosk, job_id).rescued == 5
+    assert kiosk.buy(tickets(15)).rescued == 0
+    local_provider.fault("never_end")
+    again = kiosk.leave(tickets(16), deadline=12 * H)
+    jump(kiosk, LAST_MOMENT)
+    assert collect(kiosk, again).rescued == 1
+    assert kiosk.frame()["rescued"].sum() == 6
+
+
 def test_before_the_last_safe_moment_nothing_is_cancelled(kiosk: Shop, local_provider: LocalProvider) -> None:
     job_id = hang(kiosk, local_provider)
-    jump(kiosk, LAST_MOMENT - MIN)
+    jump(kiosk, LAST_MOMENT - 12 * MIN)
     assert not kiosk.work(job_id, asset=kiosk.asset).hand_over(patience=timedelta(0))
     assert ("batch", "open", False) in lanes(kiosk, job_id)
 
