@@ -13,7 +13,7 @@ from offpeak.clock import to_micros
 from offpeak.lanes.landing import ASSUMED_PER_MINUTE
 from offpeak.lanes.rescue import RescueTerms
 from offpeak.lanes.rescuer import outlook, rate_of
-from offpeak.ledger import limits_seen, rescuing, submissions, tables
+from offpeak.ledger import chunking, limits_seen, rescuing, submissions, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
@@ -148,13 +148,14 @@ def test_what_is_given_up_before_it_was_sent_goes_to_the_background_lane_once(ki
 
 
 def test_many_requests_are_several_batches_of_different_sizes(
-    any_ledger: Any, open_account: Callable[..., Provider]
+    any_ledger: Any, open_account: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(chunking, "UNDIVIDED", 300)
     shop = Shop(any_ledger, open_account())
-    small, large = shop.begin(tickets(2_500), asset="small"), shop.begin(tickets(12_000, start=3_000), asset="large")
+    small, large = shop.begin(tickets(300), asset="small"), shop.begin(tickets(3_000, start=300), asset="large")
     (whole,) = submissions.of_job(shop.ledger, small)
     sizes = [each.requests for each in submissions.of_job(shop.ledger, large)]
-    assert whole.requests == 2_500
-    assert sum(sizes) == 12_000
-    assert max(sizes) <= 12_000 / 4
+    assert whole.requests == 300
+    assert sum(sizes) == 3_000
+    assert max(sizes) <= 3_000 / 4
     assert len(set(sizes)) == len(sizes)
