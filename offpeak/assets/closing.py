@@ -6,7 +6,7 @@ from datetime import datetime
 from offpeak.assets.job import Job
 from offpeak.assets.order import PartitionReceipt, Receipt
 from offpeak.errors import JobFailed, OffpeakError, SubmissionRejected
-from offpeak.ledger import degrading, jobs, rescuing, spending, submissions
+from offpeak.ledger import closed, degrading, jobs, rescuing, spending, submissions
 from offpeak.ledger.states import JobState
 from offpeak.money import dollars
 from offpeak.results import views
@@ -24,7 +24,7 @@ def close(job: Job) -> Receipt:
         jobs.close(job.ledger, job.id, JobState.FAILED, why=rejection, ages=ages, on_close=job.on_close)
         raise SubmissionRejected(rejection if asset in rejection else f"{asset}: {rejection}")
     with job.ledger.database.read() as connection:
-        late = rescuing.late_rows(connection, job.id)
+        late = closed.late_rows(connection, job.id)
     if not summary.rows and late and late == summary.missing:
         why = f"none of {late:,} rows has an answer, and all of them are still on their way at the deadline"
         jobs.close(job.ledger, job.id, JobState.EXPIRED, why=why, on_close=job.on_close)

@@ -141,6 +141,8 @@ class Rescue:
             return False
         if chunk.state is SubmissionState.LANDED:
             return False
+        if chunk.state is not SubmissionState.CREATED and chunk.held_by_another(self._job.ledger):
+            return False  # somebody is about to send it
         overdue = self._job.clock.now() - chunk.rescue_at - self._terms.cancel_bound
         self._cancelling |= overdue < self._terms.cancel_bound
         return overdue > timedelta(0) and self._unresolved(chunk)

@@ -12,8 +12,7 @@ from offpeak.clock import from_micros
 from offpeak.ledger import tables
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.policy import FOR_NOW, Fate
-from offpeak.ledger.rescuing import late_rows
-from offpeak.ledger.states import JobState
+from offpeak.ledger.states import LIVE_CHUNKS, JobState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +82,23 @@ def _letters(connection: Connection, job_id: int, which: sa.ColumnElement[bool])
         .order_by(count.desc(), dead.c.reason)
     )
     return {str(reason): int(number) for reason, number in connection.execute(query)}
+
+
+def late_rows(connection: Connection, job_id: int) -> int:
+    """How many of the job's rows want a request that is still on its way."""
+    request, answer, wanted, mine = tables.request, tables.answer, tables.wanted, tables.job_target
+    chunk = tables.chunk
+    live = chunk.c.state.in_([state.value for state in LIVE_CHUNKS])
+    link = tables.job_chunk
+    awaited = sa.select(chunk.c.id).join(link, link.c.chunk_id == chunk.c.id).where(link.c.job_id == job_id, live)
+    if connection.execute(awaited.limit(1)).first() is None:
+        return 0
+    query = (
+        sa.select(sa.func.count())
+        .select_from(mine)
+        .join(wanted, wanted.c.target_id == mine.c.target_id)
+        .join(request, request.c.id == wanted.c.request_id)
+        .join(chunk, chunk.c.id == request.c.chunk_id)
+        .where(mine.c.job_id == job_id, live, ~sa.exists().where(answer.c.request_id == request.c.id))
+    )
+    return int(connection.execute(query).scalar_one())

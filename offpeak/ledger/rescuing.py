@@ -8,8 +8,10 @@ Nothing of a chunk is bought again before its batch is terminal and applied, but
 than be late, and that is on record, too.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +21,9 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import submissions, tables
 from offpeak.ledger.claims import Claimant
+from offpeak.ledger.database import slices
 from offpeak.ledger.deadline import OnDeadline
+from offpeak.ledger.jobs import attendance
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState, JobState, SubmissionState, record
@@ -60,18 +64,18 @@ class OpenWork:
 
 
 def open_work(ledger: Ledger) -> list[OpenWork]:
-    """What a rescue may have to buy, and what the realtime endpoints have to take anyway, of all open jobs."""
+    """What a rescue may have to buy, and what the realtime endpoints have to take anyway, of all jobs carried on."""
     chunk, link, job, submission = tables.chunk, tables.job_chunk, tables.job, tables.submission
-    rescued = sa.func.max(sa.case((job.c.on_deadline == OnDeadline.RESCUE.value, 1), else_=0))
-    per_request = sa.func.max(sa.cast(job.c.estimate_output_tokens, sa.Float) / sa.func.nullif(job.c.new, 0))
     query = (
         sa.select(
             *(chunk.c[name] for name in _CHUNK),
             submission.c.state.label("submission_state"),
             submission.c.seen_state,
             submission.c.finished,
-            rescued.label("rescued"),
-            per_request.label("output_tokens"),
+            job.c.id.label("job_id"),
+            job.c.on_deadline,
+            job.c.new,
+            job.c.estimate_output_tokens,
         )
         .select_from(chunk)
         .join(link, link.c.chunk_id == chunk.c.id)
@@ -83,19 +87,38 @@ def open_work(ledger: Ledger) -> list[OpenWork]:
             chunk.c.due_at.is_not(None),
             job.c.state.in_(_OPEN_JOBS),
         )
-        .group_by(*(chunk.c[name] for name in _CHUNK), *(submission.c[n] for n in ("state", "seen_state", "finished")))
+        .order_by(chunk.c.id)
     )
     with ledger.database.read() as connection:
         rows = connection.execute(query).all()
-    return [_read(row) for row in rows if row.lane == Lane.BACKGROUND.value or row.rescued]
+        ids = list({row.job_id for row in rows})
+        attended: dict[int, bool] = {}
+        for part in slices(ids, 500):
+            attended |= attendance(connection, job.c.id.in_(part), now=ledger.clock.now())
+    found: list[OpenWork] = []
+    for _, group in groupby((row for row in rows if attended.get(row.job_id)), key=_chunk_id):
+        waiting = list(group)
+        rescued = any(row.on_deadline == OnDeadline.RESCUE.value for row in waiting)
+        if rescued or waiting[0].lane == Lane.BACKGROUND.value:
+            found.append(_read(waiting))
+    return found
 
 
 _CHUNK = ("id", "realm", "model", "state", "lane", "due_at", "requests", "spool_bytes", "rescue_at")
 _OPEN_JOBS = [JobState.QUEUED.value, JobState.IN_PROGRESS.value]
 
 
-def _read(row: "sa.Row[Any]") -> OpenWork:
-    answers = _MEAN_OUTPUT if row.output_tokens is None else float(row.output_tokens)
+def _chunk_id(row: "sa.Row[Any]") -> int:
+    return int(row.id)
+
+
+def _read(waiting: "Sequence[sa.Row[Any]]") -> OpenWork:
+    """A chunk, of the rows that there are of it: one for each job that waits for it."""
+    row = waiting[0]
+    per_request = [
+        each.estimate_output_tokens / each.new for each in waiting if each.estimate_output_tokens and each.new
+    ]
+    answers = max(per_request, default=_MEAN_OUTPUT)
     unended = {SubmissionState.INTENDED.value, SubmissionState.CREATING.value, SubmissionState.CREATED.value}
     seen = None if row.seen_state is None else BatchState(row.seen_state)
     landed = row.submission_state == SubmissionState.LANDED.value
@@ -257,24 +280,6 @@ def rescued_rows(ledger: Ledger, job_id: int) -> int:
             .where(mine.c.job_id == job_id, submission.c.chunk_id.in_(rescues))
         )
         return int(connection.execute(query).scalar_one())
-
-
-def late_rows(connection: Connection, job_id: int) -> int:
-    """How many of the job's rows want a request that is still on its way."""
-    request, answer, wanted, mine = tables.request, tables.answer, tables.wanted, tables.job_target
-    chunk = tables.chunk
-    live = chunk.c.state.in_([state.value for state in LIVE_CHUNKS])
-    if connection.execute(_chunks(job_id, live).limit(1)).first() is None:
-        return 0
-    query = (
-        sa.select(sa.func.count())
-        .select_from(mine)
-        .join(wanted, wanted.c.target_id == mine.c.target_id)
-        .join(request, request.c.id == wanted.c.request_id)
-        .join(chunk, chunk.c.id == request.c.chunk_id)
-        .where(mine.c.job_id == job_id, live, ~sa.exists().where(answer.c.request_id == request.c.id))
-    )
-    return int(connection.execute(query).scalar_one())
 
 
 def was_rescued(chunk: sa.FromClause) -> sa.ColumnElement[bool]:

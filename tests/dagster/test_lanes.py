@@ -78,13 +78,19 @@ def test_a_run_that_calls_shows_how_far_it_is(project: Any) -> None:
 def test_what_the_run_buys_next_has_to_leave_room_for_both_and_what_it_does_not_buy_does_not_count(
     project: Any,
 ) -> None:
-    made = project(declared("labels"), summaries(30))
+    made = project(declared("labels", on_deadline="fail"), summaries(30))
 
     assert told(made, "labels", "summaries")["labels"] == (
         "background",
         "nobody watches, due in 30 h with summaries: tighter than 2 batches in a row, 2 x 24 h = 48 h",
     )
     assert told(made, "labels")["labels"] == ("batch", "nothing is bought: every row has its answer")
+
+
+def test_with_a_rescue_a_chain_need_only_leave_room_for_slow_batches(project: Any) -> None:
+    lane, why = told(project(declared("labels"), summaries(30)), "labels", "summaries")["labels"]
+    assert lane == "batch"
+    assert why.startswith("nobody watches, due in 30 h with summaries: looser than 2 x 6 h = 12 h that a slow batch is")
 
 
 def test_alone_it_goes_by_its_own_deadline(project: Any) -> None:

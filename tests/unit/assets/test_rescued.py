@@ -1,6 +1,6 @@
 """What becomes of a job whose batches may not make its deadline; judged by the provider's tally."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,10 +15,11 @@ from offpeak.errors import JobFailed
 from offpeak.ledger import jobs, late, queueing, submissions, tables
 from offpeak.ledger.deadline import OnDeadline, OnUnresolved
 from offpeak.ledger.lane import Lane
+from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
 from offpeak.providers.base import Provider
 
-from ...conftest import LocalProvider, QuickClock, Shop, Through, tickets, until
+from ...conftest import LocalProvider, Place, QuickClock, Shop, Through, tickets, until
 
 H, MIN = timedelta(hours=1), timedelta(minutes=1)
 LAST_MOMENT = 12 * H - 40.2 * MIN
@@ -27,9 +28,11 @@ before the deadline there have to be the margin, the time for cancelling and som
 
 
 @pytest.fixture
-def kiosk(any_ledger: Any, open_account: Callable[..., Provider]) -> Shop:
-    """Buys at OpenAI's side, five requests a batch."""
-    return Shop(any_ledger, open_account(max_requests=5))
+def kiosk(any_place: Place, open_account: Callable[..., Provider]) -> Iterator[Shop]:
+    """Buys at OpenAI's side, five requests a batch. The ledger goes by the shop's clock."""
+    clock = QuickClock()
+    with Ledger.open(any_place.url, spool_dir=any_place.spool, clock=clock) as ledger:
+        yield Shop(ledger, open_account(max_requests=5), clock=clock)
 
 
 def hang(shop: Shop, local_provider: LocalProvider, count: int = 15, *, nth: int = 2, **fault: Any) -> int:
@@ -201,7 +204,7 @@ def test_two_jobs_that_wait_for_one_batch_are_both_served_by_one_rescue(
 def unresolved(shop: Shop, local_provider: LocalProvider) -> int:
     """A job, one of whose batches takes much longer to be cancelled than anybody waits."""
     local_provider.fault("never_end", match={"nth_create": 2})
-    local_provider.fault("latency", match={"nth_create": 2}, seconds=20.0)
+    local_provider.fault("latency", match={"nth_create": 2}, seconds=600.0)  # a tenth of it to cancel
     job_id: int = shop.leave(tickets(10), deadline=12 * H)
     ended(local_provider, 1)
     jump(shop, LAST_MOMENT)
@@ -249,6 +252,7 @@ def test_what_the_late_batch_bought_after_all_is_on_the_bill_as_paid_twice(
     job_id = unresolved(kiosk, local_provider)
     collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1))
     (stuck,) = [each["id"] for each in local_provider.batches() if each["ended_at"] is None]
+    local_provider.fault("latency", batch=stuck, seconds=0.0)
     until(lambda: (kiosk.provider.retrieve(stuck) or pytest.fail("gone")).state.terminal, what="its end")
     kiosk.buy(tickets(1, start=50))
     assert late.of_asset(kiosk.ledger, kiosk.asset, realm=kiosk.provider.realm) == []

@@ -17,20 +17,23 @@ from offpeak.ledger import chunking, limits_seen, rescuing, submissions, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
+from offpeak.ledger.ledger import Ledger
 from offpeak.providers.base import Provider
 from offpeak.providers.realtime import Measure
 
-from ...conftest import LocalProvider, Shop, tickets
+from ...conftest import LocalProvider, Place, QuickClock, Shop, tickets
 
 H, MIN = timedelta(hours=1), timedelta(minutes=1)
 TERMS = RescueTerms()
 
 
 @pytest.fixture
-def kiosk(any_ledger: Any, open_account: Callable[..., Provider], local_provider: LocalProvider) -> Shop:
-    """Ten requests a batch, none of which ends."""
+def kiosk(any_place: Place, open_account: Callable[..., Provider], local_provider: LocalProvider) -> Iterator[Shop]:
+    """Ten requests a batch, none of which ends. The ledger goes by the shop's clock."""
     local_provider.fault("never_end", times=None)
-    return Shop(any_ledger, open_account(max_requests=10))
+    clock = QuickClock()
+    with Ledger.open(any_place.url, spool_dir=any_place.spool, clock=clock) as ledger:
+        yield Shop(ledger, open_account(max_requests=10), clock=clock)
 
 
 @pytest.fixture
@@ -72,6 +75,16 @@ def test_a_job_without_a_rescue_and_one_of_another_model_have_no_part_in_it(kios
     kiosk.leave(tickets(10, start=10), asset="others", deadline=12 * H)
     (job,) = {each.chunk_id for each in rescuing.open_work(kiosk.ledger)}
     assert outlook(kiosk.ledger, TERMS, now=kiosk.clock.now() + 12 * H).give_up == {job}
+
+
+def test_a_job_that_nobody_carries_on_has_no_part_in_it(kiosk: Shop) -> None:
+    job_id = kiosk.leave(tickets(10), deadline=12 * H)
+    with kiosk.ledger.database.write() as connection:
+        connection.execute(tables.job.update().where(tables.job.c.id == job_id).values(owner="elsewhere#1@1"))
+    assert len(rescuing.open_work(kiosk.ledger)) == 1  # a process of another host is believed for a while
+    assert isinstance(kiosk.clock, QuickClock)
+    kiosk.clock.jump(12 * H)
+    assert rescuing.open_work(kiosk.ledger) == []
 
 
 def test_a_batch_that_was_seen_to_end_is_not_given_up(kiosk: Shop) -> None:
