@@ -134,7 +134,7 @@ class ChunkWriter:
         self._prefix = f"{self._ledger.identity}{token}"
         self._spool = SpoolWriter(self._ledger.spool, f"{self._ledger.identity}-{token}.spool", spooling)
         self._size = len(spooling.head) + len(spooling.tail)
-        undivided = max(UNDIVIDED, self._written // PARTS) - len(self.chunks) % _DIFFERENT
+        undivided = max(UNDIVIDED, self._written // PARTS) + len(self.chunks) % _DIFFERENT
         self._most = min(self._provider.limits.max_requests, undivided)
 
     def _flush(self) -> None:
