@@ -30,11 +30,11 @@ from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.limits_seen import requests_per_minute
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.planning import JobSpec, Plan
+from offpeak.ledger.reconciling import LIST_LAG
 from offpeak.ledger.room import on_disk
 from offpeak.ledger.spending import Estimated, Spent
 from offpeak.ledger.staging import SURGE_SHARE, Surge
 from offpeak.ledger.states import SampleState
-from offpeak.ledger.submissions import LIST_LAG
 from offpeak.money import ModelRates, dollars, dollars_text
 from offpeak.money.budget import OnOver, allowances, too_small
 from offpeak.providers.base import Provider

@@ -37,6 +37,7 @@ from offpeak.ledger import (
     late,
     notices,
     queueing,
+    reconciling,
     retrying,
     samples,
     sightings,
@@ -120,7 +121,7 @@ class Work:
         clock: Clock,
         log: logging.Logger,
         policy: FailurePolicy = SURFACE,
-        list_lag: timedelta = submissions.LIST_LAG,
+        list_lag: timedelta = reconciling.LIST_LAG,
         report: Report | None = None,
         show: canary.Show | None = None,
         stage: Stage | None = None,
@@ -514,7 +515,7 @@ class Work:
             return self._call(chunk)
         if chunk.state in {SubmissionState.INTENDED, SubmissionState.CREATING}:
             if not chunk.held_by_another(self._ledger):
-                submissions.reconcile(self._ledger, self._provider, chunk, list_lag=self._list_lag)
+                reconciling.reconcile(self._ledger, self._provider, chunk, list_lag=self._list_lag)
             return False
         batch = self._provider.retrieve(chunk.batch_id) if chunk.batch_id else None
         if chunk.state is SubmissionState.LANDED:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from offpeak.clock import to_micros
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import collecting, submissions, tables
+from offpeak.ledger import collecting, reconciling, submissions, tables
 from offpeak.ledger.collecting import Price, Validate
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sightings import OVERDUE
@@ -46,12 +46,12 @@ def notice(ledger: Ledger, provider: Provider, batches: Iterable[BatchView], mis
     """
     if not missing:
         return []
-    known = submissions.known_batches(ledger)
+    known = reconciling.known_batches(ledger)
     found = []
     for batch in batches:
         if batch.id in known:
             continue
-        owner = next((each for each in missing if submissions.ownership(ledger, provider, each, batch)), None)
+        owner = next((each for each in missing if reconciling.ownership(ledger, provider, each, batch)), None)
         if owner is not None and _record(ledger, owner, batch):
             found.append(batch.id)
     return found

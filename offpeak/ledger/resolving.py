@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from offpeak.errors import NotFound, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import submissions, tables
+from offpeak.ledger import reconciling, submissions, tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import SubmissionState
 from offpeak.ledger.submissions import CLOCK_SKEW, Submission
@@ -90,11 +90,11 @@ def candidates(ledger: Ledger, provider: Provider, each: Unknown) -> list[Candid
     """Batches in the provider's list that are not another submission's, and that nothing rules out."""
     _refuse_other_account(provider, each)
     since = (each.submission.create_at or ledger.clock.now()) - CLOCK_SKEW
-    known = submissions.known_batches(ledger)
+    known = reconciling.known_batches(ledger)
     found = []
     for batch in provider.batches(since=since):
         if batch.id not in known:
-            owned = submissions.ownership(ledger, provider, each.submission, batch)
+            owned = reconciling.ownership(ledger, provider, each.submission, batch)
             if owned is not False:
                 found.append(_candidate(batch, proven=owned is True))
     return found
@@ -113,12 +113,12 @@ def adopt(ledger: Ledger, provider: Provider, each: Unknown, batch_id: str, *, w
     """
     _refuse_attended(each)
     _refuse_other_account(provider, each)
-    if batch_id in submissions.known_batches(ledger):
+    if batch_id in reconciling.known_batches(ledger):
         raise PlanError(f"Batch {batch_id} is another submission's already. Nothing was changed.")
     batch = provider.retrieve(batch_id)
     if batch is None:
         raise NotFound(f"{each.realm} shows no batch {batch_id}. Nothing was changed. Look the id up at the provider.")
-    if submissions.ownership(ledger, provider, each.submission, batch) is False:
+    if reconciling.ownership(ledger, provider, each.submission, batch) is False:
         raise PlanError(
             f"Batch {batch_id} is not what submission {each.submission.stamp} became: its metadata, input file, size "
             "or results say so. Nothing was changed."

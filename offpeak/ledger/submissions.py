@@ -3,12 +3,10 @@
     queued chunk -> INTENDED (claimed, durable) -> upload -> file id -> CREATING (durable) -> the paid call
                  -> CREATED with the batch id (durable)
 
-Whatever is found in INTENDED was never bought. Whatever is found in CREATING may have been: `reconcile` asks the
-provider before anything is sent again. A claim of a process that died is taken over; one of a living process is left.
+Whatever is found in INTENDED was never bought. Whatever is found in CREATING may have been: `reconciling` asks the
+provider before anything is sent again.
 """
 
-import itertools
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -21,7 +19,6 @@ from offpeak.clock import from_micros, to_micros
 from offpeak.errors import (
     ConfigurationError,
     CouldNotRead,
-    DownloadIncomplete,
     JobFailed,
     LedgerUnavailable,
     OffpeakError,
@@ -42,20 +39,6 @@ from offpeak.providers.base import BatchView, Kind, Provider
 LEDGER_KEY = "offpeak_ledger"
 SUBMISSION_KEY = "offpeak_submission"
 """Names of the batch metadata (where a provider keeps any) that say whose a batch is."""
-
-LIST_LAG = timedelta(seconds=90)
-"""How long a batch may be missing from the provider's list; then it counts as absent.
-
-Counted from when the outcome became unknown, not from when the create began: a large one takes minutes to send, and may
-have reached the provider a moment ago.
-"""
-
-PROOFS = 2
-"""How often the results of a batch are read before it is another ledger's: a download may be torn, or bring foreign
-lines along."""
-
-PROOF_LINES = 1_000
-"""Of each such reading, at most: all lines of a batch are of one submission, but for the foreign ones."""
 
 CLOCK_SKEW = timedelta(minutes=5)
 """By how much the provider's clock may differ from ours when its list is searched."""
@@ -265,7 +248,7 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, admit: Admi
     """Claim a queued chunk and send it. Returns without effect when somebody else claimed it first, or by `admit`.
 
     Raises SubmissionRejected or CouldNotRead (the chunk is then REFUSED), ProviderUnavailable or ConfigurationError (it
-    is queued again), OutcomeUnknown (it stays CREATING, for `reconcile`), or LedgerUnavailable (`reconcile` finds out).
+    is queued again), OutcomeUnknown (it stays CREATING), or LedgerUnavailable, both for `reconciling.reconcile`.
     """
     require_room(ledger)
     if not claim(ledger, chunk, admit):
@@ -275,7 +258,7 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, admit: Admi
     try:
         if ledger.spooled.get(chunk.spool) != chunk.sha256:
             spool.check(path, sha256=chunk.sha256)
-        file_id = provider.upload(path, name=_file_name(ledger, chunk))
+        file_id = provider.upload(path, name=file_name(ledger, chunk))
         reach(FaultPoint.UPLOADED)
         _enter(ledger, chunk, SubmissionState.CREATING, file_id=file_id, create_at=to_micros(ledger.clock.now()))
         reach(FaultPoint.CREATE_INTENDED)
@@ -304,7 +287,8 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, admit: Admi
     created(ledger, chunk, batch)
 
 
-def _file_name(ledger: Ledger, chunk: Submission) -> str:
+def file_name(ledger: Ledger, chunk: Submission) -> str:
+    """The name under which a chunk's file is uploaded: by it the file is found where its id was not written down."""
     return f"offpeak-{ledger.identity}-{chunk.token}.jsonl"
 
 
@@ -440,18 +424,6 @@ def requeue(
     return mine
 
 
-def _take_over(ledger: Ledger, chunk: Submission) -> datetime | None:
-    """Make this process the holder of a claim whose process died; None if another was faster.
-
-    Returns since when the outcome is unknown, which is when the first process found it so: one that looks for it after
-    that sends nothing, however many of them take over from one another.
-    """
-    if chunk.owner == str(ledger.claimant):
-        return chunk.unknown_at or chunk.intended_at
-    found = claim_again(ledger, chunk, chunk.owner)
-    return None if found is None else chunk.unknown_at or found
-
-
 def claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:
     """Date the claim that `owner` holds from now, for this process; None when it is not that owner's any more."""
     table, now = tables.submission, ledger.clock.now()
@@ -466,80 +438,6 @@ def claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetim
             )
         )
     return now if changed.rowcount == 1 else None
-
-
-def reconcile(ledger: Ledger, provider: Provider, chunk: Submission, *, list_lag: timedelta = LIST_LAG) -> bool:
-    """Find out what became of a create whose answer never arrived. True once it is settled.
-
-    A batch that is ours is adopted. None, once the list has had `list_lag` to show it: the uploaded file is deleted, as
-    a fence, and the chunk queued again. Until then nothing is sent.
-    """
-    if (batch := ledger.unrecorded.get(chunk.stamp)) is not None:
-        created(ledger, chunk, batch)
-        return True
-    ledger.require_home()
-    unknown_at = _take_over(ledger, chunk)
-    if unknown_at is None:
-        return False
-    if chunk.create_at is None:
-        for file_id, _ in provider.files(prefix=_file_name(ledger, chunk)):
-            forget_file(provider, file_id)
-        reach(FaultPoint.FENCED)
-        requeue(ledger, chunk, why="its process died before the paid call")
-        return True
-    unknown_for = ledger.clock.now() - max(unknown_at, chunk.create_at)
-    undecided = False
-    known = known_batches(ledger)
-    for batch in provider.batches(since=chunk.create_at - CLOCK_SKEW):
-        if batch.id in known:
-            continue
-        match ownership(ledger, provider, chunk, batch):
-            case True:
-                created(ledger, chunk, batch, why=f"found batch {batch.id} in the provider's list")
-                return True
-            case None:
-                undecided = True
-    if undecided or unknown_for < list_lag:
-        return False
-    forget_file(provider, chunk.file_id)
-    reach(FaultPoint.FENCED)
-    requeue(ledger, chunk, why="the provider's list does not show it")
-    return True
-
-
-def ownership(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> bool | None:
-    """Whether `batch` carries `chunk`: by metadata or file, else by its results' custom_ids. None: not known yet."""
-    if batch.metadata.get(LEDGER_KEY) or batch.metadata.get(SUBMISSION_KEY):
-        found = (batch.metadata.get(LEDGER_KEY), batch.metadata.get(SUBMISSION_KEY))
-        return found == (ledger.identity, chunk.token)
-    if batch.input_file_id or chunk.file_id:
-        return bool(chunk.file_id) and batch.input_file_id == chunk.file_id
-    if batch.total not in {0, chunk.requests}:
-        return False
-    if not batch.state.terminal:
-        return None
-    path = ledger.spool / f"{ledger.identity}-{chunk.token}.{os.getpid()}.proof"  # others may look at it now, too
-    prefix, lines = ledger.identity + chunk.token, True
-    try:
-        for _ in range(PROOFS):
-            try:
-                provider.download(batch, path)
-                first = itertools.islice(provider.results(path, kind=chunk.kind), PROOF_LINES)
-                ours = [line.custom_id.startswith(prefix) for line in first]
-            except DownloadIncomplete:
-                ours = []
-            if any(ours):
-                return True
-            lines &= bool(ours)
-    finally:
-        path.unlink(missing_ok=True)
-    return False if lines else None
-
-
-def known_batches(ledger: Ledger) -> set[str]:
-    query = sa.select(tables.submission.c.batch_id).where(tables.submission.c.batch_id.is_not(None))
-    with ledger.database.read() as connection:
-        return set(connection.execute(query).scalars())
 
 
 def forget_file(provider: Provider, file_id: str | None) -> None:

@@ -10,18 +10,18 @@ from datetime import timedelta
 from typing import Any
 
 from offpeak.clock import to_micros
-from offpeak.ledger import collecting, retrying, submissions
+from offpeak.ledger import collecting, reconciling, retrying, submissions
 from offpeak.ledger.states import ChunkState, SubmissionState
 
 
 def _claim() -> None:
     """A chunk is sent by whoever finds it queued, without a claim of its own."""
-    claim = submissions._claim
+    claim = submissions.claim
 
-    def careless(ledger: Any, chunk: Any) -> bool:
-        return claim(ledger, chunk) or chunk.chunk_state is ChunkState.QUEUED
+    def careless(ledger: Any, chunk: Any, admit: Any = None) -> bool:
+        return claim(ledger, chunk, admit) or chunk.chunk_state is ChunkState.QUEUED
 
-    submissions._claim = careless
+    submissions.claim = careless
 
 
 def _intent() -> None:
@@ -42,22 +42,22 @@ def _asking() -> None:
     """A create whose outcome is unknown is sent again without asking the provider's list."""
 
     def blind(ledger: Any, provider: Any, chunk: Any, **_: Any) -> bool:
-        if submissions._take_over(ledger, chunk) is None:
+        if reconciling._take_over(ledger, chunk) is None:
             return False
         submissions.requeue(ledger, chunk, why="nobody asked")
         return True
 
-    submissions.reconcile = blind
+    reconciling.reconcile = blind
 
 
 def _lag() -> None:
     """The list is believed at once."""
-    reconcile = submissions.reconcile
+    reconcile = reconciling.reconcile
 
     def hasty(*given: Any, **named: Any) -> bool:
         return reconcile(*given, **{**named, "list_lag": timedelta(0)})
 
-    submissions.reconcile = hasty
+    reconciling.reconcile = hasty
 
 
 def _counting() -> None:
@@ -67,13 +67,13 @@ def _counting() -> None:
 
 def _failures() -> None:
     """Unusable answers are thrown away: their attempts are not written down."""
-    flush = collecting._Store.flush
+    flush = collecting.Store.flush
 
     def forgetful(self: Any) -> None:
         self._failures = []
         flush(self)
 
-    collecting._Store.flush = forgetful  # type: ignore[method-assign]
+    collecting.Store.flush = forgetful  # type: ignore[method-assign]
 
 
 def _dead_letters() -> None:

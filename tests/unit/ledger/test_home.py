@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.errors import LedgerUnreadable, OutcomeUnknown, PlanError
-from offpeak.ledger import adopting, jobs, submissions, tables
+from offpeak.ledger import adopting, jobs, reconciling, submissions, tables
 from offpeak.ledger.custom_ids import parse
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState
@@ -113,7 +113,7 @@ def test_a_copy_can_be_read_and_nothing_else(
         lambda: clone.begin(tickets(6)),
         lambda: clone.work(job, asset=clone.asset),
         lambda: submissions.submit(clone.ledger, clone.provider, chunk),
-        lambda: submissions.reconcile(clone.ledger, clone.provider, chunk),
+        lambda: reconciling.reconcile(clone.ledger, clone.provider, chunk),
         lambda: jobs.close(clone.ledger, job, JobState.CANCELLED, why="a test"),
     ):
         with pytest.raises(LedgerUnreadable, match=r"(?s)is a copy.*offpeak adopt"):

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.errors import NotFound, PlanError
-from offpeak.ledger import resolving, submissions, tables
+from offpeak.ledger import reconciling, resolving, tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.providers.base import Provider
 
@@ -84,7 +84,7 @@ def test_a_batch_that_the_list_proves_cannot_be_declared_absent(each_shop: Shop,
 
 def test_a_batch_of_somebody_else_cannot_be_adopted(each_shop: Shop, local_provider: LocalProvider) -> None:
     each_shop.buy(tickets(5, start=50))
-    (taken,) = submissions.known_batches(each_shop.ledger)
+    (taken,) = reconciling.known_batches(each_shop.ledger)
     lose(each_shop, local_provider, "ghost_reset")
     with pytest.raises(PlanError, match=r"is another submission's already|is not what submission"):
         resolving.adopt(each_shop.ledger, each_shop.provider, only(each_shop), taken, who=WHO)

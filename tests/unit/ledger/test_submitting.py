@@ -11,12 +11,13 @@ import sqlalchemy as sa
 
 from offpeak.clock import SystemClock
 from offpeak.errors import CouldNotRead, OutcomeUnknown, ProviderUnavailable, SubmissionRejected
-from offpeak.ledger import submissions, tables
+from offpeak.ledger import reconciling, submissions, tables
 from offpeak.ledger.claims import LEASE, Claimant
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.reconciling import LIST_LAG
 from offpeak.ledger.states import ChunkState, SubmissionState
-from offpeak.ledger.submissions import LIST_LAG, Submission
+from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import BatchView, Provider
 
 from ...conftest import LocalProvider, Place, Shop, Through, tickets, until
@@ -117,7 +118,7 @@ def test_a_batch_in_the_providers_list_is_adopted(shop: Shop, local_provider: Lo
     submit_in_vain(shop, job_id, create=sent_and_lost)
     assert states(shop) == ["creating"]
 
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
 
     (batch,) = local_provider.batches()
     assert (only(shop, job_id).state, only(shop, job_id).batch_id) == (S.CREATED, batch["id"])
@@ -128,11 +129,11 @@ def test_nothing_is_sent_again_before_the_list_had_time_to_show_it(shop: Shop, c
     submit_in_vain(shop, job_id, create=lost)
     clock.forward(seconds=LIST_LAG.total_seconds() - 1)
 
-    assert not submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert not reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert states(shop) == ["creating"]
 
     clock.forward(seconds=2)
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert states(shop) == ["absent"]
     assert only(shop, job_id).chunk_state is ChunkState.QUEUED
 
@@ -147,8 +148,8 @@ def test_the_time_that_a_create_took_is_not_time_to_show_it(shop: Shop, clock: H
     submit_in_vain(shop, job_id, create=slow)
     listless = Through(shop.provider, batches=hidden)
 
-    assert not submissions.reconcile(shop.ledger, listless, only(shop, job_id))  # type: ignore[arg-type]
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert not reconciling.reconcile(shop.ledger, listless, only(shop, job_id))  # type: ignore[arg-type]
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert only(shop, job_id).state is S.CREATED
 
 
@@ -161,8 +162,8 @@ def test_the_time_that_a_killed_create_took_is_not_time_to_show_it(shop: Shop, c
     clock.forward(minutes=10)  # it was sending all the while, and was killed a moment ago
     listless = Through(shop.provider, batches=hidden)
 
-    assert not submissions.reconcile(shop.ledger, listless, only(shop, job_id))  # type: ignore[arg-type]
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert not reconciling.reconcile(shop.ledger, listless, only(shop, job_id))  # type: ignore[arg-type]
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert only(shop, job_id).state is S.CREATED
 
 
@@ -171,11 +172,11 @@ def test_the_time_to_show_it_passes_while_one_process_after_the_other_looks(shop
     submit_in_vain(shop, job_id, create=lost)
     for _ in range(3):
         dies(shop, job_id)
-        assert not submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+        assert not reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
         clock.forward(seconds=LIST_LAG.total_seconds() / 3 + 1)
 
     dies(shop, job_id)
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert only(shop, job_id).chunk_state is ChunkState.QUEUED
 
 
@@ -219,7 +220,7 @@ def test_two_who_find_a_dead_claim_do_not_both_take_it(shop: Shop) -> None:
     with shop.ledger.database.write() as connection:  # the other one was faster
         connection.execute(tables.submission.update().values(owner="elsewhere#1@1"))
 
-    assert not submissions.reconcile(shop.ledger, shop.provider, seen_by_two, list_lag=timedelta(0))
+    assert not reconciling.reconcile(shop.ledger, shop.provider, seen_by_two, list_lag=timedelta(0))
     assert states(shop) == ["creating"]
 
 
@@ -235,7 +236,7 @@ def test_what_is_sent_again_carries_a_new_stamp_and_is_the_same_otherwise(shop: 
     old = (shop.ledger.spool / before.spool).read_bytes()
     submit_in_vain(shop, job_id, create=lost)
     clock.forward(minutes=5)
-    submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
 
     after = only(shop, job_id)
     assert after.token != before.token
@@ -248,7 +249,7 @@ def test_the_file_of_a_create_that_came_to_nothing_is_deleted(shop: Shop, clock:
     submit_in_vain(shop, job_id, create=lost)
     assert len(list(shop.provider.files(prefix="offpeak-"))) == 1
     clock.forward(minutes=5)
-    submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
 
     assert list(shop.provider.files(prefix="offpeak-")) == []
 
@@ -265,7 +266,7 @@ def test_another_ledgers_batches_are_never_adopted(
     submit_in_vain(shop, job_id, create=lost)
     clock.forward(minutes=5)
 
-    assert submissions.reconcile(shop.ledger, account, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, account, only(shop, job_id))
     assert states(shop) == ["absent"]
     account.close()
 
@@ -289,7 +290,7 @@ def test_a_torn_look_at_a_batchs_results_does_not_make_it_anothers(
     clock.forward(minutes=5)
     local_provider.fault(**fault)
 
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert sum(local_provider.fired().values()) == 1
     assert states(shop) == ["created"]
 
@@ -302,11 +303,11 @@ def test_results_that_hold_no_line_prove_nothing(
     submit_in_vain(shop, job_id, create=sent_and_lost)
     until(lambda: local_provider.batches()[0]["outcome"], what="the batch's end")
     clock.forward(minutes=5)
-    local_provider.fault("truncate", share=0.0, at="line_end", framing="close", times=submissions.PROOFS)
+    local_provider.fault("truncate", share=0.0, at="line_end", framing="close", times=reconciling.PROOFS)
 
-    assert not submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert not reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert states(shop) == ["creating"]
-    assert submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+    assert reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
     assert states(shop) == ["created"]
 
 
@@ -334,7 +335,7 @@ def test_a_spool_file_that_is_not_whole_is_never_stamped_anew(
     clock.forward(minutes=5)
 
     with pytest.raises(CouldNotRead, match="Nothing was sent"):
-        submissions.reconcile(shop.ledger, shop.provider, only(shop, job_id))
+        reconciling.reconcile(shop.ledger, shop.provider, only(shop, job_id))
 
     assert local_provider.batches() == []
     assert only(shop, job_id).chunk_state is ChunkState.REFUSED
