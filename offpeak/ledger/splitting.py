@@ -16,6 +16,7 @@ from offpeak.ledger import custom_ids, spool, tables
 from offpeak.ledger.chunking import wait_for
 from offpeak.ledger.collecting import members
 from offpeak.ledger.database import slices
+from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.spool import SpoolFile, SpoolWriter
 from offpeak.ledger.states import OPEN_JOBS, ChunkState, SubmissionState, must, record, transition
@@ -168,6 +169,8 @@ def _queue(
     whole = connection.execute(sa.select(table).where(table.c.id == chunk.chunk_id)).one()
     # parts of parts have the later ids: this keeps all of them in the order of their requests
     of_its_own["created_at"] = whole.created_at + part.start
+    if whole.rescue_at is not None:  # another batch would come too late
+        of_its_own["lane"] = Lane.BACKGROUND.value
     values = {name: value for name, value in whole._mapping.items() if name != "id"} | of_its_own
     (part_id,) = connection.execute(table.insert().values(values)).inserted_primary_key or (0,)
     record(

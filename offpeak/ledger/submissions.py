@@ -376,9 +376,10 @@ def requeue(
 ) -> bool:
     """Nothing of the chunk was bought: queue it under a new submission, whose token its custom_ids then carry.
 
-    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`; `lane` is
-    another one for it. False, and nothing is done, where another process has settled that submission in the meantime.
-    Raises CouldNotRead when the spool file is lost or torn; the chunk is then REFUSED, and its requests are new again.
+    `ended` is what becomes of the submission that came to nothing. Nothing is sent again before `ready_at`. `lane` is
+    another one for it; without, what was given up for a deadline goes to the background lane. False, and nothing is
+    done, where another process has settled that submission in the meantime. Raises CouldNotRead when the spool file is
+    lost or torn; the chunk is then REFUSED, and its requests are new again.
     """
     old = ledger.spool / chunk.spool
     try:
@@ -417,11 +418,19 @@ def requeue(
                 spool=fresh.name,
                 sha256=fresh.sha256,
                 ready_at=None if ready_at is None else to_micros(ready_at),
-                lane=(lane or chunk.lane).value,
+                lane=_lane_after(lane),
             )
     reach(FaultPoint.REQUEUED)
     (old if mine else ledger.spool / fresh.name).unlink(missing_ok=True)
     return mine
+
+
+def _lane_after(lane: Lane | None) -> str | sa.Case[Any]:
+    """The lane of a chunk that is queued again: a batch of one that was given up would come too late."""
+    table = tables.chunk
+    if lane is not None:
+        return lane.value
+    return sa.case((table.c.rescue_at.is_not(None), Lane.BACKGROUND.value), else_=table.c.lane)
 
 
 def claim_again(ledger: Ledger, chunk: Submission, owner: str | None) -> datetime | None:

@@ -10,14 +10,16 @@ import pytest
 import sqlalchemy as sa
 
 from offpeak.clock import to_micros
+from offpeak.errors import OutcomeUnknown
 from offpeak.lanes.landing import ASSUMED_PER_MINUTE
 from offpeak.lanes.rescue import RescueTerms
 from offpeak.lanes.rescuer import outlook, rate_of
-from offpeak.ledger import chunking, limits_seen, rescuing, submissions, tables
+from offpeak.ledger import chunking, limits_seen, reconciling, rescuing, submissions, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.deadline import OnDeadline
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.states import ChunkState
 from offpeak.providers.base import Provider
 from offpeak.providers.realtime import Measure
 
@@ -158,6 +160,43 @@ def test_what_is_given_up_before_it_was_sent_goes_to_the_background_lane_once(ki
     assert not rescuing.give_up(kiosk.ledger, chunk, why="a test")
     (again,) = submissions.of_chunks(kiosk.ledger, [chunk.chunk_id])
     assert (again.lane, again.rescued) == (Lane.BACKGROUND, True)
+
+
+def test_what_is_given_up_and_turns_out_never_to_have_been_sent_goes_to_the_background_lane(
+    kiosk: Shop, local_provider: LocalProvider
+) -> None:
+    (chunk,) = submissions.of_job(kiosk.ledger, kiosk.begin(tickets(5), deadline=12 * H))
+    local_provider.fault("create_reset")
+    with pytest.raises(OutcomeUnknown):
+        submissions.submit(kiosk.ledger, kiosk.provider, chunk)
+    (unknown,) = submissions.of_chunks(kiosk.ledger, [chunk.chunk_id])
+    assert rescuing.give_up(kiosk.ledger, unknown, why="a test")
+    assert reconciling.reconcile(kiosk.ledger, kiosk.provider, unknown, list_lag=timedelta(0))
+    (again,) = submissions.of_chunks(kiosk.ledger, [chunk.chunk_id])
+    assert (again.chunk_state, again.lane, again.rescued) == (ChunkState.QUEUED, Lane.BACKGROUND, True)
+    assert local_provider.batches() == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Enqueued token limit reached.",  # the whole is sent again
+        "Enqueued token limit reached for gpt-5-mini in organization o. Limit: 400 enqueued tokens.",  # in parts
+    ],
+)
+def test_what_fails_as_a_batch_after_it_was_given_up_is_called(
+    kiosk: Shop, local_provider: LocalProvider, message: str
+) -> None:
+    local_provider.call("DELETE", "/local/faults")
+    local_provider.fault("fail_validation", code="token_limit_exceeded", message=message)
+    job_id = kiosk.begin(tickets(10), deadline=12 * H)
+    (queued,) = submissions.of_job(kiosk.ledger, job_id)
+    submissions.submit(kiosk.ledger, kiosk.provider, queued)
+    (sent,) = submissions.of_job(kiosk.ledger, job_id)
+    assert rescuing.give_up(kiosk.ledger, sent, why="a test")
+    assert kiosk.collect(job_id).rows == 10
+    assert len(local_provider.batches()) == 1
+    assert {each.lane for each in submissions.of_job(kiosk.ledger, job_id)} == {Lane.BACKGROUND}
 
 
 def test_many_requests_are_several_batches_of_different_sizes(
