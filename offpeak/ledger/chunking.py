@@ -31,7 +31,7 @@ class _Taken(Exception):
 _ENVELOPE = 96
 """Bytes that a line adds around body and custom_id, at most, at any provider."""
 
-UNDIVIDED = 5_000
+UNDIVIDED = 6_000
 """Requests that are sent as one batch."""
 
 PARTS = 4
