@@ -8,9 +8,10 @@ import dagster as dg
 
 from offpeak import Notify
 from offpeak.clock import to_micros
-from offpeak.ledger import tables
+from offpeak.ledger import limits_seen, tables
 from offpeak.ledger.submissions import of_job
 from offpeak.notifier import Notifier
+from offpeak.providers.realtime import Measure
 
 from ..conftest import LocalProvider
 from ..receivers import Webhook
@@ -73,6 +74,8 @@ def test_one_run_of_several_assets_rescues_all_of_them_without_being_parked_in_b
     here = code_location(labels("first"), labels("second"), labels("third"), resources=api(local_provider))
     here.run("first", "second", "third")
     parked = here.parked()
+    (chunk,) = of_job(here.ledger, here.jobs("first")[0].id)
+    limits_seen.remember(here.ledger, realm=chunk.realm, model=chunk.model, limits={Measure.REQUESTS: 6_000.0})
     due_in(here, 20 * MIN)
     here.turn()
     assert here.now(parked).status is SUCCESS

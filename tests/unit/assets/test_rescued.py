@@ -12,6 +12,7 @@ from offpeak.assets.order import Receipt
 from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import Work
 from offpeak.errors import JobFailed
+from offpeak.lanes.rescue import TERMS, RescueTerms
 from offpeak.ledger import jobs, late, queueing, submissions, tables
 from offpeak.ledger.deadline import OnDeadline, OnUnresolved
 from offpeak.ledger.lane import Lane
@@ -201,13 +202,17 @@ def test_two_jobs_that_wait_for_one_batch_are_both_served_by_one_rescue(
     assert local_provider.answered(at_least=2) == []
 
 
+SOON = RescueTerms(cancel_bound=MIN)
+"""For a test that waits until nobody believes any more that a batch will end."""
+
+
 def unresolved(shop: Shop, local_provider: LocalProvider) -> int:
     """A job, one of whose batches takes much longer to be cancelled than anybody waits."""
     local_provider.fault("never_end", match={"nth_create": 2})
     local_provider.fault("latency", match={"nth_create": 2}, seconds=600.0)  # a tenth of it to cancel
     job_id: int = shop.leave(tickets(10), deadline=12 * H)
     ended(local_provider, 1)
-    jump(shop, LAST_MOMENT)
+    jump(shop, LAST_MOMENT + TERMS.cancel_bound - SOON.cancel_bound)
     return job_id
 
 
@@ -215,8 +220,8 @@ def test_money_comes_before_the_deadline_where_nobody_knows_what_a_batch_bought(
     kiosk: Shop, local_provider: LocalProvider
 ) -> None:
     job_id = unresolved(kiosk, local_provider)
-    work = kiosk.work(job_id, asset=kiosk.asset, at_deadline=AtDeadline())
-    assert not work.hand_over(patience=30 * MIN)
+    work = kiosk.work(job_id, asset=kiosk.asset, at_deadline=AtDeadline(terms=SOON))
+    assert not work.hand_over(patience=5 * MIN)
     assert lanes(kiosk, job_id)[1] == ("batch", "open", True)
     assert len(local_provider.answered()) == 5
 
@@ -225,7 +230,7 @@ def test_an_asset_may_pay_twice_instead_within_its_budget_and_on_record(
     kiosk: Shop, local_provider: LocalProvider
 ) -> None:
     job_id = unresolved(kiosk, local_provider)
-    receipt = collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1))
+    receipt = collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1), terms=SOON)
     assert (receipt.rows, receipt.rescued) == (10, 5)
     assert receipt.landed_at < jobs.listed(kiosk.ledger, ids=[job_id])[0].deadline_at
     chunk, event = tables.chunk, tables.event
@@ -241,8 +246,8 @@ def test_an_asset_may_pay_twice_instead_within_its_budget_and_on_record(
 @pytest.mark.parametrize("budget", [Decimal(0), Decimal("0.00000001")])
 def test_beyond_its_budget_nothing_is_paid_twice(kiosk: Shop, local_provider: LocalProvider, budget: Decimal) -> None:
     job_id = unresolved(kiosk, local_provider)
-    settings = AtDeadline(on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=budget)
-    assert not kiosk.work(job_id, asset=kiosk.asset, at_deadline=settings).hand_over(patience=30 * MIN)
+    settings = AtDeadline(on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=budget, terms=SOON)
+    assert not kiosk.work(job_id, asset=kiosk.asset, at_deadline=settings).hand_over(patience=5 * MIN)
     assert len(local_provider.answered()) == 5
 
 
@@ -250,7 +255,7 @@ def test_what_the_late_batch_bought_after_all_is_on_the_bill_as_paid_twice(
     kiosk: Shop, local_provider: LocalProvider
 ) -> None:
     job_id = unresolved(kiosk, local_provider)
-    collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1))
+    collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1), terms=SOON)
     (stuck,) = [each["id"] for each in local_provider.batches() if each["ended_at"] is None]
     local_provider.fault("latency", batch=stuck, seconds=0.0)
     until(lambda: (kiosk.provider.retrieve(stuck) or pytest.fail("gone")).state.terminal, what="its end")
