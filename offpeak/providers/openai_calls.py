@@ -23,6 +23,10 @@ _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:([\d.]+)s)?(?:
 _LONGEST_MINUTE = timedelta(minutes=10)
 """A limit that would take longer than this to be there whole again is one by the day."""
 
+_RESOLUTION = timedelta(milliseconds=10)
+"""What a reset says may be so much too long: it is told in whole milliseconds, and of a large limit hardly used that is
+mostly rounding."""
+
 
 class OpenAICaller(Caller):
     """Calls one OpenAI account. `client` is closed with it."""
@@ -91,7 +95,8 @@ def _whole_after(headers: Mapping[str, str], name: str, most: int) -> timedelta:
     """How long the whole of a limit takes to come back, by how long the used part of it does."""
     left = headers.get(f"x-ratelimit-remaining-{name}", "")
     used = most - int(left) if left.isdecimal() else 0
-    return reset_after(headers.get(f"x-ratelimit-reset-{name}", "")) * most / used if used > 0 else timedelta(0)
+    reset = max(reset_after(headers.get(f"x-ratelimit-reset-{name}", "")) - _RESOLUTION, timedelta(0))
+    return reset * most / used if used > 0 else timedelta(0)
 
 
 def reset_after(text: str) -> timedelta:

@@ -107,6 +107,16 @@ def test_a_limit_by_the_day_counts_by_its_share_of_a_minute() -> None:
     assert openai_calls.limits(headers) == {Measure.REQUESTS: 200 / 1440, Measure.TOKENS: 40_000}
 
 
+def test_a_large_limit_that_is_hardly_used_is_not_taken_for_one_by_the_day() -> None:
+    headers = {
+        "x-ratelimit-limit-tokens": "4000000",
+        "x-ratelimit-remaining-tokens": "3999994",
+        "x-ratelimit-reset-tokens": "1ms",  # a tenth of that, rounded up
+    }
+
+    assert openai_calls.limits(headers) == {Measure.TOKENS: 4_000_000}
+
+
 @pytest.mark.parametrize("value", ["", "-1", "many", "0"])
 def test_a_header_that_tells_no_limit_is_passed_over(value: str) -> None:
     assert openai_calls.limits({"x-ratelimit-limit-requests": value}) == {}
