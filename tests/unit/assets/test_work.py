@@ -55,8 +55,9 @@ def each_shop(ledger: Ledger, open_account: Callable[..., Provider], clock: Watc
 
 
 def work(shop: Shop, rows: Any, **more: Any) -> Work:
-    """A planned job of which nothing was sent."""
-    return shop.work(shop.begin(rows, **more), asset=more.get("asset", shop.asset))
+    """A planned job of which nothing was sent, due so late that no deadline plays a part."""
+    job_id = shop.begin(rows, **{"deadline": 2 * sightings.OVERDUE, **more})
+    return shop.work(job_id, asset=more.get("asset", shop.asset))
 
 
 def stay_out(local_provider: LocalProvider, *, share: float = 0) -> None:
