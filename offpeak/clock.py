@@ -45,6 +45,11 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
+def utc_day(at: datetime) -> datetime:
+    """When the UTC day of a moment began."""
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def moment(at: datetime) -> str:
     """A moment for people, to the minute."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -73,7 +73,7 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         surge = plan.surge() if not waived else None
         drawn, drawn_bytes = plan.sampled()
         sample = estimator.of(len(drawn), drawn_bytes)
-        decision = _decide(order, ledger, plan, found)
+        decision = _decide(order, ledger, plan, found, _calls(order, ledger, plan, found))
         estimated = estimator.of_plan(decision.lane, found, sample)
         used = spending.spent(ledger, order.asset)
         over = _over_budget(order, estimated.pico, used) if counts.new and not waived else None
@@ -174,7 +174,8 @@ def _begin(
                     "materialise again (or raise the asset's code_version, which says so for good); if not, mend the "
                     "asset and materialise again."
                 )
-        decision = _decide(order, ledger, plan, found)
+        calls = _calls(order, ledger, plan, found)
+        decision = _decide(order, ledger, plan, found, calls)
         estimated = estimator.of_plan(decision.lane, found, estimator.of(*plan.drawn))
         _keep_within_budget(order, ledger, plan, estimated, waived=waived, told=on_over_budget)
         plan.commit(
@@ -182,7 +183,7 @@ def _begin(
             reason=decision.reason,
             estimated=estimated,
             approval=approval,
-            on_deadline=_on_deadline(order, decision, _calls(order, ledger, plan, found), log),
+            on_deadline=_on_deadline(order, decision, calls, log),
         )
         job_id, rows = plan.job_id, "changed rows" if plan.over_changed_rows else "rows"
     _settle_samples(order, job_id, ledger=ledger, log=log)
@@ -338,7 +339,7 @@ def _planned(
         yield plan, coding
 
 
-def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> Decision:
+def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate, calls: timedelta) -> Decision:
     """The lane of what a plan has found to buy."""
     facts = Facts(
         waiting=order.waiting,
@@ -352,7 +353,7 @@ def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> Decisi
         one_off=order.one_off,
         past=sightings.past_durations(ledger, [order.asset])[order.asset],
         on_deadline=order.on_deadline,
-        reserve=reserve(_calls(order, ledger, plan, found) * (1 - SLOW_TAIL), order.rescue),
+        reserve=reserve(calls * (1 - SLOW_TAIL), order.rescue),
         forced=order.forced,
     )
     return decide(facts)

@@ -18,10 +18,11 @@ from offpeak.ledger import custom_ids, queueing, tables
 from offpeak.ledger.database import slices
 from offpeak.ledger.lane import UNPLACED, Placement
 from offpeak.ledger.ledger import Ledger
+from offpeak.ledger.sightings import OVERDUE
 from offpeak.ledger.spool import SpoolFile, SpoolWriter, body_of, offsets_bytes
 from offpeak.ledger.spool import lines as spool_lines
 from offpeak.ledger.states import LIVE_CHUNKS, OPEN_JOBS, ChunkState, JobState, must, record
-from offpeak.providers.base import BATCH_WINDOW, Kind, Provider
+from offpeak.providers.base import Kind, Provider
 
 
 class _Taken(Exception):
@@ -333,7 +334,7 @@ def left_open(connection: Connection, job_id: int, *, now: datetime) -> list[int
             chunk.c.state == ChunkState.OPEN.value,
             chunk.c.id.in_(former),
             chunk.c.id.not_in(awaited),
-            sa.func.coalesce(submission.c.submitted_at, submission.c.intended_at) > to_micros(now - 2 * BATCH_WINDOW),
+            sa.func.coalesce(submission.c.submitted_at, submission.c.intended_at) > to_micros(now - OVERDUE),
         )
     )
     return list(connection.execute(query).scalars())

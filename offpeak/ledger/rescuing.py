@@ -17,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from offpeak.clock import from_micros, to_micros
+from offpeak.clock import from_micros, to_micros, utc_day
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import submissions, tables
+from offpeak.ledger import queueing, submissions, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.database import slices
 from offpeak.ledger.deadline import OnDeadline
@@ -35,9 +35,6 @@ FEWEST_CALLS = 100
 
 SPEEDS = 10
 """Chunks that were called last, of which the fastest counts: the slower ones had less to do at once."""
-
-_BYTES_PER_TOKEN = 4
-"""As in `offpeak.money.estimate`, which lies above the ledger."""
 
 _MEAN_OUTPUT = 256
 """Tokens of an answer where no plan has estimated them."""
@@ -128,7 +125,7 @@ def _read(waiting: "Sequence[sa.Row[Any]]") -> OpenWork:
         model=row.model,
         due_at=from_micros(row.due_at),
         requests=row.requests,
-        tokens=row.spool_bytes // _BYTES_PER_TOKEN + int(answers * row.requests),
+        tokens=queueing.tokens_of(row.spool_bytes) + int(answers * row.requests),
         finished=min(row.finished or 0, row.requests),
         lane=Lane(row.lane),
         given_up_at=None if row.rescue_at is None else from_micros(row.rescue_at),
@@ -210,11 +207,10 @@ def pay_twice(
     where that is not left, or where another process settled the chunk meanwhile.
     """
     now = ledger.clock.now()
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     with ledger.database.write(durable=True) as connection:
         # locked, so that two runs do not both spend what is left
         connection.execute(sa.select(tables.identity.c.id).with_for_update())
-        if _spent_twice(connection, asset, since=today, but_for=chunk.chunk_id) + cost_pico > most_pico:
+        if _spent_twice(connection, asset, since=utc_day(now), but_for=chunk.chunk_id) + cost_pico > most_pico:
             return False
         connection.execute(
             tables.chunk.update()

@@ -9,13 +9,13 @@ What has ended does not change any more, so it is summed up before; in the trans
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from offpeak.clock import to_micros
+from offpeak.clock import to_micros, utc_day
 from offpeak.ledger import tables
 from offpeak.ledger.jobs import attendance
 from offpeak.ledger.ledger import Ledger
@@ -92,8 +92,7 @@ def spent(ledger: Ledger, asset: str) -> Spent:
 
 def settled(ledger: Ledger, asset: str) -> Settled:
     """What the jobs that ended today were billed; `asset` is the one whose share is told apart."""
-    job, now = tables.job, ledger.clock.now().astimezone(UTC)
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    job, day = tables.job, utc_day(ledger.clock.now())
     with ledger.database.read() as connection:
         ended = connection.execute(sa.select(job.c.id, job.c.asset).where(job.c.closed_at >= to_micros(day))).all()
         mine = [row.id for row in ended if row.asset == asset]
