@@ -46,7 +46,7 @@ ifeq ($(POSTGRES),1)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking bench-background bench-nights docs lock venv clean
+.PHONY: help run test test-faults lint bench bench-parked bench-sources bench-changed-rows bench-waking bench-background bench-nights bench-audit-usage bench-audit-code docs lock venv clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,12 @@ bench-background: venv ## Measure how much of a provider's rate limits the backg
 
 bench-nights: venv ## Simulate a thousand nights: deadlines kept, and at what price; FIXTURE=path for nights of your own
 	@$(BIN)/python -m tests.bench.bench_nights $(if $(FIXTURE),--fixture $(FIXTURE)) $(ARGS)
+
+bench-audit-code: venv ## Measure how often the audit of code is right; ARGS="--archives FOLDER" with the packages
+	@$(BIN)/python -m tests.bench.bench_audit_code $(ARGS)
+
+bench-audit-usage: venv ## Measure finding the jobs in a log of a million calls; ARGS="--format csv" for another kind
+	@$(BIN)/python -m tests.bench.bench_audit_usage $(ARGS)
 
 docs: venv ## Write anew what is written from the code: the command reference, and the page on lanes
 	@$(BIN)/python scripts/write_command_reference.py

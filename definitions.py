@@ -19,6 +19,7 @@ from schedules.quarterly_review import quarterly_review
 from schedules.weekly import weekly
 from schedules.weekly_drift import weekly_drift
 from schedules.weekly_evals import weekly_evals
+from schedules.weekly_spend import weekly_spend
 
 defs = with_offpeak(
     dg.Definitions(
@@ -33,6 +34,7 @@ defs = with_offpeak(
             weekly,
             weekly_drift,
             weekly_evals,
+            weekly_spend,
             quarterly_review,
         ],
         sensors=[batch_lifecycle, data_changes],

@@ -103,7 +103,7 @@ def eval_grades(
         for name, answer in {**answers, "traced": case.traced_answer}.items():
             if answer:
                 text = f"{asked}\n\nAnswer: {answer}"
-                yield Chat(key=f"{case.case_id}/{name}", system=RUBRIC, prompt=text, max_tokens=400)
+                yield Chat(key=f"{case.case_id}/{name}", prefix=RUBRIC, prompt=text, max_tokens=400)
 
 
 @batch_asset(output=Comparison, **judging)

@@ -42,7 +42,8 @@ def document_section_summaries(documents: pd.DataFrame) -> Iterator[Chat]:
     document: Any  # a row: pandas has no type for its fields
     for document in documents.itertuples():
         for key, section in sections(document).items():
-            yield Chat(key=key, system=SECTION, prompt=f"{document.title}\n\n{section}", max_tokens=300)
+            prompt = f"{document.title}\n\n{section}"
+            yield Chat(key=key, task=document.document_id, system=SECTION, prompt=prompt, max_tokens=300)
 
 
 @batch_asset(
@@ -64,7 +65,8 @@ def document_summaries(documents: pd.DataFrame, document_section_summaries: pd.D
     for document in documents.itertuples():
         parts = [said.get(key, "(This section could not be summed up.)") for key in sections(document)]
         prompt = "\n\n".join([document.title, *(parts or [document.body])])
-        yield Chat(key=document.document_id, system=SUMMARY, prompt=prompt, max_tokens=500)
+        name = document.document_id
+        yield Chat(key=name, task=name, system=SUMMARY, prompt=prompt, max_tokens=500)
 
 
 def sections(document: Any) -> dict[str, str]:

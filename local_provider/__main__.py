@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import orjson
 import uvicorn
@@ -25,6 +26,10 @@ from local_provider.state import State
 from local_provider.wire import CuttableProtocol
 
 HOST = "127.0.0.1"
+BURST_SECONDS = 5
+"""With --limits: what is let through at once after a pause, so that a plateau of a minute meets its limits."""
+SPREAD = 0.5
+"""With --realtime-latency: one call in a hundred takes three times its median, as realtime endpoints have it."""
 GRACE_SECONDS = 0
 """Whatever is in flight when a signal comes is cut off: a simulated provider has nothing to lose."""
 
@@ -55,6 +60,7 @@ def main() -> int:
             _configure(options.config, settings, faults)
         if options.latency is not None:
             settings.update({"latency_seconds": options.latency})
+        settings.update(_of_synchronous_calls(options))
         listening = _listening(options.port)
     except (SettingsError, OSError) as error:
         print(f"The local provider cannot start: {error}", file=sys.stderr)
@@ -85,7 +91,28 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder to keep files and batches in (default: a temporary one)")
     parser.add_argument("--config", type=Path, help='JSON file: {"settings": {...}, "faults": [...]}')
     parser.add_argument("--latency", type=float, help="seconds from a batch's creation to its end (default 2)")
+    parser.add_argument(
+        "--limits", help='JSON: {"openai/gpt-5-mini": {"requests_per_minute": 60, "tokens_per_minute": 90000}, ...}'
+    )
+    parser.add_argument("--realtime-latency", type=float, help="median seconds of a synchronous call (default 0)")
+    parser.add_argument("--answers", help="wordllama, cheap or full (default wordllama)")
     return parser.parse_args()
+
+
+def _of_synchronous_calls(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say of them, as settings. Raises SettingsError."""
+    found: dict[str, Any] = {}
+    if options.answers is not None:
+        found["answers"] = options.answers
+    if options.realtime_latency is not None:
+        found |= {"realtime_latency_seconds": options.realtime_latency, "realtime_latency_spread": SPREAD}
+    if options.limits is not None:
+        try:
+            limits = orjson.loads(options.limits)
+        except orjson.JSONDecodeError as error:
+            raise SettingsError(f"--limits is not valid JSON: {error}") from None
+        found |= {"model_limits": limits, "rate_limit_burst_seconds": BURST_SECONDS}
+    return found
 
 
 def _configure(path: Path, settings: Settings, faults: Faults) -> None:

@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 
 from local_provider.asks import Ask
-from local_provider.cheap import CheapWriter, cheap_embeddings
+from local_provider.cheap import CheapWriter, cheap_embeddings, filled
 from local_provider.clock import Clock
 from local_provider.digest import digest
 from local_provider.embedder import Embedder
@@ -24,6 +24,8 @@ from local_provider.writer import SensibleWriter, shown
 LOCAL_PREFIX = "local-"
 """Stands before the model's name in every response, so that nobody takes an answer for the real model's."""
 DIMENSIONS = 256
+LONGEST_TOKENS = 4_096
+"""Of a text that is as long as its request lets it be."""
 SENTENCES = 3
 """Of a digest, where the system prompt asks for no other number."""
 
@@ -38,15 +40,21 @@ class Answerer:
 
     @property
     def _cheap(self) -> bool:
-        return self._settings.answers is Answers.CHEAP
+        return self._settings.answers is not Answers.WORDLLAMA
 
     def write(self, ask: Ask) -> str:
         """The text of an answer: JSON where a schema or JSON is asked for."""
         if ask.schema is not None:
             writer: Writer = CheapWriter(ask) if self._cheap else SensibleWriter(ask, self._embedder)
             return orjson.dumps(fill(ask.schema, writer)).decode()
-        text = ask.user.strip()[:300] if self._cheap else self._text(ask)
+        text = self._echo(ask) if self._cheap else self._text(ask)
         return orjson.dumps({"answer": text}).decode() if ask.json_object else text
+
+    def _echo(self, ask: Ask) -> str:
+        said = ask.user.strip()
+        if self._settings.answers is not Answers.FULL or ask.max_tokens is None:
+            return said[:300]
+        return filled(said, min(ask.max_tokens, LONGEST_TOKENS))
 
     def _text(self, ask: Ask) -> str:
         language = language_wanted(ask.system, ask.user)

@@ -2,18 +2,20 @@
 
 from typing import Any
 
+from local_provider import anthropic_caching
 from local_provider.answers import LOCAL_PREFIX, Answerer
 from local_provider.asks import Ask, ask_of, token_limit
 from local_provider.ids import new_id
+from local_provider.prompt_cache import PromptCache
 from local_provider.replies import Reply, RequestRefused
 from local_provider.schema_rules import check_anthropic
 from local_provider.tokens import Demand, cut, tokens_of
 
 
-def respond(params: Any, answerer: Answerer, *, batch: bool = False) -> Reply:
+def respond(params: Any, answerer: Answerer, cache: PromptCache, *, batch: bool = False) -> Reply:
     """Answer a request; a refused one gives its HTTP status and Anthropic's error body."""
     try:
-        return _message(_checked(params, batch=batch), answerer, batch=batch)
+        return _message(_checked(params, batch=batch), answerer, cache, batch=batch)
     except RequestRefused as refused:
         return Reply(status=refused.status, body=error_body(refused.code or "invalid_request_error", refused.message))
 
@@ -22,6 +24,7 @@ def demand_of(params: dict[str, Any]) -> Demand:
     """The tokens of a message before it is answered; one that will be refused takes none."""
     try:
         ask = _ask(_checked(params, batch=False))
+        anthropic_caching.marks_of(params, ask.prompt)
     except RequestRefused:
         return Demand(0, 0)
     return Demand(ask.input_tokens, ask.max_tokens or 0)
@@ -65,8 +68,9 @@ def _ask(params: dict[str, Any]) -> Ask:
     )  # fmt: skip
 
 
-def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Reply:
+def _message(params: dict[str, Any], answerer: Answerer, cache: PromptCache, *, batch: bool) -> Reply:
     ask = _ask(params)
+    cached = anthropic_caching.use(params, ask, cache)
     model = ask.model
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     output_tokens = max(1, tokens_of(len(text)))
@@ -79,23 +83,26 @@ def _message(params: dict[str, Any], answerer: Answerer, *, batch: bool) -> Repl
         "stop_reason": "max_tokens" if was_cut else "end_turn",
         "stop_sequence": None,
         "usage": {
-            "input_tokens": ask.input_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+            "input_tokens": ask.input_tokens - cached.read - cached.written,
+            "cache_creation_input_tokens": cached.written,
+            "cache_read_input_tokens": cached.read,
+            "cache_creation": {
+                "ephemeral_5m_input_tokens": cached.written - cached.written_long,
+                "ephemeral_1h_input_tokens": cached.written_long,
+            },
             "output_tokens": output_tokens,
             "service_tier": "batch" if batch else "standard",
         },
     }
     return Reply(
         status=200, body=message, model=model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
-        usable=not was_cut, structured=ask.schema is not None,
+        cached=cached, usable=not was_cut, structured=ask.schema is not None,
     )  # fmt: skip
 
 
-def _system(system: Any) -> str:
+def _system(system: Any) -> str | list[Any]:
     if system is None or isinstance(system, str):
         return system or ""
     if not isinstance(system, list) or not all(isinstance(block, dict) for block in system):
         raise RequestRefused("system: Input should be a valid string or a list of text blocks")
-    return "\n\n".join(str(block.get("text") or "") for block in system)
+    return system

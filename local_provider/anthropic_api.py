@@ -205,7 +205,7 @@ async def message(request: Request) -> Response:
     params = await json_object(request)
     call = Call(
         provider=ANTHROPIC, endpoint=ENDPOINT, body=params, demand=lambda: demand_of(params),
-        respond=lambda: respond(params, state.answerer),
+        respond=lambda: respond(params, state.answerer, state.prompt_cache),
     )  # fmt: skip
     return await serve(call, state)
 

@@ -7,6 +7,7 @@ import orjson
 from local_provider.answers import Answerer
 from local_provider.anthropic_answers import error_body, respond
 from local_provider.batches import Batch, Outcome
+from local_provider.prompt_cache import PromptCache
 from local_provider.replies import LineResult, digest_of
 from local_provider.spoiling import spoiled
 from local_provider.store import Store
@@ -24,10 +25,13 @@ _BROKEN = {
 class AnthropicLines:
     """Anthropic's side of answering a batch."""
 
+    def __init__(self, cache: PromptCache) -> None:
+        self._cache = cache
+
     def answer(self, raw: bytes, _: Batch, answerer: Answerer, *, spoil: str | None) -> LineResult:
         request = orjson.loads(raw)
         params = request["params"]
-        good = reply = respond(params, answerer, batch=True)
+        good = reply = respond(params, answerer, self._cache, batch=True)
         if spoil:
             reply = spoiled(good, spoil)
         ok = reply.status == 200

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from local_provider.pictures import look
+from local_provider.prompts import Piece, picture
 from local_provider.replies import RequestRefused
-from local_provider.tokens import IMAGE_TOKENS, tokens_of
+from local_provider.tokens import tokens_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,60 +23,82 @@ class Ask:
     """JSON is asked for, without a schema."""
     max_tokens: int | None = None
     input_tokens: int = 0
+    prompt: tuple[Piece, ...] = ()
+    """All that the model reads."""
     seen: tuple[str, ...] = ()
     """What the pictures look like."""
 
 
 def ask_of(
-    *, model: str, instructions: str, messages: list[Any], schema: dict[str, Any] | None, json_object: bool = False,
-    max_tokens: int | None,
+    *, model: str, instructions: str | list[Any], messages: list[Any], schema: dict[str, Any] | None,
+    json_object: bool = False, max_tokens: int | None,
 ) -> Ask:  # fmt: skip
-    """Read a conversation. Raises RequestRefused for what is not one."""
-    system, turns, characters = [instructions] if instructions else [], [], 0
-    seen: list[str] = []
+    """Read a conversation; `instructions` are a text, or blocks of it. Raises RequestRefused for what is not one."""
+    reading = _Reading()
+    if schema:
+        reading.prompt.append(Piece(orjson.dumps(schema).decode("latin-1"), "schema"))  # a character a byte
+    if instructions:
+        reading.add("system", instructions, "instructions")
     for number, message in enumerate(messages):
         if not isinstance(message, dict):
             raise RequestRefused(f"Invalid type for 'messages[{number}]': expected an object.", param="messages")
-        text, pictures = _content(message.get("content"), number)
-        seen += pictures
-        if message.get("role") in {"system", "developer"}:
-            system.append(text)
-        else:
-            characters += len(text)
-            if message.get("role") == "user":
-                turns.append(text)
-    if not turns:
+        reading.add(message.get("role"), message.get("content"), f"messages[{number}]")
+    if not reading.turns:
         raise RequestRefused("At least one user message is required.", param="messages")
-    asked = "\n\n".join(system)
-    characters += len(asked) + (len(orjson.dumps(schema)) if schema else 0)
     return Ask(
         model=model,
-        system=asked,
-        user=turns[-1],
+        system="\n\n".join(reading.system),
+        user=reading.turns[-1],
         schema=schema,
         json_object=json_object,
         max_tokens=max_tokens,
-        input_tokens=max(1, tokens_of(characters) + len(seen) * IMAGE_TOKENS),
-        seen=tuple(seen),
+        input_tokens=max(1, tokens_of(sum(len(piece.text) for piece in reading.prompt))),
+        prompt=tuple(reading.prompt),
+        seen=tuple(reading.seen),
     )
 
 
-def _content(content: Any, number: int) -> tuple[str, list[str]]:
-    """The text of a message, and what its images look like."""
-    if isinstance(content, str):
-        return content, []
-    if not isinstance(content, list):
-        raise RequestRefused(f"Invalid value for 'messages[{number}].content'.", param=f"messages[{number}].content")
-    texts: list[str] = []
-    images: list[str] = []
-    for block in content:
-        if not isinstance(block, dict):
-            raise RequestRefused(f"Invalid content block in 'messages[{number}]'.", param="messages")
-        if isinstance(block.get("text"), str):
-            texts.append(block["text"])
-        elif "image" in str(block.get("type", "")):
-            images.append(look(block))
-    return "\n\n".join(texts), images
+class _Reading:
+    """A conversation as far as it was read."""
+
+    def __init__(self) -> None:
+        self.prompt: list[Piece] = []
+        self.system: list[str] = []
+        self.turns: list[str] = []
+        self.seen: list[str] = []
+
+    def add(self, role: Any, content: Any, where: str) -> None:
+        """Read one message. Raises RequestRefused for a content that is none."""
+        told = self.turns if role == "user" else None
+        if role in {"system", "developer"}:
+            role, told = "system", self.system
+        if role == "system" and self.system:
+            self.prompt.append(Piece("\n\n"))
+        text = self._read(str(role), content, where)
+        if told is not None:
+            told.append(text)
+
+    def _read(self, role: str, content: Any, where: str) -> str:
+        """The text of a message; its pieces are added to the prompt."""
+        if isinstance(content, str):
+            self.prompt.append(Piece(content, role))
+            return content
+        if not isinstance(content, list):
+            raise RequestRefused(f"Invalid value for '{where}.content'.", param=f"{where}.content")
+        texts: list[str] = []
+        for block in content:
+            if not isinstance(block, dict):
+                raise RequestRefused(f"Invalid content block in '{where}'.", param=where.partition("[")[0])
+            if isinstance(block.get("text"), str):
+                self.prompt.append(Piece(("\n\n" if texts else "") + block["text"], role, block))
+                texts.append(block["text"])
+            elif "image" in str(block.get("type", "")):
+                self.prompt.append(picture(block, role))
+                self.seen.append(look(block))
+            else:
+                self.prompt.append(Piece("", role, block))
+            role = ""
+        return "\n\n".join(texts)
 
 
 def token_limit(body: dict[str, Any], *names: str) -> int | None:

@@ -70,6 +70,8 @@ class Batch:
     enqueued_tokens: int = 0
     """Prompt tokens, which count against OpenAI's limit while it is open; 0 if none was set when it was validated."""
     input_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the input tokens, those that were read from the prompt cache."""
     output_tokens: int = 0
     output_bytes: int = 0
     """Bytes of the results file that belong to `position`; anything after them is cut off when answering resumes."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from local_provider.asks import Ask
 from local_provider.fields import Field, find
+from local_provider.tokens import CHARACTERS_PER_TOKEN
 
 
 class CheapWriter:
@@ -44,6 +45,12 @@ class CheapWriter:
 
     def truth(self, _: Field) -> bool:
         return self._seed % 2 == 0
+
+
+def filled(text: str, tokens: int) -> str:
+    """A text of so many tokens, said again and again."""
+    wanted = tokens * CHARACTERS_PER_TOKEN
+    return (f"{text or '.'} " * (wanted // (len(text) + 1) + 1))[:wanted]
 
 
 def cheap_embeddings(texts: Sequence[str]) -> NDArray[np.float32]:

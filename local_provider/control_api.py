@@ -32,6 +32,14 @@ async def tally_requests(request: Request) -> Response:
     return JSON({"requests": state_of(request).tally.requests(at_least=at_least)})
 
 
+async def purchases(request: Request) -> Response:
+    """Each billed answer after the one of the id `after`, in the order they were counted."""
+    after = whole_number(request, "after", 0, 2**63 - 1, least=0)
+    limit = whole_number(request, "limit", 1_000, 10_000)
+    found = state_of(request).tally.purchases(after=after, limit=limit + 1)
+    return JSON({"purchases": found[:limit], "has_more": len(found) > limit})
+
+
 async def list_batches(request: Request) -> Response:
     return JSON({"batches": [_shown(batch) for batch in state_of(request).store.batches()]})
 
@@ -104,12 +112,14 @@ async def clock(request: Request) -> Response:
 
 
 async def reset(request: Request) -> Response:
-    """Forget every file, batch, count and fault. Settings and the clock stay."""
+    """Forget every file, batch, count, fault and cached prompt. Settings and the clock stay."""
     state = state_of(request)
     state.faults.clear(counts=True)
     state.store.clear()
     state.tally.clear()
     state.rate_limits.clear()
+    await asyncio.to_thread(state.worker.settle, SETTLING_SECONDS)  # it may be reading prompts of what is gone
+    state.prompt_cache.clear()
     return JSON({"status": "reset"})
 
 
@@ -148,6 +158,7 @@ ROUTES = [
     Route("/local/health", health, methods=["GET"]),
     Route("/local/tally", tally, methods=["GET"]),
     Route("/local/tally/requests", tally_requests, methods=["GET"]),
+    Route("/local/tally/purchases", purchases, methods=["GET"]),
     Route("/local/batches", list_batches, methods=["GET"]),
     Route("/local/batches/{batch_id}/faults", batch_faults, methods=["POST", "DELETE"]),
     Route("/local/clock", clock, methods=["GET", "POST", "DELETE"]),

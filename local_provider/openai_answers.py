@@ -4,6 +4,7 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from local_provider import openai_caching
 from local_provider.answers import DIMENSIONS, LOCAL_PREFIX, Answerer
 from local_provider.asks import Ask
 from local_provider.ids import new_id
@@ -18,15 +19,16 @@ from local_provider.openai_asks import (
     samples_of,
     text_format,
 )
+from local_provider.prompt_cache import PromptCache
 from local_provider.replies import Reply, RequestRefused
-from local_provider.tokens import cut, tokens_of
+from local_provider.tokens import Cached, cut, tokens_of
 
 MAX_EMBEDDING_TOKENS = 8_192
 ORGANIZATION = "org-local"
 """Whose limits they are that messages tell of."""
 
 
-def respond(endpoint: str, body: Any, answerer: Answerer) -> Reply:
+def respond(endpoint: str, body: Any, answerer: Answerer, cache: PromptCache) -> Reply:
     """Answer a request; a refused one gives status 400 and OpenAI's error body."""
     try:
         if not isinstance(body, dict):
@@ -42,7 +44,7 @@ def respond(endpoint: str, body: Any, answerer: Answerer) -> Reply:
             )
         if body.get("stream"):
             raise RequestRefused("The local provider does not stream: send stream false.", param="stream")
-        return _ENDPOINTS[endpoint](body, model, answerer)
+        return _ENDPOINTS[endpoint](body, model, answerer, cache)
     except RequestRefused as refused:
         return Reply(status=refused.status, body=error_body(refused.message, refused.param, refused.code))
 
@@ -53,8 +55,9 @@ def error_body(
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+def _chat(body: dict[str, Any], model: str, answerer: Answerer, cache: PromptCache) -> Reply:
     ask = chat_ask(body, model)
+    cached = openai_caching.use("/v1/chat/completions", body, ask, cache)
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     samples = samples_of(body)
     output_tokens = max(1, tokens_of(len(text))) * samples
@@ -73,7 +76,11 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
             "prompt_tokens": ask.input_tokens,
             "completion_tokens": output_tokens,
             "total_tokens": ask.input_tokens + output_tokens,
-            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "prompt_tokens_details": {
+                "cached_tokens": cached.read,
+                "cache_write_tokens": cached.written,
+                "audio_tokens": 0,
+            },
             "completion_tokens_details": {
                 "reasoning_tokens": 0,
                 "audio_tokens": 0,
@@ -84,11 +91,12 @@ def _chat(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
         "service_tier": "flex" if body.get("service_tier") == "flex" else "default",
         "system_fingerprint": None,
     }
-    return _reply(response, ask, output_tokens, was_cut)
+    return _reply(response, ask, cached, output_tokens, was_cut)
 
 
-def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+def _responses(body: dict[str, Any], model: str, answerer: Answerer, cache: PromptCache) -> Reply:
     ask = response_ask(body, model)
+    cached = openai_caching.use("/v1/responses", body, ask, cache)
     text, was_cut = cut(answerer.write(ask), ask.max_tokens)
     output_tokens = max(1, tokens_of(len(text)))
     status = "incomplete" if was_cut else "completed"
@@ -123,23 +131,31 @@ def _responses(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
         "truncation": "disabled",
         "usage": {
             "input_tokens": ask.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": _input_details(model, cached),
             "output_tokens": output_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": ask.input_tokens + output_tokens,
         },
     }
-    return _reply(response, ask, output_tokens, was_cut)
+    return _reply(response, ask, cached, output_tokens, was_cut)
 
 
-def _reply(response: dict[str, Any], ask: Ask, output_tokens: int, was_cut: bool) -> Reply:
+def _input_details(model: str, cached: Cached) -> dict[str, Any]:
+    details: dict[str, Any] = {"cached_tokens": cached.read, "cache_write_tokens": cached.written}
+    if openai_caching.writes(model):
+        long = cached.written_long
+        details["cache_write_tokens_details"] = {"ttl_30m_tokens": cached.written - long, "ttl_12h_tokens": long}
+    return details
+
+
+def _reply(response: dict[str, Any], ask: Ask, cached: Cached, output_tokens: int, was_cut: bool) -> Reply:
     return Reply(
         status=200, body=response, model=ask.model, input_tokens=ask.input_tokens, output_tokens=output_tokens,
-        usable=not was_cut, structured=ask.schema is not None,
+        cached=cached, usable=not was_cut, structured=ask.schema is not None,
     )  # fmt: skip
 
 
-def _embeddings(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
+def _embeddings(body: dict[str, Any], model: str, answerer: Answerer, _: PromptCache) -> Reply:
     texts = embedding_texts(body)
     dimensions = body.get("dimensions") or DIMENSIONS
     if isinstance(dimensions, bool) or not isinstance(dimensions, int) or not 1 <= dimensions <= DIMENSIONS:
@@ -169,7 +185,7 @@ def _embeddings(body: dict[str, Any], model: str, answerer: Answerer) -> Reply:
     return Reply(status=200, body=response, model=model, input_tokens=sum(counts))
 
 
-def _moderations(body: dict[str, Any], model: str, _: Answerer) -> Reply:
+def _moderations(body: dict[str, Any], model: str, _: Answerer, __: PromptCache) -> Reply:
     items = moderation_texts(body)
     response = {
         "id": new_id("modr-"),
@@ -179,7 +195,7 @@ def _moderations(body: dict[str, Any], model: str, _: Answerer) -> Reply:
     return Reply(status=200, body=response, model=model, input_tokens=moderation_tokens(items))
 
 
-_ENDPOINTS: dict[str, Callable[[dict[str, Any], str, Answerer], Reply]] = {
+_ENDPOINTS: dict[str, Callable[[dict[str, Any], str, Answerer, PromptCache], Reply]] = {
     "/v1/chat/completions": _chat,
     "/v1/responses": _responses,
     "/v1/embeddings": _embeddings,

@@ -281,7 +281,7 @@ def _shown(batch: Batch) -> dict[str, Any]:
         "metadata": batch.metadata,
         "usage": {
             "input_tokens": batch.input_tokens,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": batch.cached_tokens},
             "output_tokens": batch.output_tokens,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": batch.input_tokens + batch.output_tokens,
@@ -305,7 +305,7 @@ async def synchronous(request: Request) -> Response:
     body = await json_object(request)
     call = Call(
         provider=OPENAI, endpoint=endpoint, body=body, demand=lambda: demand_of(endpoint, body),
-        respond=lambda: respond(endpoint, body, state.answerer), flex=wants_flex(endpoint, body),
+        respond=lambda: respond(endpoint, body, state.answerer, state.prompt_cache), flex=wants_flex(endpoint, body),
     )  # fmt: skip
     return await serve(call, state)
 

@@ -5,6 +5,7 @@ Everything here raises RequestRefused for a body that its endpoint would refuse.
 
 from typing import Any
 
+from local_provider import openai_caching
 from local_provider.asks import Ask, ask_of, token_limit
 from local_provider.replies import RequestRefused
 from local_provider.schema_rules import check_openai
@@ -30,6 +31,7 @@ def demand_of(endpoint: str, body: dict[str, Any]) -> Demand:
                 return Demand(sum(embedding_tokens(embedding_texts(body))), 0)
             case _:
                 return Demand(moderation_tokens(moderation_texts(body)), 0)
+        openai_caching.hints_of(endpoint, body, ask.prompt)
     except RequestRefused:
         return Demand(0, 0)
     return Demand(ask.input_tokens, (ask.max_tokens or UNSTATED_OUTPUT_TOKENS) * samples_of(body))

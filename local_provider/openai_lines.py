@@ -9,6 +9,7 @@ from local_provider.batches import Batch, Outcome
 from local_provider.clock import Clock
 from local_provider.ids import new_id
 from local_provider.openai_answers import error_body, respond
+from local_provider.prompt_cache import PromptCache
 from local_provider.replies import LineResult, digest_of
 from local_provider.spoiling import spoiled
 from local_provider.store import Store, StoredFile
@@ -35,15 +36,15 @@ def batch_of_results(filename: str) -> str:
 class OpenAILines:
     """OpenAI's side of answering a batch."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, cache: PromptCache) -> None:
+        self._clock, self._cache = clock, cache
 
     def answer(self, raw: bytes, batch: Batch, answerer: Answerer, *, spoil: str | None) -> LineResult:
         request = orjson.loads(raw)
         body = request["body"]
         # A batch is a tier of its own, whatever its lines say.
         on_tier = {**body, "service_tier": "default"} if "service_tier" in body else body
-        good = reply = respond(batch.endpoint, on_tier, answerer)
+        good = reply = respond(batch.endpoint, on_tier, answerer, self._cache)
         if spoil:
             reply = spoiled(good, spoil)
         return LineResult(

@@ -4,7 +4,8 @@ Each limit of each model is a token bucket of its own, full to begin with. A cal
 it needs, and one that is refused takes nothing. Changing a limit starts its buckets anew.
 
 OpenAI's tokens are those of the prompt and the most that the answer may have, and stay taken. Anthropic's input tokens
-are taken when a call is admitted, its output tokens when it has been answered: its `max_tokens` counts for nothing.
+are taken when a call is admitted, its output tokens when it has been answered: its `max_tokens` counts for nothing. A
+model with limits of its own has those, and none of its provider's; its tokens at Anthropic are input and output in one.
 """
 
 import math
@@ -45,6 +46,8 @@ SETTINGS = {
         Measure.OUTPUT_TOKENS: "anthropic_output_tokens_per_minute",
     },
 }
+OF_A_MODEL = {Measure.REQUESTS: "requests_per_minute", Measure.TOKENS: "tokens_per_minute"}
+"""What the limits of a single model count."""
 CREATES = {
     ProviderName.OPENAI: "openai_creates_per_hour",
     ProviderName.ANTHROPIC: "anthropic_creates_per_hour",
@@ -80,7 +83,7 @@ class RateLimits:
         asked = demand() if by_tokens else Demand(0, 0)
         waits = []
         for limit in limits:
-            needed = _needed(limit.measure, asked)
+            needed = _needed(provider, limit.measure, asked)
             if needed > limit.figure:
                 raise _refusal(provider, model, limit, needed, None, self.headers(provider, model))
             waits.append((limit.bucket.wait_for(needed), limit, needed))
@@ -89,12 +92,13 @@ class RateLimits:
             raise _refusal(provider, model, limit, needed, wait, self.headers(provider, model))
         for limit in limits:
             if limit.measure is not Measure.OUTPUT_TOKENS:
-                limit.bucket.take(_needed(limit.measure, asked))
+                limit.bucket.take(_needed(provider, limit.measure, asked))
 
     def answered(self, provider: ProviderName, model: str, output_tokens: int) -> None:
         """Take what is known only once a call has been answered."""
         for limit in self._limits(provider, model):
-            if limit.measure is Measure.OUTPUT_TOKENS:
+            both = provider is ProviderName.ANTHROPIC and limit.measure is Measure.TOKENS
+            if both or limit.measure is Measure.OUTPUT_TOKENS:
                 limit.bucket.take(output_tokens)
 
     def admit_create(self, provider: ProviderName) -> None:
@@ -125,11 +129,20 @@ class RateLimits:
 
     def _limits(self, provider: ProviderName, model: str) -> Iterator[Limit]:
         seconds = self._settings.rate_limit_burst_seconds
-        for measure, setting in SETTINGS[provider].items():
-            figure: int | None = getattr(self._settings, setting)
+        for measure, setting, figure in self._figures(provider, model):
             if figure is not None:
                 bucket = self._bucket(setting, model, figure, per_second=figure / MINUTE, seconds=seconds)
                 yield Limit(measure, figure, bucket)
+
+    def _figures(self, provider: ProviderName, model: str) -> Iterator[tuple[Measure, str, int | None]]:
+        """What is limited, the name of the limit, and its figure."""
+        own = self._settings.model_limits.get(f"{provider}/{model}")
+        if own is None:
+            for measure, setting in SETTINGS[provider].items():
+                yield measure, setting, getattr(self._settings, setting)
+            return
+        for measure, name in OF_A_MODEL.items():
+            yield measure, f"{provider}/{name}", own.get(name)
 
     def _bucket(self, setting: str, model: str, figure: int, *, per_second: float, seconds: float) -> Bucket:
         now = self._clock.now()
@@ -154,12 +167,13 @@ def duration(seconds: float) -> str:
     return f"{minutes}m{told}" if minutes else told
 
 
-def _needed(measure: Measure, asked: Demand) -> int:
+def _needed(provider: ProviderName, measure: Measure, asked: Demand) -> int:
     match measure:
         case Measure.REQUESTS:
             return 1
         case Measure.TOKENS:
-            return asked.input_tokens + asked.most_output_tokens
+            later = provider is ProviderName.ANTHROPIC
+            return asked.input_tokens + (0 if later else asked.most_output_tokens)
         case Measure.INPUT_TOKENS:
             return asked.input_tokens
         case Measure.OUTPUT_TOKENS:

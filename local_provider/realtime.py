@@ -4,6 +4,7 @@ An answer is billed when it has been generated, whether or not it reaches its ca
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from local_provider.batches import ProviderName
 from local_provider.faults import Occasion, Point
 from local_provider.flex import admit_flex
 from local_provider.replies import Reply, digest_of
+from local_provider.settings import Settings
 from local_provider.state import State
 from local_provider.striking import strike
 from local_provider.tally import Ending, Lane, Purchase
@@ -56,10 +58,10 @@ async def serve(call: Call, state: State) -> Response:
             counted.ending = Ending.REFUSED if refused.status == 429 else Ending.FAILED
             raise
         reply = await asyncio.to_thread(call.respond)
-        if state.settings.realtime_latency_seconds:
-            await asyncio.sleep(state.settings.realtime_latency_seconds)
+        if latency := latency_of(state.settings, state.latencies):
+            await asyncio.sleep(latency)
         if reply.billed:
-            purchase = Purchase(digest_of(call.body), model, reply.input_tokens, reply.output_tokens, reply.usable)
+            purchase = Purchase.of(reply, digest_of(call.body))
             state.tally.record(provider, [purchase], lane=Lane.FLEX if call.flex else Lane.REALTIME)
             state.rate_limits.answered(provider, model, reply.output_tokens)
             counted.ending = Ending.ANSWERED
@@ -67,3 +69,9 @@ async def serve(call: Call, state: State) -> Response:
         await strike(state.faults, Point.ANSWERED, occasion)
     headers = {**request_ids(), **state.rate_limits.headers(provider, model)}
     return JSON(reply.body, status_code=reply.status, headers=headers)
+
+
+def latency_of(settings: Settings, draw: random.Random) -> float:
+    """How many seconds a call takes. With a spread, latencies are log-normal: few are far longer than the median."""
+    median, spread = settings.realtime_latency_seconds, settings.realtime_latency_spread
+    return median * draw.lognormvariate(0, spread) if median and spread else median

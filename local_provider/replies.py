@@ -6,6 +6,18 @@ from typing import Any
 
 import orjson
 
+from local_provider.tokens import NOT_CACHED, Cached
+
+HINTS = frozenset(
+    {
+        "cache_control", "prompt_cache_key", "prompt_cache_options", "prompt_cache_breakpoint",
+        "prompt_cache_retention",
+    }
+)  # fmt: skip
+"""What requests, and the blocks in them, say of caching: no answer depends on it."""
+_LEFT_OUT = HINTS | {"service_tier"}
+_TEXT_BLOCK = frozenset({"type", "text"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -16,6 +28,8 @@ class Reply:
     model: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    cached: Cached = NOT_CACHED
+    """Within the input tokens."""
     usable: bool = True
     structured: bool = False
     """It answers to an output schema."""
@@ -52,7 +66,37 @@ class RequestRefused(Exception):
 
 
 def digest_of(body: Any) -> bytes:
-    """What identifies a request: its body with sorted keys, whatever its custom_id and the tier it is bought on."""
-    if isinstance(body, dict) and "service_tier" in body:
-        body = {name: value for name, value in body.items() if name != "service_tier"}
+    """What identifies a request: its body with sorted keys, whatever its custom_id and the tier it is bought on.
+
+    Nor do hints for the cache make a difference, or that a text was made a block to bear one.
+    """
+    if isinstance(body, dict):
+        body = {name: _plain(name, value) for name, value in body.items() if name not in _LEFT_OUT}
     return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+
+
+def without_hints(block: dict[str, Any]) -> dict[str, Any]:
+    """A content block as it is whatever it says of caching."""
+    if HINTS.isdisjoint(block) and not isinstance(block.get("content"), list):
+        return block
+    return {name: _content(value) if name == "content" else value for name, value in block.items() if name not in HINTS}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """What a request says under a name, without hints in it."""
+    if isinstance(value, list):
+        if name == "system":
+            return _content(value)
+        if name in {"messages", "input", "tools"}:
+            return [without_hints(each) if isinstance(each, dict) else each for each in value]
+    return value
+
+
+def _content(content: Any) -> Any:
+    """Blocks without their hints; one of nothing but text is that text."""
+    if not isinstance(content, list):
+        return content
+    blocks = [without_hints(block) if isinstance(block, dict) else block for block in content]
+    if len(blocks) == 1 and isinstance(blocks[0], dict) and blocks[0].keys() == _TEXT_BLOCK:
+        return blocks[0]["text"]
+    return blocks

@@ -1,7 +1,7 @@
 """What can be set while the server runs. An unknown name or a value out of range is refused, never ignored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +15,8 @@ class Answers(StrEnum):
     """Nearest labels, extractive digests and real embeddings: sensible, about 1 ms a request."""
     CHEAP = "cheap"
     """By hash and echo: valid and deterministic, but meaningless; for benchmarks."""
+    FULL = "full"
+    """The same, and a text is as long as its request lets it be; for load, whose cost and limits count tokens."""
 
 
 class ResultsOrder(StrEnum):
@@ -23,6 +25,12 @@ class ResultsOrder(StrEnum):
     SHUFFLED = "shuffled"
     INPUT = "input"
     REVERSED = "reversed"
+
+
+ModelLimits = dict[str, dict[str, int]]
+"""By "provider/model": what it may be asked in a minute, by the names below."""
+
+PER_MINUTE = ("requests_per_minute", "tokens_per_minute")
 
 
 class SettingsError(ValueError):
@@ -38,6 +46,13 @@ class Settings:
     answers: Answers = Answers.WORDLLAMA
     results_order: ResultsOrder = ResultsOrder.SHUFFLED
     realtime_latency_seconds: float = 0.0
+    """Of a synchronous call; the median where there is a spread."""
+    realtime_latency_spread: float = 0.0
+    """How far apart latencies are: the standard deviation of their logarithm. 0: all are the same."""
+    model_limits: ModelLimits = field(default_factory=dict)
+    """Of synchronous calls: limits of single models, in the place of their provider's below."""
+    cache_hit_share: float = 1.0
+    """The share of requests that find in the prompt cache what is there for them."""
     rate_limit_burst_seconds: float = 60.0
     """How many seconds' worth of a limit per minute can be taken at once, after a pause that is long enough."""
     openai_requests_per_minute: int | None = None
@@ -49,6 +64,8 @@ class Settings:
     openai_flex_capacity: float = 1.0
     """The share of synchronous calls on the flex tier for which there is capacity."""
     openai_models_without_flex: tuple[str, ...] = ()
+    openai_cache_minimum_tokens: int = 1_024
+    """Of a prompt; a shorter one is not cached."""
     openai_max_requests: int = 50_000
     openai_max_bytes: int = 200 * MIB
     openai_max_upload_bytes: int = 512 * MIB
@@ -57,6 +74,8 @@ class Settings:
     anthropic_input_tokens_per_minute: int | None = None
     anthropic_output_tokens_per_minute: int | None = None
     anthropic_creates_per_hour: int | None = None
+    anthropic_cache_minimum_tokens: int = 1_024
+    """Of a prompt up to a mark; nothing comes of a mark before."""
     anthropic_max_requests: int = 100_000
     anthropic_max_bytes: int = 256 * MIB
 
@@ -73,8 +92,8 @@ class Settings:
 
     def become(self, other: "Settings") -> None:
         """Take over every setting of another."""
-        for field in fields(self):
-            setattr(self, field.name, getattr(other, field.name))
+        for each in fields(self):
+            setattr(self, each.name, getattr(other, each.name))
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
@@ -86,6 +105,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise SettingsError(f"{name} is a list of strings; got {value!r}.")
         return tuple(value)
+    if kind == ModelLimits:
+        return _model_limits(name, value)
     if kind == int | None:
         if value is None:
             return None
@@ -94,8 +115,23 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise SettingsError(f"{name} is a number, 0 or more; got {value!r}.")
-    if name == "openai_flex_capacity" and value > 1:
+    if name in {"openai_flex_capacity", "cache_hit_share"} and value > 1:
         raise SettingsError(f"{name} is a share between 0 and 1; got {value!r}.")
     if kind is int and value != int(value):
         raise SettingsError(f"{name} is a whole number; got {value!r}.")
     return kind(value)
+
+
+def _model_limits(name: str, value: Any) -> ModelLimits:
+    if not isinstance(value, dict) or not all(isinstance(each, dict) for each in value.values()):
+        raise SettingsError(f'{name} is an object such as {{"openai/gpt-5-mini": {{"requests_per_minute": 60}}}}.')
+    for model, limits in value.items():
+        provider, _, rest = model.partition("/")
+        if provider not in {"openai", "anthropic"} or not rest:
+            raise SettingsError(f"{name}: {model!r} is no model: write openai/NAME or anthropic/NAME.")
+        for measure, figure in limits.items():
+            if measure not in PER_MINUTE:
+                raise SettingsError(f"{name}: {model} has no {measure!r}, only {' and '.join(PER_MINUTE)}.")
+            if isinstance(figure, bool) or not isinstance(figure, int) or figure < 1:
+                raise SettingsError(f"{name}: {measure} of {model} is a whole number from 1; got {figure!r}.")
+    return {model: dict(limits) for model, limits in value.items()}

@@ -1,6 +1,7 @@
 """All the parts of one running server, put together once and handed to every route."""
 
-from dataclasses import dataclass, replace
+import random
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from local_provider.batches import Batch, ProviderName
 from local_provider.clock import Clock
 from local_provider.faults import Faults
 from local_provider.openai_lines import OpenAILines
+from local_provider.prompt_cache import PromptCache
 from local_provider.rate_limits import RateLimits
 from local_provider.settings import Settings
 from local_provider.store import Store
@@ -30,21 +32,24 @@ class State:
     store: Store
     tally: Tally
     answerer: Answerer
+    prompt_cache: PromptCache
     rate_limits: RateLimits
     worker: Worker
+    latencies: random.Random = field(default_factory=lambda: random.Random(0))
+    """What latencies are drawn from: the same from each start on."""
 
     @classmethod
     def open(cls, folder: Path, settings: Settings, faults: Faults) -> "State":
         """A server's parts over a data folder; the worker is not started yet."""
         store, clock = Store(folder), Clock()
-        tally, answerer = Tally(store), Answerer(settings, clock)
+        tally, answerer, cache = Tally(store, clock), Answerer(settings, clock), PromptCache(settings, clock)
         formats: dict[ProviderName, BatchFormat] = {
-            ProviderName.OPENAI: OpenAILines(clock),
-            ProviderName.ANTHROPIC: AnthropicLines(),
+            ProviderName.OPENAI: OpenAILines(clock, cache),
+            ProviderName.ANTHROPIC: AnthropicLines(cache),
         }
         worker = Worker(store, tally, settings, answerer, faults, clock, formats)
         rate_limits = RateLimits(settings, clock)
-        return cls(settings, replace(settings), faults, clock, store, tally, answerer, rate_limits, worker)
+        return cls(settings, replace(settings), faults, clock, store, tally, answerer, cache, rate_limits, worker)
 
     def known(self, batch: Batch) -> bool:
         """Whether the provider admits to knowing this batch."""

@@ -32,11 +32,19 @@ CREATE TABLE IF NOT EXISTS bought (
     provider TEXT NOT NULL, model TEXT NOT NULL, lane TEXT NOT NULL, answers INTEGER NOT NULL,
     usable INTEGER NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
     PRIMARY KEY (provider, model, lane)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cached (
+    provider TEXT NOT NULL, model TEXT NOT NULL, cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL, PRIMARY KEY (provider, model)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS purchases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, provider TEXT NOT NULL, model TEXT NOT NULL, lane TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL, cache_write_long_tokens INTEGER NOT NULL, usable INTEGER NOT NULL,
+    at REAL NOT NULL, custom_id TEXT);
 CREATE TABLE IF NOT EXISTS answered (
     provider TEXT NOT NULL, digest BLOB NOT NULL, model TEXT NOT NULL, custom_id TEXT, answered INTEGER NOT NULL,
     usable INTEGER NOT NULL, realtime INTEGER NOT NULL, PRIMARY KEY (provider, digest)) WITHOUT ROWID;
 """
-TABLES = ("files", "batches", "counters", "calls", "bought", "answered")
+TABLES = ("files", "batches", "counters", "calls", "bought", "cached", "purchases", "answered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from local_provider.batches import ProviderName
+from local_provider.clock import Clock
+from local_provider.replies import Reply
 from local_provider.store import Store
+from local_provider.tokens import Cached
 
 COUNTERS = ("batches_created", "requests_accepted")
 
@@ -47,15 +50,23 @@ class Purchase(NamedTuple):
     model: str
     input_tokens: int
     output_tokens: int
+    cached: Cached
     usable: bool
     custom_id: str | None = None
 
+    @classmethod
+    def of(cls, reply: Reply, digest: bytes, custom_id: str | None = None) -> "Purchase":
+        """The answer to the request that a digest identifies."""
+        return cls(
+            digest, reply.model, reply.input_tokens, reply.output_tokens, reply.cached, reply.usable, custom_id
+        )  # fmt: skip
+
 
 class Tally:
-    """Counts per provider, model and lane, and per distinct request body how often it was answered."""
+    """Counts per provider, model and lane, and per distinct request body how often it was answered; lists purchases."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
         self._in_flight: Counter[tuple[ProviderName, str | None]] = Counter()
         self._most_in_flight: Counter[tuple[ProviderName, str | None]] = Counter()
 
@@ -110,9 +121,17 @@ class Tally:
             sums[purchase.model, "usable"] += purchase.usable
             sums[purchase.model, "input_tokens"] += purchase.input_tokens
             sums[purchase.model, "output_tokens"] += purchase.output_tokens
+            sums[purchase.model, "cache_read_tokens"] += purchase.cached.read
+            sums[purchase.model, "cache_write_tokens"] += purchase.cached.written
+        at = self._clock.now()
         with self._store.transaction() as db:
             for model in {purchase.model for purchase in purchases}:
                 _add_bought(db, provider, model, lane, sums)
+            db.executemany(
+                f"INSERT INTO purchases ({', '.join(_OF_A_PURCHASE)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                [(provider, p.model, lane, p.input_tokens, p.output_tokens, *p.cached, p.usable, at, p.custom_id)
+                 for p in purchases],
+            )  # fmt: skip
             db.executemany(
                 "INSERT INTO answered VALUES (?, ?, ?, ?, 1, ?, ?) ON CONFLICT DO UPDATE SET answered = answered + 1, "
                 "usable = usable + excluded.usable, realtime = realtime + excluded.realtime, "
@@ -135,6 +154,20 @@ class Tally:
         names = ("provider", "body_hash", "model", "last_custom_id", "answered", "usable", "realtime")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def purchases(self, *, after: int, limit: int) -> list[dict[str, Any]]:
+        """Each billed answer in the order they were counted, from the first of a higher id than `after`.
+
+        Its input tokens include those of the cache, at both providers.
+        """
+        names = ("id", *_OF_A_PURCHASE)
+        with self._store.transaction() as db:
+            rows = db.execute(
+                f"SELECT {', '.join(names)} FROM purchases WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608
+                (after, limit),
+            ).fetchall()
+        found = [dict(zip(names, row, strict=True)) for row in rows]
+        return [{**each, "usable": bool(each["usable"])} for each in found]
+
     def _of(self, provider: ProviderName) -> dict[str, Any]:
         with self._store.transaction() as db:
             counters = dict(db.execute("SELECT name, n FROM counters WHERE provider = ?", (provider,)).fetchall())
@@ -145,6 +178,9 @@ class Tally:
             ).fetchall()
             calls = db.execute(
                 "SELECT model, calls, refused, failed FROM calls WHERE provider = ? ORDER BY model", (provider,)
+            ).fetchall()
+            cached = db.execute(
+                "SELECT model, cache_read_tokens, cache_write_tokens FROM cached WHERE provider = ?", (provider,)
             ).fetchall()
         by_model: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
         for model, lane, answers, usable, input_tokens, output_tokens in bought:
@@ -158,6 +194,8 @@ class Tally:
             entry["output_tokens"] += output_tokens
         for model, *figures in calls:
             by_model[model].update(zip(("realtime_calls", "realtime_refused", "realtime_failed"), figures, strict=True))
+        for model, read, written in cached:
+            by_model[model].update(cache_read_tokens=read, cache_write_tokens=written)
         totals = {name: sum(entry[name] for entry in by_model.values()) for name in _FIGURES}
         for model, entry in by_model.items():
             entry["realtime_most_in_flight"] = self._most_in_flight[provider, model]
@@ -172,7 +210,11 @@ class Tally:
 
 _FIGURES = (
     "answers_delivered", "usable_answers", "batch_answers", "realtime_answers", "flex_answers", "realtime_calls",
-    "realtime_refused", "realtime_failed", "input_tokens", "output_tokens",
+    "realtime_refused", "realtime_failed", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+)  # fmt: skip
+_OF_A_PURCHASE = (
+    "provider", "model", "lane", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens",
+    "cache_write_long_tokens", "usable", "at", "custom_id",
 )  # fmt: skip
 
 
@@ -186,3 +228,10 @@ def _add_bought(
         "output_tokens = output_tokens + excluded.output_tokens",
         (provider, model, lane, *figures),
     )
+    read, written = sums[model, "cache_read_tokens"], sums[model, "cache_write_tokens"]
+    if read or written:
+        db.execute(
+            "INSERT INTO cached VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET cache_read_tokens = cache_read_tokens + "
+            "excluded.cache_read_tokens, cache_write_tokens = cache_write_tokens + excluded.cache_write_tokens",
+            (provider, model, read, written),
+        )

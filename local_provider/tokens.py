@@ -14,6 +14,20 @@ class Demand(NamedTuple):
     most_output_tokens: int
 
 
+class Cached(NamedTuple):
+    """The part of a prompt's tokens that the cache had to do with; the rest of them was only read."""
+
+    read: int = 0
+    """Found in the cache."""
+    written: int = 0
+    """Put into it."""
+    written_long: int = 0
+    """Of these, to be kept for an hour or longer."""
+
+
+NOT_CACHED = Cached()
+
+
 def tokens_of(characters: int) -> int:
     return -(-characters // CHARACTERS_PER_TOKEN)
 

@@ -98,13 +98,13 @@ async def json_object(request: Request) -> dict[str, Any]:
     return body
 
 
-def whole_number(request: Request, name: str, default: int, most: int) -> int:
-    """A query parameter from 1 to `most`. Raises ApiError."""
+def whole_number(request: Request, name: str, default: int, most: int, *, least: int = 1) -> int:
+    """A query parameter from `least` to `most`. Raises ApiError."""
     given = request.query_params.get(name)
     if given is None:
         return default
-    if not given.isdigit() or not 1 <= int(given) <= most:
-        raise ApiError(400, f"{name}: should be a number from 1 to {most}; got {given!r}", param=name)
+    if not given.isdigit() or not least <= int(given) <= most:
+        raise ApiError(400, f"{name}: should be a number from {least} to {most}; got {given!r}", param=name)
     return int(given)
 
 

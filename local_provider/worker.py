@@ -191,16 +191,11 @@ class Worker(threading.Thread):
                 fresh.struck.append(fault)
                 self._struck(batch, fault)
             fresh.input_tokens += sum(reply.input_tokens for _, reply in replies)
+            fresh.cached_tokens += sum(reply.cached.read for _, reply in replies)
             fresh.output_tokens += sum(reply.output_tokens for _, reply in replies)
             self._store.save_batch(fresh)
-            self._tally.record(
-                batch.provider,
-                [
-                    Purchase(r.digest, p.model, p.input_tokens, p.output_tokens, p.usable, r.custom_id)
-                    for r, p in replies
-                ],
-                lane=Lane.BATCH,
-            )
+            bought = [Purchase.of(reply, r.digest, r.custom_id) for r, reply in replies]
+            self._tally.record(batch.provider, bought, lane=Lane.BATCH)
 
     def _finish(self, batch: Batch, outcome: Outcome) -> None:
         work = self._opened(batch)

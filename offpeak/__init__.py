@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from offpeak.assets.lifecycle import lifecycle_sensor
     from offpeak.assets.plan import PlanContext
     from offpeak.assets.resources import BatchApi, offpeak_resources
+    from offpeak.audit.report import workload_audit
     from offpeak.components import BatchAssetComponent
     from offpeak.freshness.contract import FreshnessContract
     from offpeak.freshness.gate import tolerances, tolerates
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
     from offpeak.reports.operations import operations_report
+    from offpeak.reports.spend_report import spend_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
     from offpeak.results.io_manager import OffpeakResults
     from offpeak.results.reader import read
@@ -67,10 +69,12 @@ _HOMES = {
     "refresh_when_stale": "offpeak.assets.automation",
     "partitions_due": "offpeak.assets.catching_up",
     "read": "offpeak.results.reader",
+    "spend_report": "offpeak.reports.spend_report",
     "tolerances": "offpeak.freshness.gate",
     "tolerates": "offpeak.freshness.gate",
     "when_data_changes": "offpeak.assets.automation",
     "with_offpeak": "offpeak.assets.definitions",
+    "workload_audit": "offpeak.audit.report",
 }
 
 __all__ = [
@@ -106,10 +110,12 @@ __all__ = [
     "partitions_due",
     "read",
     "refresh_when_stale",
+    "spend_report",
     "tolerances",
     "tolerates",
     "when_data_changes",
     "with_offpeak",
+    "workload_audit",
 ]
 
 

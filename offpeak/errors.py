@@ -95,6 +95,10 @@ class SampleRejected(AlreadyBought):
     """The rest of a plan is not bought, because its sample was rejected or withdrawn; the sample's answers are kept."""
 
 
+class LaunchUnderWay(OffpeakError):
+    """A launch keeps scheduled work from the provider, and a run that waits in place does not wait so long."""
+
+
 class JobFailed(AlreadyBought):
     """A job ended without the answers that its asset needs."""
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from offpeak import BatchApi
 from offpeak.errors import ConfigurationError
 
-PRICES = Path(__file__).resolve().parents[1] / "price_sheet.toml"
+PROJECT = Path(__file__).resolve().parents[1]
+PRICES = PROJECT / "price_sheet.toml"
+LAUNCHES = PROJECT / "launches.yaml"
 LOCAL_URL = "http://127.0.0.1:8099"
 
 
@@ -26,8 +28,9 @@ def batch_api() -> BatchApi:
                 anthropic_api_key="local",
                 anthropic_base_url=url,
                 price_sheet=str(PRICES),
+                launches=str(LAUNCHES),
             )
         case "live":
-            return BatchApi(price_sheet=str(PRICES))
+            return BatchApi(price_sheet=str(PRICES), launches=str(LAUNCHES))
         case other:
             raise ConfigurationError(f"OFFPEAK_PROVIDER is {other!r}: it is either local or live.")

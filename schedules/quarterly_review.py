@@ -1,13 +1,14 @@
-"""Every quarter: what counts as normal is looked at anew. It buys nothing."""
+"""Every quarter: what counts as normal is looked at anew, and which work runs in the wrong lane. It buys nothing."""
 
 import dagster as dg
 
+from ai_assets.audits import workload_audit
 from ai_assets.embeddings import embedding_baseline
 
 review_of_the_quarter = dg.define_asset_job(
     "review_of_the_quarter",
-    selection=dg.AssetSelection.assets(embedding_baseline),
-    description="The vectors of today become what drift is measured against.",
+    selection=dg.AssetSelection.assets(embedding_baseline, workload_audit),
+    description="The vectors of today become what drift is measured against; and the workload audit.",
 )
 
 quarterly_review = dg.ScheduleDefinition(

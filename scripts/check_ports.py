@@ -5,7 +5,7 @@ The names are make's variables, so that the line can say how to choose another.
 
 import sys
 
-from offpeak.cli.processes import holder_of, port_is_free
+from offpeak.processes import holder_of, port_is_free
 
 
 def refusal(name: str, port: int) -> str | None:

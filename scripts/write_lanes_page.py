@@ -44,7 +44,8 @@ This page is written from the code that decides: the table below is what it answ
 - **Until when**: `Workload(deadline=...)`, counted from the creation of the run, or a time of day with its zone; and a
   deadline that the asset [inherits](../how-to/be-fresh-by-nine.md) from a `freshness_sla` downstream, where that is
   tighter. Up to {exactly(BEGINNING)} that has passed since the run's creation does not make it tighter: a day has room
-  for a batch also when the run took minutes to begin.
+  for a batch also when the run took minutes to begin. But where it is tighter than the
+  window, and what is left of it by then is too little for a rescue, the batch is not chosen.
 - **The whole chain**: what a run buys after this asset, and of its rows, has to be there by *its* deadline. Two batches
   in a row may take two windows, three may take three. Of all these deadlines the one counts that leaves the least room.
 - **What it saves**: with `BatchApi(smallest_saving="0.01")` a run for which the batch tier would save less than that

@@ -135,8 +135,10 @@ def question(body: bytes) -> str:
         found = json.loads(body)
     except ValueError:
         return "(erased)"
-    turns = found.get("messages") or []
-    return _text(turns[-1].get("content") if turns else found.get("input"))
+    asked = found.get("messages") or found.get("input")
+    if isinstance(asked, list) and asked and isinstance(asked[-1], dict) and "content" in asked[-1]:
+        asked = asked[-1]["content"]
+    return _text(asked)
 
 
 def _text(content: Any) -> str:

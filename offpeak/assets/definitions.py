@@ -4,19 +4,22 @@ Dagster has no hook at definitions load, so this wrapper is where the graph is v
 and the gates of `deps=[tolerates(...)]` are put in front of the bodies that need them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import Declaration, declaration_of
+from offpeak.assets.declaration import Declaration, declaration_of, without_beta_warnings
 from offpeak.assets.freshness_sensor import FRESHNESS_SENSOR, freshness_sensor
 from offpeak.assets.gated import gated
 from offpeak.assets.graph import chain_of
+from offpeak.assets.held_up import told as told_of_launches
 from offpeak.assets.housekeeping import HOUSEKEEPING_JOB, housekeeping_job
+from offpeak.assets.launch_schedules import LAUNCH_SENSOR, Competing, Tell, launch_sensor, moved_out
 from offpeak.assets.lifecycle import lifecycle_sensor
-from offpeak.assets.notices_sensor import NOTICES_SENSOR, notices_sensor
+from offpeak.assets.notices_sensor import NOTICES_SENSOR, notices_sensor, tellers_of
 from offpeak.assets.observing import observable
 from offpeak.assets.on_time import ON_TIME_CHECK, Watch, on_time_check
 from offpeak.assets.parking import SENSOR_NAME
@@ -29,6 +32,8 @@ from offpeak.errors import ConfigurationError, DefinitionError, did_you_mean
 from offpeak.freshness.chain import Chain
 from offpeak.freshness.deadlines import check_deadlines
 from offpeak.freshness.sla import sla_of
+from offpeak.launches.launch import Launch
+from offpeak.ledger.notices import Notice
 from offpeak.money.prices import PriceSheet
 from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
@@ -41,10 +46,12 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
     needs any more.
 
     A resource that the definitions have already (`batch_api`, `offpeak_results`, `notifier`) is kept, and so is a
-    sensor made by `lifecycle_sensor`. Where an asset says whom to tell, a sensor is added that does. Raises
+    sensor made by `lifecycle_sensor`. Where an asset says whom to tell, a sensor is added that does. Where `batch_api`
+    names launches, schedules that buy skip what falls into one, and a sensor is added that makes it up. Raises
     DefinitionError for a reader of a batch asset that declares no tolerance, for a contract or a tolerance that
     schedules and deadlines along the way cannot keep, for deadlines that contradict each other or an SLA, for a model
-    that nobody knows the price of, and for a destination that the notifier does not have.
+    that nobody knows the price of, and for a destination that the notifier does not have; and ConfigurationError for a
+    list of launches that cannot be read.
     """
     resources = dict(defs.resources or {})
     resources.setdefault(API_KEY, BatchApi())
@@ -74,11 +81,19 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
             sensors.append(lifecycle_sensor())
         if told and not _has(sensors, NOTICES_SENSOR):
             sensors.append(notices_sensor())
+    schedules, competing = list(defs.schedules or ()), Competing()
+    if batch and (api := _plans_launches(resources[API_KEY])) is not None:
+        moving = [each for each in schedules if isinstance(each, dg.ScheduleDefinition)]
+        schedules = [
+            moved_out(each, api, competing) if isinstance(each, dg.ScheduleDefinition) else each for each in schedules
+        ]
+        if moving and not _has(sensors, LAUNCH_SENSOR):
+            sensors.append(launch_sensor(moving, _jobs_of(moving, jobs), competing, tell=_telling(definitions, watch)))
     if (sources := observable(definitions, resources)) and not _has(sensors, SOURCES_SENSOR):
         sensors.append(sources_sensor(sources))
     made = dg.Definitions(
         assets=[gated(each, batch) if isinstance(each, dg.AssetsDefinition) else each for each in defs.assets or ()],
-        schedules=defs.schedules,
+        schedules=schedules,
         sensors=sensors,
         jobs=jobs,
         resources=resources,
@@ -89,8 +104,35 @@ def with_offpeak(defs: dg.Definitions) -> dg.Definitions:
         component_tree=defs.component_tree,
     )
     if batch:
-        watch.chain = _check_ages(made, batch)
+        with without_beta_warnings():  # Dagster copies the sensor that makes up what launches have skipped
+            watch.chain = _check_ages(made, batch)
+        competing.learn(watch.chain)
     return made
+
+
+def _plans_launches(api: object) -> BatchApi | None:
+    """The resource, where it names launches. Raises ConfigurationError for a list that cannot be read."""
+    if not isinstance(api, BatchApi) or api.launches is None or isinstance(api.launches, dg.EnvVar):
+        return None
+    api.planned_launches()
+    return api
+
+
+def _jobs_of(schedules: Iterable[dg.ScheduleDefinition], jobs: Iterable[Any]) -> list[Any]:
+    """What the schedules run, each once."""
+    named = {each.name: each for each in jobs}
+    found = {each.job_name: each.job if each.has_job else named.get(each.job_name) for each in schedules}
+    return [each for each in found.values() if each is not None]
+
+
+def _telling(definitions: Iterable[dg.AssetsDefinition], watch: Watch) -> Tell:
+    """What the sensor asks whom to tell of launches that come."""
+    made = list(definitions)
+
+    def tell(launches: Sequence[Launch], now: datetime, notifier: Notifier) -> Collection[Notice]:
+        return told_of_launches(watch.chain, launches, tellers_of(made, notifier), now=now)
+
+    return tell
 
 
 def _deadlines(

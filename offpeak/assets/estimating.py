@@ -69,6 +69,8 @@ def _past(used: list[Used], overhead: int) -> Past:
         input=trend(sizes, [each.input_tokens for each in used], grows=True),
         output=trend(sizes, [each.output_tokens for each in used], grows=False),
         cached_share=sum(each.cached_tokens for each in used) / read if read else 0.0,
+        written_share=sum(each.cache_write_tokens for each in used) / read if read else 0.0,
+        written_long_share=sum(each.cache_write_long_tokens for each in used) / read if read else 0.0,
     )
 
 

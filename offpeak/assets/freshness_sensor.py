@@ -59,6 +59,7 @@ def freshness_sensor(watch: Watch, *, notices: bool = False, minimum_interval_se
     def tell(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
         assert context.repository_def is not None  # noqa: S101 - a sensor belongs to one
+        made = context.repository_def.assets_defs_by_key.values()
         tick = Tick(
             watch,
             results,
@@ -66,7 +67,7 @@ def freshness_sensor(watch: Watch, *, notices: bool = False, minimum_interval_se
             context.repository_def.asset_graph,
             SystemClock(),
             before=Cursor.read(context.cursor),
-            tellers=tellers_of(context.repository_def, getattr(context.resources, NOTIFIER_KEY)) if notices else {},
+            tellers=tellers_of(made, getattr(context.resources, NOTIFIER_KEY)) if notices else {},
         )
         events = list(tick.run())
         outbox.raise_new(results.ledger, merged(tick.notices))

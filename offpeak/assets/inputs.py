@@ -8,7 +8,6 @@ gate first.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, get_origin
@@ -19,6 +18,7 @@ from dagster._core.definitions.data_version import extract_data_version_from_ent
 
 from offpeak.assets.declaration import Declaration, DeclaredInput
 from offpeak.assets.lineage import Lineage
+from offpeak.assets.loading import AssetLoader
 from offpeak.clock import Clock
 from offpeak.errors import DefinitionError, PlanError
 from offpeak.freshness.declared import Reading, tolerated, undeclared
@@ -56,16 +56,13 @@ class InputReader:
         self._upstream = {dep.asset_key: upstream(dep.asset_key) for spec in asset.specs for dep in spec.deps}
         self._tolerances = tolerated(asset)
         self._lineage = Lineage(instance)
-        self._stack = ExitStack()
-        self._loader: dg.AssetValueLoader = self._stack.enter_context(
-            dg.AssetValueLoader(self._upstream, instance=instance)
-        )
+        self._loader = AssetLoader(self._upstream, instance)
 
     def __enter__(self) -> "InputReader":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        self._loader.close()
 
     def age(self, partition_key: str | None) -> datetime:
         """The `as_of` of a plan that is made now, from what `read` gives then.
@@ -166,11 +163,11 @@ class InputReader:
 
     def _load_one(self, key: dg.AssetKey, annotation: Any, partition: str | None, *, since: str | None = None) -> Any:
         try:
-            return self._loader.load_asset_value(
+            return self._loader.load(
                 key,
                 python_type=_as_dagster_type(annotation),
                 partition_key=partition,
-                input_definition_metadata=leaving_out(self._not_before.get(key)) | changes_since(since),
+                metadata=leaving_out(self._not_before.get(key)) | changes_since(since),
             )
         except FileNotFoundError as error:  # what Dagster's own IO managers say of an asset that never materialised
             name = key.to_user_string() + (f" partition {partition}" if partition is not None else "")

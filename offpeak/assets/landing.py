@@ -126,6 +126,7 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "input_tokens": receipt.input_tokens,
         "output_tokens": receipt.output_tokens,
         "cached_tokens": receipt.cached_tokens,
+        **_caching(receipt),
         "cost_usd": float(receipt.cost),
         "realtime_cost_usd": float(receipt.realtime_cost),
         "saved_usd": float(receipt.saved),
@@ -135,6 +136,18 @@ def figures(receipt: Receipt) -> dict[str, Any]:
         "lane_reason": receipt.lane_reason,
         "batch_ids": ", ".join(receipt.batch_ids),
         "offpeak_job": receipt.job_id,
+    }
+
+
+def _caching(receipt: Receipt) -> dict[str, Any]:
+    """What a cache was good for; nothing of what touched none."""
+    share = receipt.cache_hit_share
+    if share is None:
+        return {}
+    return {
+        "cache_write_tokens": receipt.cache_write_tokens,
+        "cache_hit_percent": round(100 * share, 2),
+        "cache_saved_usd": float(receipt.cache_saved),
     }
 
 
@@ -218,6 +231,7 @@ def _hand_over(
             asset_partitions_def=context.assets_def.partitions_def,
             definition_metadata=dict(context.assets_def.specs_by_key[context.asset_key].metadata),
             op_def=context.op_def,
+            resources=context.resources,  # without any, Dagster makes an instance of its own for them
             instance=context.instance,
         )
         events = manager.handle_output(output, _frame(declaration, asset, each, store))

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from offpeak.assets import parking
+from offpeak.assets.making_way import making_way
 from offpeak.assets.progress import progress_of, same_step
 from offpeak.assets.rescued import pressing
 from offpeak.assets.resources import API_KEY, BatchApi
@@ -21,7 +22,7 @@ from offpeak.clock import Clock, SystemClock
 from offpeak.errors import ConfigurationError, OffpeakError
 from offpeak.lanes.polling import next_look
 from offpeak.lanes.rescuer import Outlook, outlook
-from offpeak.ledger import jobs, parked_runs, sightings
+from offpeak.ledger import jobs, launch_windows, parked_runs, sightings
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.parked_runs import ParkedRun
 from offpeak.ledger.sightings import OpenChunk
@@ -74,6 +75,7 @@ class _Tick:
 
     def run(self) -> Iterator[dg.RunRequest | dg.SkipReason]:
         self._ledger.require_home()
+        self._see_launches()
         origin = self._context.code_location_origin
         location = str(origin.location_name) if origin is not None else ""
         found = parked_runs.open_ones(self._ledger, location=location)
@@ -93,6 +95,15 @@ class _Tick:
             yield dg.RunRequest(tags={parking.PHASE_TAG: "stopping"})
             return
         yield dg.SkipReason("; ".join(self._said) or f"{len(waiting):,} parked, {len(stopping):,} being stopped.")
+
+    def _see_launches(self) -> None:
+        """Have the ledger know the launches that are planned now; where they cannot be read, it keeps what it knows."""
+        try:
+            if (windows := self._api.launch_windows()) is not None:
+                launch_windows.declare(self._ledger, windows)
+        except ConfigurationError as error:
+            self._said.append(f"the launches cannot be read: {error}")
+            self._context.log.warning(self._said[-1])
 
     def _sweep(self, surplus: set[str]) -> None:
         """Held runs of this ledger that no open parked run accounts for."""
@@ -260,14 +271,20 @@ class _Tick:
 
     def _release(self, waiting: Sequence[ParkedRun], chunks: Mapping[int, Sequence[OpenChunk]]) -> None:
         now, left = self._clock.now(), WRITTEN_PER_TICK
-        waits = gate.waits(self._ledger, now=now) if waiting else {}
+        no_room = gate.no_room(self._ledger, now=now) if waiting else {}
+        launches = launch_windows.waits(self._ledger, now=now) if waiting else {}
+        windows = launch_windows.known(self._ledger) if waiting else []
         terms = self._api.rescue_terms()
         found = outlook(self._ledger, terms, now=now) if waiting else Outlook()
         due = jobs.ending(self._ledger, now=now) if waiting else set()
         progressed: list[tuple[ParkedRun, str]] = []
         for each in waiting:
             mine = [chunk for job in each.jobs for chunk in chunks[job]]
-            why = each.why_now(mine, now, waits) or pressing(mine, found, due, terms, now=now)
+            why = (
+                each.why_now(mine, now, no_room, launches)
+                or pressing(mine, found, due, terms, now=now)
+                or making_way(mine, windows, now=now)
+            )
             if why is None:
                 progress = progress_of(mine)
                 if not same_step(each.progress, progress):

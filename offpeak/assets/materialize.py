@@ -17,6 +17,7 @@ from offpeak.assets.declaration import WAYS_TO_WAIT, Declaration
 from offpeak.assets.fresh import expected_of, freshness_of
 from offpeak.assets.inputs import InputReader
 from offpeak.assets.landing import land, sample_observation, worst
+from offpeak.assets.making_way import LAUNCH_TAG, sends_anyway
 from offpeak.assets.notices import Teller
 from offpeak.assets.notices_delivery import deliver
 from offpeak.assets.orders import needed_in, order_of, partition_plans
@@ -28,7 +29,7 @@ from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.assets.work import Work
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import DefinitionError, OffpeakError
-from offpeak.ledger import parked_runs, queueing, sightings
+from offpeak.ledger import launch_windows, limits_seen, parked_runs, queueing, sightings
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY
 from offpeak.providers.base import Provider
@@ -67,6 +68,7 @@ def _materialize(
 ) -> Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]:
     asset = context.asset_key.to_user_string()
     in_place = _why_in_place(declaration, context)
+    during_launch = sends_anyway(asset, context.run.tags)
     clock = SystemClock()
     api: BatchApi = getattr(context.resources, API_KEY)
     results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
@@ -77,13 +79,19 @@ def _materialize(
         stack.callback(provider.close)
         rates = api.rates(declaration.model)
         for model in filter(None, (declaration.model, declaration.queue.degrade_to)):
-            queueing.declare(results.ledger, provider.realm, model.partition("/")[2], api.limits_for(model))
+            name = model.partition("/")[2]
+            queueing.declare(results.ledger, provider.realm, name, api.limits_for(model))
+            limits_seen.declare(results.ledger, realm=provider.realm, model=name, limits=api.realtime_limits(model))
+        if (windows := api.launch_windows()) is not None:
+            launch_windows.declare(results.ledger, windows)
         teller = None
         if declaration.notify:
             teller = Teller(asset, declaration.notify, getattr(context.resources, NOTIFIER_KEY))
         job_id = parked_runs.job_of(results.ledger, run_id=context.run.run_id, asset=asset)
         if job_id is None:
             job_id = _plan(declaration, context, api, results, provider, rates, clock, checks, teller)
+        if during_launch:
+            launch_windows.send_anyway(results.ledger, job_id, who=f"the tag {LAUNCH_TAG} of run {context.run.run_id}")
         work = Work(
             job_id,
             asset=asset,
@@ -104,6 +112,7 @@ def _materialize(
             stage=lambda stage: parking.show_progress(context.instance, context.run.run_id, stage),
             on_close=None if teller is None else teller.ended,
             on_let_go=None if teller is None else teller.queue_full,
+            on_launch=None if teller is None else teller.waits_for_launch,
             at_deadline=AtDeadline(
                 on_unresolved=declaration.on_unresolved,
                 pay_twice=declaration.pay_twice,
@@ -209,6 +218,7 @@ def _plan(
             smallest_saving=api.worth_waiting_for(),
             rescue=api.rescue_terms(),
             budget_per_day=api.daily_budget(),
+            window=api.window(declaration.model),
         )
         return begin(
             order,

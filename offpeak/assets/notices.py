@@ -260,6 +260,30 @@ class Teller:
             path=f"assets/{self.asset}",
         )
 
+    def held_up(self, launch: str, starts: datetime, what: str) -> list[Notice]:
+        """Scheduled runs that a launch will skip, and what promises that breaks; told once for each launch."""
+        return self._notice(
+            NoticeKind.DEADLINE_ENDANGERED,
+            (self.asset, launch, starts.isoformat()),
+            title=f"{self.asset} is held up by {launch}",
+            what=f"The launch {launch} begins at {moment(starts)} and holds up {self.asset}: {what}.",
+            do=f"Materialise {self.asset} before it begins, or launch a run with the tag offpeak/during_launch: "
+            '"send" while it lasts.',
+            path=f"assets/{self.asset}",
+        )
+
+    def waits_for_launch(self, job_id: int, launch: str, ends: datetime, deadline_at: datetime) -> list[Notice]:
+        """A job that is due before the launch ends which keeps it from its provider; told once."""
+        return self._notice(
+            NoticeKind.DEADLINE_ENDANGERED,
+            (self.asset, str(job_id)),
+            title=f"{self.asset} waits for the launch {launch} to end",
+            what=f"Job {job_id} of {self.asset} is due at {moment(deadline_at)}, and is not sent before the launch "
+            f"{launch} ends at {moment(ends)}: it will be late.",
+            do=f"`offpeak jobs send {job_id}` sends it all the same.",
+            path=f"assets/{self.asset}",
+        )
+
     def over_budget(self, job_id: int, reason: str, refused: bool, *, run_id: str) -> list[Notice]:
         """A job that costs more than a budget has left, and `reason` says which; told once."""
         what = "refused" if refused else "held"

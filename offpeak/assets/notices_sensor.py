@@ -3,6 +3,8 @@
 What it finds is named, so that each is told once, however many ticks see it; nothing is kept between two ticks.
 """
 
+from collections.abc import Iterable
+
 import dagster as dg
 
 from offpeak.assets.declaration import declaration_of
@@ -33,7 +35,7 @@ def notices_sensor(*, minimum_interval_seconds: int = 30) -> dg.SensorDefinition
         results: OffpeakResults = getattr(context.resources, RESULTS_KEY)
         notifier: Notifier = getattr(context.resources, NOTIFIER_KEY)
         assert context.repository_def is not None  # noqa: S101 - a sensor belongs to one
-        tellers = tellers_of(context.repository_def, notifier)
+        tellers = tellers_of(context.repository_def.assets_defs_by_key.values(), notifier)
         if not notifier.reachable(notifier.destinations):
             return dg.SkipReason("No destination has an address, so nobody is told.")
         found = notices.raise_new(results.ledger, look(results.ledger, tellers, SystemClock()))
@@ -43,13 +45,13 @@ def notices_sensor(*, minimum_interval_seconds: int = 30) -> dg.SensorDefinition
     return tell
 
 
-def tellers_of(repository: dg.RepositoryDefinition, notifier: Notifier) -> dict[str, Teller]:
-    """Those assets of a code location that say whom to tell."""
+def tellers_of(definitions: Iterable[dg.AssetsDefinition], notifier: Notifier) -> dict[str, Teller]:
+    """Those assets that say whom to tell."""
     found = {}
-    for key, asset in repository.assets_defs_by_key.items():
+    for asset in definitions:
         declaration = declaration_of(asset)
         if declaration is not None and declaration.notify:
-            name = key.to_user_string()
+            name = asset.key.to_user_string()
             found[name] = Teller(name, declaration.notify, notifier)
     return found
 

@@ -16,6 +16,7 @@ from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.sampling import Sample
 from offpeak.money.budget import Allowance, Budget
+from offpeak.providers.base import BATCH_WINDOW
 from offpeak.queue.policy import DELAY, QueuePolicy
 from offpeak.requests import Request
 
@@ -83,6 +84,8 @@ class Order:
     """How much time is left for a rescue before each deadline."""
     budget: Budget | None = None
     """What it may cost."""
+    window: timedelta = BATCH_WINDOW
+    """What the provider may take for a batch of its model."""
     budget_per_day: Decimal | None = None
     """Dollars that all assets may cost within a UTC day."""
 
@@ -123,6 +126,12 @@ class Quote:
     other_lands_by_why: str
     surge: str | None
     """Why the plan would be held, or None."""
+    prefix_requests: int = 0
+    """New requests that have a prefix."""
+    prefix_requests_cached: int = 0
+    """Those of them whose prefix the provider would be asked to cache."""
+    prefix_caching: str | None = None
+    """When a prefix is cached, and why; None where there is none."""
     sample_keys: Sequence[str] = ()
     """The rows that would be bought before the rest, in key order; none where all is sent at once."""
     estimated_sample_cost: Decimal = Decimal(0)
@@ -175,8 +184,11 @@ class Receipt:
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     cost: Decimal
     realtime_cost: Decimal
+    cache_saved: Decimal
+    """What `cost` would have been more without a cache; below nought where writing one cost more than it saved."""
     rescued: int
     """Rows whose answer was bought at realtime price because its batch would have been late."""
     late: int
@@ -200,3 +212,14 @@ class Receipt:
     @property
     def saved(self) -> Decimal:
         return self.realtime_cost - self.cost
+
+    @property
+    def cache_hit_share(self) -> float | None:
+        """Of the tokens that were read from a cache or written to it, those that were read; None where there are none.
+
+        Where no write was reported, of all input tokens: some models write without saying so.
+        """
+        if not self.cached_tokens and not self.cache_write_tokens:
+            return None
+        touched = self.cached_tokens + self.cache_write_tokens
+        return self.cached_tokens / (touched if self.cache_write_tokens else max(self.input_tokens, touched))

@@ -24,7 +24,7 @@ from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.sampling import SAMPLE_TAG, sample_of_run
 from offpeak.money.rates import ModelRates
-from offpeak.providers.base import Provider
+from offpeak.providers.base import BATCH_WINDOW, Provider
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.producer import Rhythm, rhythm_of
 
@@ -132,6 +132,7 @@ def prepared_order(
             smallest_saving=api.worth_waiting_for(),
             rescue=api.rescue_terms(),
             budget_per_day=api.daily_budget(),
+            window=api.window(declaration.model),
         )
         yield PreparedOrder(order=order, ledger=results.ledger, provider=provider, rates=api.rates(declaration.model))
 
@@ -151,13 +152,14 @@ def order_of(
     smallest_saving: Decimal = Decimal(0),
     rescue: RescueTerms = TERMS,
     budget_per_day: Decimal | None = None,
+    window: timedelta = BATCH_WINDOW,
 ) -> Order:
     """The order of one run that was created at `created_at`: the workload's deadline counts from there.
 
     `plans` gives its partitions, over every row where it is called with True. `needed_in` is a deadline that it
     inherits from downstream, counted from `now`. `selected` are the assets of the run, where that is known; `rhythm`
-    tells what of them is bought later, `rescue` what time a rescue is left. Raises DefinitionError for a run tag that
-    names no lane.
+    tells what of them is bought later, `rescue` what time a rescue is left, `window` what a batch may take. Raises
+    DefinitionError for a run tag that names no lane.
     """
     workload, inherited = declaration.workload, timedelta.max if needed_in is None else needed_in
     own = workload.due_at(created_at) - now
@@ -194,6 +196,7 @@ def order_of(
         rescue=rescue,
         budget=declaration.budget,
         budget_per_day=budget_per_day,
+        window=window,
         # a retry, or a parked run, has the tags of one that was launched before there was anything to look at
         releases_sample=approved and run_tags.keys().isdisjoint((PARENT_TAG, ORIGIN_TAG)),
     )

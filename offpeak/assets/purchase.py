@@ -5,22 +5,25 @@ answered, and goes on from there.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
+from offpeak.assets.caching import cache_terms
 from offpeak.assets.estimating import Estimate, Estimator
 from offpeak.assets.order import Order, Quote, Receipt
 from offpeak.assets.pace import Pace, Told, counted
+from offpeak.assets.pricing import RatesOf
 from offpeak.assets.rescued import AtDeadline
-from offpeak.assets.work import RatesOf, Report, Work
+from offpeak.assets.work import Report, Work
 from offpeak.clock import Clock, exactly
 from offpeak.errors import AsksAnew, BudgetExceeded, PlanError, SurgeHeld
 from offpeak.lanes.landing import landing
 from offpeak.lanes.rescue import reserve
 from offpeak.lanes.rescuer import time_for
-from offpeak.lanes.rule import Decision, Due, Facts, binding, decide
+from offpeak.lanes.rule import Decision, Due, Facts, TooLate, binding, decide
 from offpeak.ledger import samples, sightings, spending
 from offpeak.ledger.coding import Coding
 from offpeak.ledger.conditions import SLOW_TAIL
@@ -35,7 +38,7 @@ from offpeak.ledger.room import on_disk
 from offpeak.ledger.spending import Estimated, Spent
 from offpeak.ledger.staging import SURGE_SHARE, Surge
 from offpeak.ledger.states import SampleState
-from offpeak.money import ModelRates, dollars, dollars_text
+from offpeak.money import ModelRates, dollars, dollars_text, pico_text
 from offpeak.money.budget import OnOver, allowances, too_small
 from offpeak.providers.base import Provider
 from offpeak.requests.fingerprint import differing
@@ -66,7 +69,7 @@ def quote(
 
 
 def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, told: Told) -> Quote:
-    with _planned(order, ledger, provider, clock, told, dry=True) as (plan, coding):
+    with _planned(order, ledger, provider, rates, clock, told, dry=True) as (plan, coding):
         counts, estimator = plan.counts, _estimator(order, ledger, provider, rates, coding)
         found = estimator.of(counts.new, counts.new_bytes)
         waived = order.approved or plan.approval() is not None
@@ -80,7 +83,9 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
         chosen, other, now = decision.lane, _OTHER[decision.lane], clock.now()
         model, requests = order.model.partition("/")[2], counts.new + counts.joined
         per_minute = requests_per_minute(ledger, realm=provider.realm, model=model)
-        lands, would_land = (landing(lane, requests=requests, per_minute=per_minute) for lane in (chosen, other))
+        lands, would_land = (
+            landing(lane, requests=requests, per_minute=per_minute, window=order.window) for lane in (chosen, other)
+        )
         return Quote(
             asset=order.asset,
             model=order.model,
@@ -106,6 +111,9 @@ def _quote(order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, 
             other_lands_by=now + would_land.within,
             other_lands_by_why=would_land.why,
             surge=_surge_reason(order, surge, coding, found, counts.new) if surge else None,
+            prefix_requests=plan.prefixes.requests,
+            prefix_requests_cached=plan.prefixes.cached,
+            prefix_caching=coding.terms.why if plan.prefixes.requests else None,
             sample_keys=drawn,
             estimated_sample_cost=dollars(sample.background_pico),
             budgets=allowances(order.asset, order.budget, order.budget_per_day, used),
@@ -159,7 +167,7 @@ def _begin(
     on_over_budget: OnOverBudget | None,
 ) -> int:
     pace = Pace(log.info, order.asset, unit="rows planned", clock=clock)
-    with _planned(order, ledger, provider, clock, pace.at, dry=False) as (plan, coding):
+    with _planned(order, ledger, provider, rates, clock, pace.at, dry=False) as (plan, coding):
         approval = plan.approval()
         estimator, counts = _estimator(order, ledger, provider, rates, coding), plan.counts
         found = estimator.of(counts.new, counts.new_bytes)
@@ -193,7 +201,7 @@ def _begin(
         f"{decision.reason}."
     )
     if counts.new:
-        log.info(f"{order.asset}: it is estimated at {dollars_text(dollars(estimated.pico))}, from {estimated.basis}.")
+        log.info(f"{order.asset}: it is estimated at {pico_text(estimated.pico)}, from {estimated.basis}.")
     return job_id
 
 
@@ -313,7 +321,7 @@ def purchase(
 
 @contextmanager
 def _planned(
-    order: Order, ledger: Ledger, provider: Provider, clock: Clock, told: Told, *, dry: bool
+    order: Order, ledger: Ledger, provider: Provider, rates: ModelRates, clock: Clock, told: Told, *, dry: bool
 ) -> Iterator[tuple[Plan, Coding]]:
     """The order's plan, read to its end and sealed."""
     spec = JobSpec(
@@ -330,7 +338,9 @@ def _planned(
         sample_known=order.sample_known,
         priority=order.queue.priority,
     )
-    coding = Coding(provider, asset=order.asset, model=order.model.partition("/")[2], output=order.output)
+    model = order.model.partition("/")[2]
+    terms = partial(cache_terms, ledger, provider, rates, asset=order.asset, model=model)
+    coding = Coding(provider, asset=order.asset, model=model, output=order.output, terms=terms)
     with on_disk(ledger), Plan(ledger, provider, spec, coding, dry=dry) as plan:
         for part in order.partitions:
             rows = counted(part.requests, told, so_far=plan.counts.rows)
@@ -341,9 +351,10 @@ def _planned(
 
 def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate, calls: timedelta) -> Decision:
     """The lane of what a plan has found to buy."""
+    dues = order.dues or [Due(deadline=order.deadline)]
     facts = Facts(
         waiting=order.waiting,
-        due=binding(order.dues or [Due(deadline=order.deadline)]),
+        due=binding([replace(due, window=order.window) for due in dues]),
         new=plan.counts.new,
         joined=plan.counts.joined,
         volume=order.volume,
@@ -354,9 +365,19 @@ def _decide(order: Order, ledger: Ledger, plan: Plan, found: Estimate, calls: ti
         past=sightings.past_durations(ledger, [order.asset])[order.asset],
         on_deadline=order.on_deadline,
         reserve=reserve(calls * (1 - SLOW_TAIL), order.rescue),
+        too_late=_too_late(order, dues, reserve(calls, order.rescue)),
         forced=order.forced,
     )
     return decide(facts)
+
+
+def _too_late(order: Order, dues: Sequence[Due], needed: timedelta) -> TooLate | None:
+    """Whether what has passed since the run's creation, for which `dues` allow, has taken the room for a rescue.
+
+    A job that never had any, because it is too large for that, would not be there in time from the background either.
+    """
+    own = next((due.deadline for due in dues if due.steps == 1), order.deadline)
+    return TooLate(left=order.deadline, needed=needed) if order.deadline <= needed < own else None
 
 
 def _calls(order: Order, ledger: Ledger, plan: Plan, found: Estimate) -> timedelta:
@@ -399,5 +420,5 @@ def _surge_reason(order: Order, surge: Surge, coding: Coding, found: Estimate, r
     return (
         f"{order.asset}: {surge.changed:,} of {surge.common:,} unchanged keys ({surge.share:.0%}) ask something else "
         f"than before, more than {SURGE_SHARE:.0%}. What differs: {', '.join(names)} (row {surge.example!r} for one). "
-        f"Buying {requests:,} requests anew costs about {dollars_text(dollars(found.batch_pico))} at the batch rate."
+        f"Buying {requests:,} requests anew costs about {pico_text(found.batch_pico)} at the batch rate."
     )

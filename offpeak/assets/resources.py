@@ -1,7 +1,7 @@
 """The resources a batch asset needs: the providers' accounts with their prices, and the store of results."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,8 @@ from offpeak.clock import SystemClock
 from offpeak.errors import ConfigurationError
 from offpeak.lanes.background import MOST_IN_FLIGHT, TERMS, Terms
 from offpeak.lanes.rescue import CANCEL_BOUND, MARGIN, RescueTerms
+from offpeak.launches.listed import Launches, read_launches
+from offpeak.ledger.launch_windows import LaunchWindow, windows_of
 from offpeak.ledger.queueing import Limits
 from offpeak.money.budget import dollar_amount
 from offpeak.money.prices import PriceSheet
@@ -20,6 +22,7 @@ from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY, Notifier
 from offpeak.providers import open_provider
 from offpeak.providers.base import BATCH_WINDOW, Provider
+from offpeak.providers.realtime import Measure
 from offpeak.queue.limits import QueueLimits, limits_for
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 
@@ -50,6 +53,8 @@ class BatchApi(dg.ConfigurableResource[Any]):
 
     For rescues: `rescue_margin_minutes` is what is left between the last answer and the deadline if everything goes as
     reckoned, and `cancel_minutes` how long a batch that is cancelled may take to end.
+
+    `launches` is the path of a YAML file: a launch in it keeps scheduled work from the providers of its models.
     """
 
     openai_api_key: str | None = None
@@ -66,6 +71,7 @@ class BatchApi(dg.ConfigurableResource[Any]):
     rescue_margin_minutes: float = MARGIN / timedelta(minutes=1)
     cancel_minutes: float = CANCEL_BOUND / timedelta(minutes=1)
     budget_per_day: str | None = None
+    launches: str | None = None
     limits: list[QueueLimits] = Field(default_factory=list)
 
     def provider(self, name: str, *, asset: str | None = None) -> Provider:
@@ -156,10 +162,44 @@ class BatchApi(dg.ConfigurableResource[Any]):
         """What may be enqueued for "provider/model". Raises DefinitionError where one model is named twice."""
         return limits_for(self.limits, model_ref)
 
-    def rates(self, model_ref: str) -> ModelRates:
-        """What "provider/model" costs today. Raises ConfigurationError when nobody states its price."""
-        sheet = PriceSheet.load(Path(self.price_sheet) if self.price_sheet else None)
-        return sheet.rates(model_ref, at=SystemClock().now())
+    def planned_launches(self) -> Launches:
+        """The launches of the file `launches`, read now; none without one.
+
+        Raises ConfigurationError, naming the entry and the field, for a file that cannot be read.
+        """
+        return Launches() if self.launches is None else read_launches(Path(self.launches))
+
+    def launch_windows(self) -> list[LaunchWindow] | None:
+        """When launches keep scheduled work from a provider; None where nothing says so, not even that there are none.
+
+        Raises ConfigurationError, as `planned_launches` does.
+        """
+        if self.launches is None:
+            return None
+        return windows_of(self.planned_launches().launches, cancel_bound=self.rescue_terms().cancel_bound)
+
+    def rates(self, model_ref: str, at: datetime | None = None) -> ModelRates:
+        """What "provider/model" costs on the day of a moment, by default today.
+
+        Raises ConfigurationError when nobody states its price.
+        """
+        return self._sheet().rates(model_ref, at=at or SystemClock().now())
+
+    def window(self, model_ref: str) -> timedelta:
+        """What the provider may take for a batch of "provider/model", by the price sheet; else its 24 hours."""
+        terms = self._sheet().terms(model_ref)
+        return BATCH_WINDOW if terms is None or terms.window_hours is None else timedelta(hours=terms.window_hours)
+
+    def realtime_limits(self, model_ref: str) -> dict[Measure, int]:
+        """What the realtime endpoints allow for "provider/model" in a minute, as far as the price sheet says it."""
+        terms = self._sheet().terms(model_ref)
+        if terms is None:
+            return {}
+        said = {Measure.REQUESTS: terms.requests_per_minute, Measure.TOKENS: terms.tokens_per_minute}
+        return {measure: limit for measure, limit in said.items() if limit is not None}
+
+    def _sheet(self) -> PriceSheet:
+        return PriceSheet.load(Path(self.price_sheet) if self.price_sheet else None)
 
 
 def offpeak_resources(

@@ -9,13 +9,16 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from pydantic import BaseModel
 
 from offpeak.assets import canary, closing, progress, sampled
 from offpeak.assets.job import Job
+from offpeak.assets.making_way import LAUNCH_TAG, MakingWay, OnLaunch
 from offpeak.assets.order import Receipt
 from offpeak.assets.pace import Pace
+from offpeak.assets.pricing import DayPrices, RatesOf, by_the_sheet
 from offpeak.assets.rescued import AtDeadline, Rescue
 from offpeak.clock import Clock, in_words
 from offpeak.errors import (
@@ -52,7 +55,7 @@ from offpeak.ledger.policy import SURFACE, FailurePolicy
 from offpeak.ledger.room import on_disk
 from offpeak.ledger.states import ChunkState, JobState, SampleState, SubmissionState
 from offpeak.ledger.submissions import Submission
-from offpeak.money import ModelRates, PriceSheet
+from offpeak.money import ModelRates
 from offpeak.providers.base import BatchState, BatchView, Provider
 from offpeak.queue import gate
 from offpeak.queue.giving_way import Gave, GivingWay
@@ -93,13 +96,6 @@ Report = Callable[[Progress], None]
 Stage = Callable[[str], None]
 """Hears how far the calls of the background lane are, at each stage."""
 
-RatesOf = Callable[[str], ModelRates]
-"""What a "provider/model" costs today."""
-
-
-def _rates_today(clock: Clock) -> RatesOf:
-    return lambda model_ref: PriceSheet.load().rates(model_ref, at=clock.now())
-
 
 class Work:
     """One job, to be carried out or handed over by this process.
@@ -131,12 +127,13 @@ class Work:
         queue: QueuePolicy = DELAY,
         rates_of: RatesOf | None = None,
         at_deadline: AtDeadline | None = None,
+        on_launch: OnLaunch | None = None,
     ) -> None:
         ledger.require_home()
         self.job_id = job_id
         self._policy = policy
         self._asset, self._model = asset, model.partition("/")[2]
-        self._ledger, self._provider, self._rates = ledger, provider, rates
+        self._ledger, self._provider = ledger, provider
         self._clock, self._log = clock, log
         self._list_lag, self._report, self._show = list_lag, report, show
         self._on_close, self._on_let_go = on_close, on_let_go
@@ -156,8 +153,10 @@ class Work:
         self._output, self._validate = output, collecting.validator(output)
         self._terms, self._stage = terms, stage
         self._backgrounds: dict[str, Background] = {}
-        self._queue, self._rates_of = queue, rates_of or _rates_today(clock)
+        self._prices = DayPrices(model, rates, rates_of=rates_of or by_the_sheet, clock=clock, log=log)
+        self._queue = queue
         self._rescue = Rescue(self._job, at_deadline or AtDeadline())
+        self._launches = MakingWay(self._job, on_launch)
         self._giving_way = GivingWay(job_id=job_id, asset=asset, policy=queue)
         self._no_room: dict[int, str] = {}
         self._gave_way = False
@@ -175,7 +174,7 @@ class Work:
                 self._ledger,
                 self._provider,
                 model=model,
-                rates=self._rates_for(model),
+                rates_at=partial(self._prices.of, model),
                 validate=self._validate,
                 clock=self._clock,
                 terms=self._terms,
@@ -280,7 +279,7 @@ class Work:
                 late.notice(self._ledger, self._provider, self._provider.batches(since=since), missing)
             for each in late.of_asset(self._ledger, self._asset, realm=realm):
                 applied = late.settle(
-                    self._ledger, self._provider, each, validate=self._validate, price=self._price(each)
+                    self._ledger, self._provider, each, validate=self._validate, price=self._prices.on_batch(each)
                 )
                 kept = "it is being cancelled" if applied is None else f"{applied.answered:,} of its answers are kept"
                 self._log.warning(f"{self._asset}: batch {each.batch_id} turned up after it was given up: {kept}.")
@@ -317,6 +316,7 @@ class Work:
                     self._refuse_overdue()
                 if not done and in_place:
                     sampled.refuse_held(self._job)
+                    self._launches.refuse_held()
         except LedgerUnavailable as error:
             now = self._clock.now()
             self._away = self._away or now
@@ -336,6 +336,9 @@ class Work:
         chunks = self._chunks()
         if self._rescue.give_up(chunks):
             chunks = self._chunks()
+        self._launches.look()
+        for chunk in chunks:
+            self._launches.cancel(chunk)
         settled = [self._advance(chunk) for chunk in chunks]
         if self._shown:
             sightings.see(self._ledger, sightings.of_jobs(self._ledger, [self.job_id])[self.job_id], self._shown)
@@ -357,7 +360,7 @@ class Work:
             kind=chunks[0].kind,
             model=self._model,
             policy=self._policy,
-            pressed=self._rescue.pressed(),
+            pressed=self._rescue.pressed() and not self._launches.held,
         )
         if again:
             self._log.warning(f"{self._asset}: {again:,} requests brought no usable answer and go round again.")
@@ -418,13 +421,6 @@ class Work:
         self._gave_way = True
         self._log.info(f"{self._asset}: a batch of {chunk.requests:,} requests is sent in {len(parts):,} parts: {why}.")
 
-    def _rates_for(self, model: str) -> ModelRates:
-        return self._rates if model == self._model else self._rates_of(f"{self._provider.name}/{model}")
-
-    def _price(self, chunk: Submission) -> collecting.Price:
-        """What an answer of the chunk costs on the batch tier, by the model that was asked."""
-        return self._rates_for(chunk.model).cost
-
     def _advance(self, chunk: Submission) -> bool:
         """Take the next step with one chunk; True once its lines are accounted for."""
         settled = self._take_step(chunk)
@@ -451,6 +447,8 @@ class Work:
                         return False
                     if chunk.lane is Lane.BACKGROUND:
                         return self._call(chunk)
+                    if self._waits_for_launch(chunk):
+                        return False
                     self._send(chunk)
                     return False
                 case ChunkState.OPEN:
@@ -468,6 +466,8 @@ class Work:
 
     def _call(self, chunk: Submission) -> bool:
         """Call the requests of a chunk of the background lane; True once each of them has an outcome."""
+        if self._waits_for_launch(chunk):
+            return False
         if chunk.held_by_another(self._ledger) or not self._rescue.may_call(chunk):
             return False
         self._log.info(f"{self._asset}: {chunk.requests:,} requests are called one by one.")
@@ -493,7 +493,22 @@ class Work:
         """Whether the rest of a chunk's calls is left for later. Meanwhile batches are given up in time, too."""
         if chunk.rescued:
             self._rescue.give_up(self._chunks())
-        return not self._rescue.may_call(chunk)
+        return self._launches.keeps_back(chunk) is not None or not self._rescue.may_call(chunk)
+
+    def _waits_for_launch(self, chunk: Submission) -> bool:
+        """Whether a launch keeps the chunk from its provider; said once."""
+        window = self._launches.keeps_back(chunk)
+        if window is None:
+            return False
+        self._no_room[chunk.chunk_id] = str(window)
+        if self._said.get(chunk.chunk_id) is None:
+            self._log.info(
+                f"{self._asset}: {chunk.requests:,} requests: {window}. To send them all the same, launch with the tag "
+                f'{LAUNCH_TAG}: "send", or `offpeak jobs send {self.job_id}`.'
+            )
+            self._said[chunk.chunk_id] = str(window)
+            self._launches.tell(window)
+        return True
 
     def _stages(self, chunk: Submission) -> Told:
         """Says how far the calls of a chunk are: now and then in the log, and at each stage on the run."""
@@ -536,7 +551,7 @@ class Work:
 
     def _apply(self, chunk: Submission, batch: BatchView | None) -> None:
         applied = collecting.apply(
-            self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._price(chunk)
+            self._ledger, self._provider, chunk, batch, validate=self._validate, price=self._prices.on_batch(chunk)
         )
         self._log.info(
             f"{self._asset}: batch {chunk.batch_id} {chunk.outcome}: {applied.answered:,} answers, "

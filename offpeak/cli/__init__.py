@@ -14,7 +14,22 @@ import typer
 
 from offpeak.errors import OffpeakError
 
-VERBS = ("up", "plan", "jobs", "explain", "dead_letters", "erase", "adopt", "contracts", "notices", "sources", "prices")
+VERBS = (
+    "up",
+    "plan",
+    "jobs",
+    "explain",
+    "dead_letters",
+    "erase",
+    "adopt",
+    "contracts",
+    "notices",
+    "sources",
+    "bill",
+    "prices",
+    "audit",
+    "launch",
+)
 """The modules of this package that are commands, in the order in which `--help` lists them."""
 
 

@@ -59,6 +59,7 @@ def _print(found: "Explanation") -> None:
             ("effective until", None if found.effective_until is None else when(found.effective_until)),
             ("planned by", None if found.planned_by_job is None else f"job {found.planned_by_job}"),
             ("scope", found.scope),
+            ("task", found.task),
             ("shared with", sharers_text(found)),
         )
     )
@@ -181,12 +182,14 @@ def _answer(answer: "Answer") -> Any:
         ("output", _short(answer.output) if answer.output is not None else vector),
         ("produced", when(answer.produced_at)),
         ("by", f"{answer.model}, {f'batch {answer.batch_id}' if answer.batch_id else 'called by itself'}"),
-        (
-            "tokens",
-            f"{answer.input_tokens:,} in ({answer.cached_tokens:,} from the cache), {answer.output_tokens:,} out",
-        ),
+        ("tokens", f"{answer.input_tokens:,} in ({_cache(answer)}), {answer.output_tokens:,} out"),
         ("cost", _price(answer)),
     )
+
+
+def _cache(answer: "Answer") -> str:
+    written = f", {answer.cache_write_tokens:,} written to it" if answer.cache_write_tokens else ""
+    return f"{answer.cached_tokens:,} from the cache{written}"
 
 
 def _price(bought: Any) -> str:

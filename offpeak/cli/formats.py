@@ -134,9 +134,9 @@ def dollars_text(value: Decimal) -> str:
 
 def pico_text(pico: int) -> str:
     """Pico-dollars for people, as dollars."""
-    from offpeak.money import dollars
+    from offpeak.money import pico_text as text
 
-    return dollars_text(dollars(pico))
+    return text(pico)
 
 
 def when(moment: datetime | None) -> str:

@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
     group = typer.Typer(
         invoke_without_command=True,
-        help="List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create.",
+        help="List jobs, or watch the open ones; show one whole; approve, reject or send one; resolve a lost create.",
         epilog="Example: offpeak jobs --watch --asset ticket_labels",
         rich_markup_mode=None,
     )
@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
     group.command("show", epilog="Example: offpeak jobs show 7")(show)
     group.command("approve", epilog="Example: offpeak jobs approve 7")(approve)
     group.command("reject", epilog="Example: offpeak jobs reject 7")(reject)
+    group.command("send", epilog="Example: offpeak jobs send 7")(send)
     group.command("resolve", epilog="Example: offpeak jobs resolve 12 --adopt batch_68f1")(resolve)
     app.add_typer(group, name="jobs")
 
@@ -77,7 +78,7 @@ def jobs(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, or watch the open ones; show one whole; approve or reject one; resolve a lost create."""
+    """List jobs, or watch the open ones; show one whole; approve, reject or send one; resolve a lost create."""
     if context.invoked_subcommand is not None:
         return
     if watch:
@@ -197,6 +198,25 @@ def reject(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = Fa
             f"The sample of job {found.id} of {found.asset} is rejected: {found.rest or 0:,} requests are not bought. "
             f"Mend the asset and materialise it again; as it is, it would draw another sample."
         )
+
+
+def send(job_id: JobId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Have a job sent although a launch keeps scheduled work from its provider."""
+    from offpeak.ledger import launch_windows, parked_runs
+    from offpeak.ledger.jobs import bill, listed
+    from offpeak.ledger.states import PARKED
+
+    with open_ledger(database_url) as ledger:
+        launch_windows.send_anyway(ledger, job_id, who=f"{getpass.getuser()}, offpeak jobs send")
+        (row,) = listed(ledger, ids=[job_id])
+        run = parked_runs.of_job(ledger, job_id)
+        document = _as_json(row, bill(ledger, job_id), None)
+    if as_json:
+        print_json(document)
+        return
+    parked = run is not None and run.state in PARKED
+    goes_on = "Its parked run goes on." if parked else f"Materialise {row.asset} again."
+    typer.echo(f"Job {row.id} of {row.asset} is sent although a launch may be under way. {goes_on}")
 
 
 def _holds_a_place(ledger: "Ledger", sample_id: int) -> bool:
@@ -329,7 +349,8 @@ def _print_history(
 ) -> None:
     out, job, bill, run = console(), history.job, history.bill, history.parked
     partitions = [target.partition_key for target in history.targets if target.partition_key]
-    tokens = f"{bill.input_tokens:,} in ({bill.cached_tokens:,} from the cache), {bill.output_tokens:,} out"
+    written = f", {bill.cache_write_tokens:,} written to it" if bill.cache_write_tokens else ""
+    tokens = f"{bill.input_tokens:,} in ({bill.cached_tokens:,} from the cache{written}), {bill.output_tokens:,} out"
     out.print(f"Job {job.id} of {job.asset}: {words(job.state.value)}")
     out.print(
         pairs(

@@ -75,14 +75,15 @@ def table_of(landed: Sequence[Landed], *, simulated: bool) -> Table:
 
 def _landed(asset: str, reports: Sequence[Metadata]) -> Landed:
     until = [value for report in reports if isinstance(value := report.get("effective_until"), datetime)]
+    cost = _money(reports, "cost_usd")
     return Landed(
         asset=asset,
         rows=_total(reports, "rows", "dagster/row_count"),
         bought=_total(reports, "bought"),
         reused=_total(reports, "reused", "joined", add=True),
         failed=_total(reports, "failed"),
-        cost_usd=_money(reports, "cost_usd"),
-        saved_usd=_money(reports, "saved_usd"),
+        cost_usd=cost,
+        saved_usd=None if cost is None else _money(reports, "saved_usd"),  # a report tells what others saved
         fresh_until=min(until, default=None),
     )
 

@@ -35,9 +35,9 @@ def listen(
 
     from offpeak.assets.listener import Listening, listened_sources
     from offpeak.assets.listener import listen as listen_to
-    from offpeak.cli.processes import Stopped, stopping_on_signals
     from offpeak.cli.project import find_project, load_definitions, prepare_dagster_home
     from offpeak.clock import SystemClock
+    from offpeak.processes import Stopped, stopping_on_signals
 
     say = _say_json if as_json else _say
     try:

@@ -195,6 +195,7 @@ def _print(told: Told) -> None:
             ("removed", f"{quote.removed:,} rows are not planned any more" if quote.removed else None),
             ("cost", _cost(quote)),
             ("tokens", _tokens(quote)),
+            ("prefix caching", _prefixes(quote) if quote.prefix_requests else None),
             *(("budget", _budget(each)) for each in quote.budgets),
             ("lane", f"{quote.lane}: {quote.lane_reason}"),
             ("lands by", f"{when(quote.lands_by)}: {quote.lands_by_why}"),
@@ -226,6 +227,12 @@ def _print(told: Told) -> None:
 def _tokens(quote: "Quote") -> str:
     told = f"about {quote.estimated_input_tokens:,} in, {quote.estimated_output_tokens:,} out"
     return f"{told}; estimated from {quote.estimated_from}" if quote.new else told
+
+
+def _prefixes(quote: "Quote") -> str:
+    """How many of them the provider is asked to cache, and why."""
+    many = f"{quote.prefix_requests_cached:,}" if quote.prefix_requests_cached else "none"
+    return f"asked for with {many} of {quote.prefix_requests:,} requests: {quote.prefix_caching}"
 
 
 def _budget(each: "Allowance") -> str:

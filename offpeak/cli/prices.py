@@ -27,6 +27,12 @@ CURRENT = (
 """What is shown beside the models of the price sheets when no model is asked for."""
 
 COLUMNS = ("input", "cache_read", "cache_write", "cache_write_1h", "output")
+TERMS = {
+    "window_hours": "a batch within {:,} h",
+    "requests_per_minute": "{:,} requests a minute",
+    "tokens_per_minute": "{:,} tokens a minute",
+    "cache_minimum_tokens": "prefixes are cached from {:,} tokens on",
+}
 HEADINGS = ("in", "cache\nread", "cache\nwrite", "long\nwrite", "out")
 
 
@@ -67,11 +73,21 @@ def _print_json(sheet: "PriceSheet", rates: "list[ModelRates]", now: datetime) -
         },
         "price_sheet": str(sheet.path) if sheet.path else None,
         "prices": [
-            {"model": found.model_ref, "batch": _as_json(found.batch), "realtime": _as_json(found.realtime)}
+            {
+                "model": found.model_ref,
+                "batch": _as_json(found.batch),
+                "realtime": _as_json(found.realtime),
+                "terms": _terms(sheet, found.model_ref),
+            }
             for found in rates
         ],
     }
     typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
+
+
+def _terms(sheet: "PriceSheet", model_ref: str) -> dict[str, object] | None:
+    terms = sheet.terms(model_ref)
+    return None if terms is None else terms.model_dump(exclude={"model"}, exclude_none=True)
 
 
 def _as_json(tariff: "Tariff") -> dict[str, object]:
@@ -114,6 +130,10 @@ def _print_table(sheet: "PriceSheet", rates: "list[ModelRates]", now: datetime) 
                 table.add_row(f"    above {tokens:,} in", *_cells(tariff, higher), "")
     console = Console()
     console.print(table)
+    for found in rates:
+        if terms := sheet.terms(found.model_ref):
+            said = [words.format(value) for name, words in TERMS.items() if (value := getattr(terms, name))]
+            console.print(f"{found.model_ref}: {', '.join(said)}", soft_wrap=True, highlight=False)
     age, seen = sheet.age(now), sheet.data_date(now)
     console.print(
         f"\nlist: genai-prices {sheet.version}, its newest price change {seen} ({age.days} days ago)", soft_wrap=True

@@ -20,7 +20,11 @@ import typer
 from rich.console import Console
 
 from offpeak.cli.landed import Landed, landed_assets, table_of
-from offpeak.cli.processes import (
+from offpeak.cli.project import Project, find_project, prepare_dagster_home, set_variables_of_env_file
+from offpeak.cli.selection import batch_assets, choose, without_key
+from offpeak.cli.webserver import AssetNode, EventKind, RunEvent, Webserver, WebserverError
+from offpeak.errors import ConfigurationError, JobFailed
+from offpeak.processes import (
     ProcessGroups,
     Stopped,
     accepts_connections,
@@ -28,10 +32,6 @@ from offpeak.cli.processes import (
     port_is_free,
     stopping_on_signals,
 )
-from offpeak.cli.project import Project, find_project, prepare_dagster_home, set_variables_of_env_file
-from offpeak.cli.selection import batch_assets, choose, without_key
-from offpeak.cli.webserver import AssetNode, EventKind, RunEvent, Webserver, WebserverError
-from offpeak.errors import ConfigurationError, JobFailed
 
 START_WITHIN = timedelta(minutes=4)
 """`dagster dev` was ready after 17 s on an idle machine and after 47 s on two busy cores."""

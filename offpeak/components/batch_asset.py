@@ -43,6 +43,13 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
         Field(description="What is asked about each row; $column stands for a value. For ask: embedding, the text."),
     ]
     system: Annotated[str | None, Field(description="The system text, the same for every row.")] = None
+    prefix: Annotated[
+        str | None,
+        Field(description="A text before it, the same for every row, that the provider caches if that pays."),
+    ] = None
+    task_column: Annotated[
+        str | None, Field(description="The column that names what a row is a part of, whose cost is told as one.")
+    ] = None
     ask: Annotated[Literal["chat", "embedding"], Field(description="Whether to ask a model or to embed the text.")] = (
         "chat"
     )
@@ -235,7 +242,8 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
 
     def _requests(self, rows: pd.DataFrame) -> Iterator[Request]:
         prompt = string.Template(self.prompt)
-        missing = sorted({self.key_column, *prompt.get_identifiers()} - set(map(str, rows.columns)))
+        needed = {self.key_column, *prompt.get_identifiers(), *filter(None, [self.task_column])}
+        missing = sorted(needed - set(map(str, rows.columns)))
         if missing:
             raise PlanError(
                 f"{self.key}: {self.source} has no column {', '.join(missing)}. Nothing was submitted. Its columns are "
@@ -246,10 +254,18 @@ class BatchAssetComponent(dg.Component, dg.Model, dg.Resolvable):
             row: dict[str, Any] = dict(zip(columns, values, strict=True))
             key, text = row[self.key_column], prompt.substitute(row)
             key = str(key) if isinstance(key, int) else key
+            task = None if self.task_column is None else str(row[self.task_column])
             if self.ask == "embedding":
-                yield Embedding(key=key, text=text)
+                yield Embedding(key=key, task=task, text=text)
             else:
-                yield Chat(key=key, system=self.system, prompt=text, max_tokens=self.max_tokens)
+                yield Chat(
+                    key=key,
+                    task=task,
+                    prefix=self.prefix,
+                    system=self.system,
+                    prompt=text,
+                    max_tokens=self.max_tokens,
+                )
 
     def _output(self) -> type[BaseModel] | None:
         if self.output_model is not None and self.output_fields is not None:

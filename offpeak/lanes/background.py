@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from offpeak.clock import Clock, to_micros
+from offpeak.clock import Clock, to_micros, utc_day
 from offpeak.errors import (
     CouldNotRead,
     LedgerUnavailable,
@@ -28,7 +28,7 @@ from offpeak.faultpoints import FaultPoint, reach
 from offpeak.lanes.throttle import Throttle
 from offpeak.ledger import calling, limits_seen
 from offpeak.ledger.calling import Pending, PendingCall
-from offpeak.ledger.collecting import Applied, Price, Store, Validate
+from offpeak.ledger.collecting import Applied, Charging, Price, Store, Validate
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID, UNAVAILABLE
 from offpeak.ledger.submissions import CLOCK_SKEW, Submission
@@ -94,7 +94,10 @@ TERMS = Terms()
 
 
 class Background:
-    """Calls the chunks of one job. What it learns of the provider's limits holds for all of them."""
+    """Calls the chunks of one job. What it learns of the provider's limits holds for all of them.
+
+    `rates_at` is what the model costs on the day of a moment.
+    """
 
     def __init__(
         self,
@@ -102,14 +105,14 @@ class Background:
         provider: Provider,
         *,
         model: str,
-        rates: ModelRates,
+        rates_at: Callable[[datetime], ModelRates],
         validate: Validate | None,
         clock: Clock,
         terms: Terms,
     ) -> None:
         self._ledger, self._provider, self._clock = ledger, provider, clock
         self._model, self._validate, self._terms = model, validate, terms
-        self._rates = rates
+        self._rates_at = rates_at
         seen = limits_seen.remembered(ledger, realm=provider.realm, model=model)
         self._throttle = Throttle(most_in_flight=terms.in_flight, limits=seen)
         self._stores: dict[int, Store] = {}
@@ -126,17 +129,18 @@ class Background:
         CouldNotRead for a torn spool file, the rest of which is given up then, and LedgerUnavailable. What had come
         until then is stored, if need be by the next call of this method.
         """
-        store = self._store_of(chunk)
+        price = self._price_of(chunk)
+        store = self._store_of(chunk, price)
         if not store.empty:  # what the ledger could not take the last time: else it would count as lost
             calling.record(self._ledger, chunk, store, sending=(), unsent=(), done=store.applied.answered)
-        if not calling.begin(self._ledger, chunk):
+        if not calling.begin(self._ledger, chunk, prices=price.prices):
             return None
         try:
             pending = calling.pending(self._ledger, chunk, self._provider.spooling)
         except CouldNotRead as error:  # the next plan writes anew what has no answer
             calling.give_up(self._ledger, chunk, why=str(error))
             raise
-        flexed = self._rates.with_flex() if self._terms.flex else None
+        flexed = self._rates_of(chunk).with_flex() if self._terms.flex else None
         loop = _Loop(
             pending,
             chunk=chunk,
@@ -144,7 +148,7 @@ class Background:
             provider=self._provider,
             store=store,
             throttle=self._throttle,
-            flex_price=None if flexed is None else flexed.cost,
+            flex_charging=None if flexed is None else flexed.cost,
             clock=self._clock,
             told=told,
         )
@@ -158,10 +162,18 @@ class Background:
         del self._stores[chunk.stamp]
         return calling.close(self._ledger, chunk)
 
-    def _store_of(self, chunk: Submission) -> Store:
+    def _rates_of(self, chunk: Submission) -> ModelRates:
+        """Of the day on which its calls began."""
+        return self._rates_at(chunk.create_at or self._clock.now())
+
+    def _price_of(self, chunk: Submission) -> Price:
+        rates, at = self._rates_of(chunk), utc_day(chunk.create_at or self._clock.now()).date()
+        return Price(rates.at_realtime().cost, rates.written_down(at))
+
+    def _store_of(self, chunk: Submission, price: Price) -> Store:
         """What has come of a chunk's calls and is not in the ledger."""
         if chunk.stamp not in self._stores:
-            now, price = to_micros(self._clock.now()), self._rates.realtime_cost
+            now = to_micros(self._clock.now())
             began = now - CLOCK_SKEW // timedelta(microseconds=1)
             self._stores[chunk.stamp] = Store(self._ledger, chunk, self._validate, price, began=began, ended=now)
         return self._stores[chunk.stamp]
@@ -190,13 +202,13 @@ class _Loop:
         provider: Provider,
         store: Store,
         throttle: Throttle,
-        flex_price: Price | None,
+        flex_charging: Charging | None,
         clock: Clock,
         told: Told,
     ) -> None:
         self._requests, self._done = iter(pending.requests), pending.done
         self._chunk, self._ledger, self._provider = chunk, ledger, provider
-        self._store, self._throttle, self._flex_price = store, throttle, flex_price
+        self._store, self._throttle, self._flex_charging = store, throttle, flex_charging
         self._clock, self._told = clock, told
         self._again: deque[_Call] = deque()
         self._unsent: list[int] = []
@@ -295,7 +307,7 @@ class _Loop:
         in_time = self._chunk.due_at is None or self._chunk.due_at - now > FLEX_NEEDS
         # somebody waits to look at a sample, and of a rescue the rate is reckoned with
         looked_for = self._chunk.drawn_for is not None or self._chunk.rescued
-        flex = self._flex_price is not None and in_time and not looked_for
+        flex = self._flex_charging is not None and in_time and not looked_for
         return _Call(request, self._foreseen(request.body), flex=flex)
 
     def _foreseen(self, body: bytes) -> dict[Measure, int]:
@@ -345,7 +357,7 @@ class _Loop:
             case TierUnavailable():
                 call.flex = False
                 if came.lasting:
-                    self._flex_price = None
+                    self._flex_charging = None
                 self._send_again(call)
             case ProviderUnavailable():
                 call.tries += 1
@@ -372,7 +384,7 @@ class _Loop:
         self._share_of_body += (share - self._share_of_body) / _REMEMBERED
         self._answered_at = now
         self._store.ended = to_micros(now)
-        self._store.add(call.request.request_id, reply.line, price=self._flex_price if reply.flex else None)
+        self._store.add(call.request.request_id, reply.line, charging=self._flex_charging if reply.flex else None)
         self._done += 1
         reach(FaultPoint.CALL_ANSWERED)
 

@@ -21,12 +21,14 @@ class Landing:
     why: str
 
 
-def landing(lane: Lane, *, requests: int, per_minute: int | None) -> Landing:
-    """How long `requests` take in that lane. `per_minute` is what the provider was last seen to allow."""
+def landing(lane: Lane, *, requests: int, per_minute: int | None, window: timedelta = BATCH_WINDOW) -> Landing:
+    """How long `requests` take in that lane. `per_minute` is what the provider was last seen to allow, `window` what it
+    may take for a batch.
+    """
     if not requests:
         return Landing(within=timedelta(0), why="nothing is bought")
     if lane is Lane.BATCH:
-        return Landing(within=BATCH_WINDOW, why=f"the provider's window of {exactly(BATCH_WINDOW)}")
+        return Landing(within=window, why=f"the provider's window of {exactly(window)}")
     rate, known = (ASSUMED_PER_MINUTE, "assumed") if not per_minute else (per_minute, "as last seen")
     counted = "1 request" if requests == 1 else f"{requests:,} requests"
     return Landing(within=timedelta(minutes=ceil(requests / rate)), why=f"{counted} at {rate:,} a minute, {known}")

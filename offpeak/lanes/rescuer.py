@@ -4,15 +4,16 @@ Every process that carries jobs on, and the sensor that looks after parked runs,
 ledger; each acts on the chunks of its own jobs.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
 from offpeak.lanes.landing import ASSUMED_PER_MINUTE
-from offpeak.lanes.rescue import Awaited, Owed, Rate, RescueTerms, judge
-from offpeak.ledger import limits_seen, rescuing
+from offpeak.lanes.rescue import Awaited, Owed, Rate, RescueTerms, judge, reserve
+from offpeak.ledger import launch_windows, limits_seen, rescuing
 from offpeak.ledger.lane import Lane
+from offpeak.ledger.launch_windows import LaunchWindow
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.rescuing import OpenWork
 from offpeak.providers.realtime import Measure
@@ -29,7 +30,8 @@ class Outlook:
 
 
 def outlook(ledger: Ledger, terms: RescueTerms, *, now: datetime) -> Outlook:
-    """Judge everything that is open, model by model."""
+    """Judge everything that is open, model by model. A rescue is over before a launch, and none begins during one."""
+    windows = [each for each in launch_windows.known(ledger) if each.ends > now]
     work = sorted(rescuing.open_work(ledger), key=_model)
     give_up: set[int] = set()
     moments: list[datetime] = []
@@ -38,7 +40,8 @@ def outlook(ledger: Ledger, terms: RescueTerms, *, now: datetime) -> Outlook:
         if all(each.lane is Lane.BACKGROUND for each in chunks):
             continue
         rate = rate_of(ledger, realm=realm, model=model)
-        verdict = judge(_awaited(chunks, rate), _owed(chunks, rate, terms), terms, now=now)
+        before = _before_launches(chunks, windows, rate, terms, now=now)
+        verdict = judge(_awaited(before, rate), _owed(chunks, rate, terms), terms, now=now)
         give_up.update(verdict.give_up)
         if verdict.moment is not None:
             moments.append(verdict.moment)
@@ -63,6 +66,31 @@ def time_for(ledger: Ledger, *, realm: str, model: str, requests: int, tokens: i
 
 def _model(each: OpenWork) -> tuple[str, str]:
     return each.realm, each.model
+
+
+def _before_launches(
+    chunks: Iterable[OpenWork], windows: Sequence[LaunchWindow], rate: Rate, terms: RescueTerms, *, now: datetime
+) -> list[OpenWork]:
+    """The same, due before a launch where there is no time for a rescue after it; without what has to wait for one.
+
+    What a launch has begun with in flight may be late, and is not bought at the endpoints that the launch needs.
+    """
+    if not windows:
+        return list(chunks)
+    found: list[OpenWork] = []
+    for each in chunks:
+        needed = reserve(rate.time_for(each.requests, each.tokens), terms)
+        met = [
+            window
+            for window in windows
+            if window.provider == each.realm.partition(":")[0]
+            and window.holds_from < each.due_at <= window.ends + needed
+            and not each.sent_anyway
+        ]
+        if any(window.holds(now) for window in met):
+            continue
+        found.append(replace(each, due_at=min([each.due_at, *(window.holds_from for window in met)])))
+    return found
 
 
 def _awaited(chunks: Iterable[OpenWork], rate: Rate) -> list[Awaited]:

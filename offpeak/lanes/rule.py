@@ -3,9 +3,9 @@
 The one question is who waits, and until when. Batch costs about half and may take the provider's whole window; the
 background lane costs the realtime price and takes minutes. So a purchase goes on the batch tier when its deadline, and
 that of everything bought after it in the same run, leaves room for the windows. Where what is late by then is rescued,
-or done without, it need only leave room for what a slow batch takes, and for the rescue. Else it is bought in the
-background. Where that is not what its owner wants, a lane can be forced: that is obeyed, and the reason keeps what the
-rule said.
+or done without, it need only leave room for what a slow batch takes, and for the rescue, and a run that began late may
+have none for that any more. Else it is bought in the background. Where that is not what its owner wants, a lane can be
+forced: that is obeyed, and the reason keeps what the rule said.
 """
 
 from collections.abc import Sequence
@@ -39,11 +39,13 @@ class Due:
     """Batches that have to be bought one after the other until then, this one included."""
     of: str = ""
     """The asset further down whose deadline it is; empty for its own."""
+    window: timedelta = BATCH_WINDOW
+    """What the provider may take for one batch."""
 
     @property
     def windows(self) -> timedelta:
         """What the provider may take for all of them."""
-        return self.steps * BATCH_WINDOW
+        return self.steps * self.window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,16 @@ class Forced:
     lane: Lane
     by: str
     """Such as "the asset's lane="."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TooLate:
+    """A rescue had room before the deadline when the run was created, and has none by now."""
+
+    left: timedelta
+    """Until its own deadline."""
+    needed: timedelta
+    """By a rescue of all that it buys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,8 @@ class Facts:
     """What is done about what has not landed by then."""
     reserve: timedelta = timedelta(0)
     """What a rescue needs before a deadline when all but a slow batch have landed."""
+    too_late: TooLate | None = None
+    """Its run began too late for a rescue."""
     forced: Forced | None = None
 
     @property
@@ -136,6 +150,10 @@ def _by_the_rule(facts: Facts) -> Decision:
         if facts.due.deadline <= least:
             tight = f"tighter than {_windows(facts.due)}, and no looser than {needed}"
             return Decision(lane=Lane.BACKGROUND, reason=f"{whoever}, {due}: {tight}")
+        if facts.on_deadline is OnDeadline.RESCUE and facts.too_late is not None:
+            left, rescue = exactly(facts.too_late.left), exactly(facts.too_late.needed)
+            late = f"its run began late, {left} are left before its deadline, and a rescue needs {rescue}"
+            return Decision(lane=Lane.BACKGROUND, reason=f"{whoever}, {due}: {late}")
         served = facts.on_deadline is OnDeadline.SERVE_LAST_GOOD
         reason = f"{whoever}, {due}: looser than {needed}" + ("; what is late is served from before" if served else "")
     small = _small(facts)
@@ -167,10 +185,10 @@ def _said(due: Due) -> str:
 
 
 def _windows(due: Due) -> str:
-    window = f"the provider's window of {exactly(BATCH_WINDOW)}"
+    window = f"the provider's window of {exactly(due.window)}"
     if due.steps == 1:
         return window
-    return f"{due.steps} batches in a row, {due.steps} x {exactly(BATCH_WINDOW)} = {exactly(due.windows)}"
+    return f"{due.steps} batches in a row, {due.steps} x {exactly(due.window)} = {exactly(due.windows)}"
 
 
 def _times(steps: int, tail: timedelta) -> str:

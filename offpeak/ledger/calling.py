@@ -17,7 +17,7 @@ from offpeak.clock import to_micros
 from offpeak.errors import LedgerUnavailable
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import spool, tables
-from offpeak.ledger.collecting import FAILURE_COLUMNS, Applied, Store, forget_answered_letters, members
+from offpeak.ledger.collecting import FAILURE_COLUMNS, Applied, Store, forget_answered_letters, members, unbilled
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import POSSIBLY_PAID
@@ -25,9 +25,6 @@ from offpeak.ledger.room import require_room
 from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
 from offpeak.ledger.submissions import Submission, claim, claim_again
 from offpeak.providers.base import Outcome, Spooling
-
-_NOTHING = (0, 0, 0, 0)
-"""Tokens and cost of an attempt that nobody knows anything of."""
 
 
 class ClaimLost(LedgerUnavailable):
@@ -52,10 +49,11 @@ class Pending:
     """The others, in the plan's order, read as they are asked for."""
 
 
-def begin(ledger: Ledger, chunk: Submission) -> bool:
+def begin(ledger: Ledger, chunk: Submission, *, prices: str | None = None) -> bool:
     """Make this process the one that calls a chunk; False where a living one does, or has done.
 
-    What was in flight, of a dead process or of a run of this one that was interrupted, is written down as lost.
+    `prices` is what is going to be charged, for the record; None where nothing is going to be called. What was in
+    flight, of a dead process or of a run of this one that was interrupted, is written down as lost.
     """
     ledger.require_home()
     require_room(ledger)
@@ -78,6 +76,7 @@ def begin(ledger: Ledger, chunk: Submission) -> bool:
                 why=f"{chunk.requests:,} requests, one by one",
                 create_at=to_micros(now),
                 submitted_at=to_micros(now),
+                prices=prices,
             )
         elif lost:
             forget_answered_letters(connection)
@@ -91,7 +90,7 @@ def _write_lost(ledger: Ledger, connection: Connection, chunk: Submission) -> in
         sa.select(call.c.request_id).where(call.c.submission_id == chunk.stamp, ~_has_outcome(call.c, chunk.stamp))
     ).scalars()
     message = "whoever waited for the answer is gone"
-    rows = [(request_id, chunk.stamp, POSSIBLY_PAID, message, None, now, *_NOTHING) for request_id in lost]
+    rows = [unbilled(request_id, chunk.stamp, POSSIBLY_PAID, message, now) for request_id in lost]
     ledger.database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     return len(rows)
 
@@ -221,7 +220,7 @@ def give_up(ledger: Ledger, chunk: Submission, *, why: str) -> Applied:
     left = [request_id for request_id in ids if request_id not in done]
     now = to_micros(ledger.clock.now())
     for part in slices(left):
-        rows = [(each, chunk.stamp, Outcome.CANCELLED.value, why, None, now, *_NOTHING) for each in part]
+        rows = [unbilled(each, chunk.stamp, Outcome.CANCELLED.value, why, now) for each in part]
         with ledger.database.write() as connection:
             ledger.database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     return close(ledger, chunk)

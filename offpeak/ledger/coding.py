@@ -1,21 +1,34 @@
 """Requests of one asset to fingerprints and bodies: checked, and all of one kind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel
 
 from offpeak.errors import InvalidRequest, PlanError
-from offpeak.providers.base import Encode, Kind, Provider
+from offpeak.providers.base import NEVER_CACHED, CacheTerms, CacheUse, Encode, Kind, Provider
 from offpeak.requests import Chat, Embedding, Moderation, Request
 from offpeak.requests.fingerprint import Fingerprinter
 from offpeak.requests.keys import check_request, plainly_in_order
 
 
 class Coding:
-    """Learns the kind from the first request; a plan that mixes kinds is refused, since a batch has one endpoint."""
+    """Learns the kind from the first request; a plan that mixes kinds is refused, since a batch has one endpoint.
 
-    def __init__(self, provider: Provider, *, asset: str, model: str, output: type[BaseModel] | None) -> None:
+    `terms` says when prefixes are worth caching. It is asked once, and only where there are Chats.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        asset: str,
+        model: str,
+        output: type[BaseModel] | None,
+        terms: Callable[[], CacheTerms] = lambda: NEVER_CACHED,
+    ) -> None:
         self.asset = asset
+        self.terms = NEVER_CACHED
+        self._ask_terms = terms
         self._provider, self._model, self._output = provider, model, output
         self._type: type[Request] | None = None
         self._kind: Kind | None = None
@@ -66,15 +79,19 @@ class Coding:
         self._fingerprinter = Fingerprinter(
             realm=self._provider.realm, endpoint=self._provider.endpoint(kind), model=self._model, output=self._output
         )
-        self._encode = self._provider.encoder(kind=kind, model=self._model, output=self._output)
+        if kind is Kind.CHAT:
+            self.terms = self._ask_terms()
+        self._encode = self._provider.encoder(
+            kind=kind, model=self._model, output=self._output, writes_charged=self.terms.charged
+        )
         return self._fingerprinter
 
-    @property
-    def encode(self) -> Encode:
-        """The body of a request, without custom_id. Raises InvalidRequest."""
+    def bodies(self, requests: Sequence[Request], uses: Sequence[CacheUse] | None = None) -> list[bytes]:
+        """The bodies of requests, without custom_id; `uses` says what becomes of their prefixes, None that none has
+        one. Raises InvalidRequest."""
         if self._encode is None:
             raise PlanError(f"{self.asset}: nothing was planned yet.")
-        return self._encode
+        return list(map(self._encode, requests) if uses is None else map(self._encode, requests, uses))
 
     def components(self) -> dict[str, str]:
         """Digests of what the requests have in common."""

@@ -30,13 +30,25 @@ DOWNLOADS = 3
 """
 
 _NOTHING_USED = Usage()
+_FREE = (0, 0, 0)
 
 Validate = Callable[[str], str]
 """The text of an answer to the JSON that is stored. Raises ValueError when it is not what was asked for."""
 
 
-Price = Callable[[Usage], tuple[int, int]]
-"""What one answer cost as it was bought, and what it would have cost at a realtime endpoint, in pico-dollars."""
+Charge = tuple[int, int, int]
+"""Pico-dollars of one answer: as it was bought; at a realtime endpoint; and what caching saved of the former."""
+
+Charging = Callable[[Usage], Charge]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an answer costs, and the words in which that is written down, so that it can be reckoned again."""
+
+    of: Charging
+    prices: str
+    """JSON: pico-dollars a token of each kind, the day, and who says so."""
 
 
 @dataclass(slots=True)
@@ -154,7 +166,7 @@ def apply(
             f"None of the {applied.foreign:,} lines of batch {chunk.batch_id} belongs to it. Nothing was stored. The "
             "batch stays landed; look at its result file at the provider."
         )
-    _close(ledger, chunk, applied, lost)
+    _close(ledger, chunk, applied, lost, prices=price.prices)
     return applied
 
 
@@ -172,7 +184,7 @@ def apply_late(
     with ledger.database.write() as connection:
         forget_answered_letters(connection)
         why = f"answered {applied.answered:,} after it was given up"
-        transition(connection, late.stamp, SubmissionState.APPLIED, at=now, who=who, why=why)
+        transition(connection, late.stamp, SubmissionState.APPLIED, at=now, who=who, why=why, prices=price.prices)
     reach(FaultPoint.APPLIED)
     return applied
 
@@ -282,16 +294,16 @@ class Store:
         self._ledger, self._chunk, self._validate, self._price = ledger, chunk, validate, price
         self._answers: list[tuple[object, ...]] = []
         self._failures: list[tuple[object, ...]] = []
-        self._costs: dict[tuple[Price, Usage], tuple[int, int]] = {}
+        self._costs: dict[tuple[Charging, Usage], Charge] = {}
         self._began = 0 if began is None else began
 
-    def add(self, request_id: int, line: ResultLine, *, price: Price | None = None) -> None:
-        """Take one line; `price` is for one that was bought at another price than the rest."""
+    def add(self, request_id: int, line: ResultLine, *, charging: Charging | None = None) -> None:
+        """Take one line; `charging` is for one that was bought on another tier than the rest."""
         if line.outcome is not Outcome.SUCCEEDED:
             code = line.error_code if line.outcome is Outcome.ERRORED else None  # providers differ in the others' codes
             self.fail(request_id, code or line.outcome.value, line.error_message, usage=line.usage)
             return
-        cost = self._cost(line.usage, price or self._price)
+        cost = self._cost(line.usage, charging or self._price.of)
         if line.finish is not Finish.STOP:
             message = f"the model stopped with {line.finish.value!r}"
             self.fail(request_id, line.finish.value, message, raw=line.text, usage=line.usage, cost=cost)
@@ -311,7 +323,8 @@ class Store:
         self._answers.append(
             (
                 request_id, self._chunk.stamp, produced, line.model or "", output, line.vector, usage.input_tokens,
-                usage.output_tokens, usage.cache_read_tokens, cost[0], cost[1],
+                usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens,
+                *cost,
             )
         )  # fmt: skip
         self.applied.answered += 1
@@ -324,22 +337,22 @@ class Store:
         *,
         raw: str | None = None,
         usage: Usage = _NOTHING_USED,
-        cost: tuple[int, int] = (0, 0),
+        cost: Charge = _FREE,
     ) -> None:
         """Take an attempt that brought no usable answer, and what it cost all the same."""
         self._failures.append(
             (
                 request_id, self._chunk.stamp, reason, _storable(message), _storable(raw), self.ended,
-                usage.input_tokens, usage.output_tokens, cost[0], cost[1],
+                usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens,
+                usage.cache_write_1h_tokens, *cost,
             )
         )  # fmt: skip
         self.applied.failed += 1
 
-    def _cost(self, usage: Usage, price: Price) -> tuple[int, int]:
-        found = self._costs.get((price, usage))
+    def _cost(self, usage: Usage, charging: Charging) -> Charge:
+        found = self._costs.get((charging, usage))
         if found is None:
-            paid, realtime = price(usage)
-            found = self._costs[price, usage] = (paid, realtime)
+            found = self._costs[charging, usage] = charging(usage)
             if len(self._costs) > 10_000:
                 self._costs.clear()
         return found
@@ -401,26 +414,31 @@ class Store:
 
 ANSWER_COLUMNS = (
     "request_id", "submission_id", "produced_at", "model", "output", "vector", "input_tokens", "output_tokens",
-    "cached_tokens", "cost_pico", "realtime_pico",
+    "cached_tokens", "cache_write_tokens", "cache_write_long_tokens", "cost_pico", "realtime_pico", "cache_saved_pico",
 )  # fmt: skip
 FAILURE_COLUMNS = (
-    "request_id", "submission_id", "reason", "message", "raw", "at", "input_tokens", "output_tokens", "cost_pico",
-    "realtime_pico",
+    "request_id", "submission_id", "reason", "message", "raw", "at", "input_tokens", "output_tokens", "cached_tokens",
+    "cache_write_tokens", "cache_write_long_tokens", "cost_pico", "realtime_pico", "cache_saved_pico",
 )  # fmt: skip
 
 
-def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[int]) -> None:
+def unbilled(request_id: int, submission_id: int, reason: str, message: str | None, at: int) -> tuple[object, ...]:
+    """A row of failures, for an attempt that took no tokens and cost nothing, as far as is known."""
+    return (request_id, submission_id, reason, message, None, at, *_NOTHING_USED, *_FREE)
+
+
+def _close(ledger: Ledger, chunk: Submission, applied: Applied, lost: Sequence[int], *, prices: str) -> None:
     now, who, database = ledger.clock.now(), str(ledger.claimant), ledger.database
     for part in slices(lost):
-        reason = (MISSING, "the result file holds no line for it", None, to_micros(now), 0, 0, 0, 0)
-        rows = [(request_id, chunk.stamp, *reason) for request_id in part]
+        said = (MISSING, "the result file holds no line for it", to_micros(now))
+        rows = [unbilled(request_id, chunk.stamp, *said) for request_id in part]
         with database.write() as connection:
             database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
     reach(FaultPoint.LINES_STORED)
     why = ", ".join(f"{name} {getattr(applied, name):,}" for name in Applied.__slots__ if getattr(applied, name))
     with database.write() as connection:
         # False where another process applied the same lines in the same moment: the rows are the same
-        if transition(connection, chunk.stamp, SubmissionState.APPLIED, at=now, who=who, why=why):
+        if transition(connection, chunk.stamp, SubmissionState.APPLIED, at=now, who=who, why=why, prices=prices):
             must(connection, chunk.chunk_id, ChunkState.APPLIED, at=now, who=who, why=why)
         forget_answered_letters(connection)
     reach(FaultPoint.APPLIED)

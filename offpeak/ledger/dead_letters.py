@@ -145,6 +145,22 @@ def counts(ledger: Ledger, *, asset: str | None = None) -> list[Count]:
         ]
 
 
+def billed(ledger: Ledger, *, since: datetime, until: datetime) -> int:
+    """What attempts that were bought from `since` up to before `until` cost for requests that are not tried again, in
+    pico-dollars: of whatever fate, and wanted still or not.
+    """
+    failure, letter, submission = tables.failure, tables.dead_letter, tables.submission
+    at = sa.func.coalesce(submission.c.create_at, submission.c.intended_at)
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(failure.c.cost_pico), 0))
+        .join(letter, letter.c.request_id == failure.c.request_id)
+        .join(submission, submission.c.id == failure.c.submission_id)
+        .where(at >= to_micros(since), at < to_micros(until))
+    )
+    with ledger.database.read() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
 def listed(
     ledger: Ledger,
     *,

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -26,6 +25,7 @@ from offpeak.ledger.policy import DEGRADED, QUEUE_FULL
 from offpeak.ledger.retrying import bodies
 from offpeak.ledger.states import LIVE_CHUNKS, ChunkState
 from offpeak.providers.base import Kind, Provider
+from offpeak.providers.wire import for_model
 from offpeak.requests.fingerprint import SIZE
 
 _PERSON = b"offpeak/stand-in"
@@ -102,7 +102,7 @@ def _queue(
             writer.add(
                 kind,
                 [
-                    (stand_in_for(each.fingerprint, degrade_to), _for_model(body, degrade_to), request_id)
+                    (stand_in_for(each.fingerprint, degrade_to), for_model(body, degrade_to), request_id)
                     for (each, request_id), body in zip(requests, texts, strict=True)
                 ],
             )
@@ -110,10 +110,6 @@ def _queue(
         finally:
             writer.discard()
         reach(FaultPoint.STAND_INS_QUEUED)
-
-
-def _for_model(body: bytes, model: str) -> bytes:
-    return orjson.dumps(orjson.loads(body) | {"model": model})
 
 
 def serve(ledger: Ledger, job_id: int) -> int:

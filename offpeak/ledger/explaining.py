@@ -57,6 +57,7 @@ class Answer:
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    cache_write_tokens: int
     cost_pico: int
     realtime_pico: int
 
@@ -125,6 +126,8 @@ class Explanation:
     partition_key: str
     key: str
     scope: str | None
+    task: str | None
+    """What it is a part of, whose cost is told as one."""
     as_of: datetime | None
     """The age of the plan that last looked at the row; None when its plan is not finished."""
     effective_until: datetime | None
@@ -182,6 +185,7 @@ def explain(ledger: Ledger, asset: str, key: str, *, partition_key: str | None =
             partition_key=target.partition_key,
             key=key,
             scope=row.scope,
+            task=row.task,
             as_of=None if as_of is None else from_micros(as_of),
             effective_until=None if as_of is None else from_micros(as_of) + target.valid_for * _MICROSECOND,
             planned_by_job=target.job_id,
@@ -360,6 +364,7 @@ def _answer(connection: Connection, request_id: int) -> Answer | None:
         input_tokens=row.input_tokens,
         output_tokens=row.output_tokens,
         cached_tokens=row.cached_tokens,
+        cache_write_tokens=row.cache_write_tokens,
         cost_pico=row.cost_pico,
         realtime_pico=row.realtime_pico,
     )

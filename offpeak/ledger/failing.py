@@ -10,18 +10,13 @@ from offpeak.clock import to_micros
 from offpeak.errors import SubmissionRejected
 from offpeak.faultpoints import FaultPoint, reach
 from offpeak.ledger import queueing, splitting, submissions, tables
-from offpeak.ledger.collecting import members
+from offpeak.ledger.collecting import FAILURE_COLUMNS, members, unbilled
 from offpeak.ledger.database import slices
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.policy import NOT_RUN, TOKEN_LIMIT, WRONG_REQUEST
 from offpeak.ledger.states import ChunkState, SubmissionState, must, transition
 from offpeak.ledger.submissions import Submission
 from offpeak.providers.base import BatchError, BatchView, Provider
-
-_FAILURE_COLUMNS = (
-    "request_id", "submission_id", "reason", "message", "at", "input_tokens", "output_tokens", "cost_pico",
-    "realtime_pico",
-)  # fmt: skip
 
 
 def settle(ledger: Ledger, provider: Provider, chunk: Submission, batch: BatchView) -> str:
@@ -77,16 +72,16 @@ def named_limit(message: str) -> int | None:
 def _tell_apart(ledger: Ledger, chunk: Submission, wrong: dict[int, BatchError], *, why: str) -> None:
     """A failure for every request of the chunk: the wrong ones' own, and for the rest that they were not run."""
     now, who, database = ledger.clock.now(), str(ledger.claimant), ledger.database
-    at, nothing = to_micros(now), (0, 0, 0, 0)
+    at = to_micros(now)
     ids, _ = members(ledger, chunk)
     for ordinals in slices(range(len(ids))):
         rows = []
         for ordinal in ordinals:
             error = wrong.get(ordinal)
             reason, message = (NOT_RUN, "others made its batch fail") if error is None else _of(error)
-            rows.append((ids[ordinal], chunk.stamp, reason, message, at, *nothing))
+            rows.append(unbilled(ids[ordinal], chunk.stamp, reason, message, at))
         with database.write() as connection:
-            database.bulk_insert(connection, tables.failure, _FAILURE_COLUMNS, rows, ignore_existing=True)
+            database.bulk_insert(connection, tables.failure, FAILURE_COLUMNS, rows, ignore_existing=True)
         reach(FaultPoint.ROWS_STORED)
     with database.write(durable=True) as connection:
         # False where another process met the same failure in the same moment: the rows are the same

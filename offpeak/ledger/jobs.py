@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import NotFound, PlanError, did_you_mean
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import closed, notices, tables
+from offpeak.ledger import attempts, closed, notices, tables
 from offpeak.ledger.claims import Claimant
 from offpeak.ledger.closed import OnClose
 from offpeak.ledger.deadline import OnDeadline
@@ -38,8 +38,13 @@ class Bill:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    """Of the input, read from a cache."""
+    cache_write_tokens: int = 0
+    """Of the input, written to a cache."""
     cost_pico: int = 0
     realtime_pico: int = 0
+    cache_saved_pico: int = 0
+    """What it would have cost more without a cache; below nought where writing one cost more than it saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,28 +288,14 @@ def bill(ledger: Ledger, job_id: int) -> Bill:
 
 
 def bills(ledger: Ledger, job_ids: Sequence[int]) -> dict[int, Bill]:
-    """The bills of several jobs, in one pass over what was bought. A job that has not ended has nothing on it yet."""
+    """The bills of several jobs. One that has not ended has nothing on it yet."""
     with ledger.database.read() as connection:
         return _bills(connection, job_ids)
 
 
 def _bills(connection: Connection, job_ids: Sequence[int]) -> dict[int, Bill]:
-    chunk, submission = tables.chunk, tables.submission
-    totals = {job_id: [0] * len(Bill.__slots__) for job_id in job_ids}
-    for table in (tables.answer, tables.failure):
-        cached = table.c.cached_tokens if "cached_tokens" in table.c else sa.literal(0)
-        columns = (table.c.input_tokens, table.c.output_tokens, cached, table.c.cost_pico, table.c.realtime_pico)
-        query = (
-            sa.select(chunk.c.billed_job_id, *(sa.func.coalesce(sa.func.sum(column), 0) for column in columns))
-            .select_from(table)
-            .join(submission, submission.c.id == table.c.submission_id)
-            .join(chunk, chunk.c.id == submission.c.chunk_id)
-            .where(chunk.c.billed_job_id.in_(job_ids))
-            .group_by(chunk.c.billed_job_id)
-        )
-        for job_id, *sums in connection.execute(query):
-            totals[job_id] = [have + int(more) for have, more in zip(totals[job_id], sums, strict=True)]
-    return {job_id: Bill(**dict(zip(Bill.__slots__, total, strict=True))) for job_id, total in totals.items()}
+    found = attempts.billed(connection, job_ids, Bill.__slots__)
+    return {job_id: Bill(**dict(zip(Bill.__slots__, sums, strict=True))) for job_id, sums in found.items()}
 
 
 def possibly_paid_twice(ledger: Ledger, job_id: int) -> int:

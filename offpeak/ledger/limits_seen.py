@@ -30,8 +30,29 @@ def remember(ledger: Ledger, *, realm: str, model: str, limits: Mapping[Measure,
         )
 
 
+def declare(ledger: Ledger, *, realm: str, model: str, limits: Mapping[Measure, int]) -> None:
+    """Write down what somebody says that the realtime endpoints allow in a minute, until the provider says it itself.
+
+    With no limits, what was declared before counts no more.
+    """
+    queue = tables.queue
+    values = {
+        "requests_per_minute": limits.get(Measure.REQUESTS),
+        "tokens_per_minute": limits.get(Measure.TOKENS),
+    }
+    unseen = sa.and_(queue.c.realm == realm, queue.c.model == model, queue.c.rates_seen_at.is_(None))
+    with ledger.database.read() as connection:
+        row = connection.execute(sa.select(queue).where(queue.c.realm == realm, queue.c.model == model)).one_or_none()
+    known = {name: None if row is None else getattr(row, name) for name in values}
+    if known == values or (row is not None and row.rates_seen_at is not None):
+        return
+    with ledger.database.write() as connection:
+        ledger.database.bulk_insert(connection, queue, ["realm", "model"], [(realm, model)], ignore_existing=True)
+        connection.execute(queue.update().where(unseen).values(values))
+
+
 def remembered(ledger: Ledger, *, realm: str, model: str) -> dict[Measure, float]:
-    """What `remember` wrote down last; empty where nothing has said anything yet."""
+    """What `remember` wrote down last, or `declare` before; empty where nothing has said anything yet."""
     queue = tables.queue
     query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute).where(
         queue.c.realm == realm, queue.c.model == model

@@ -40,10 +40,17 @@ class ParkedRun:
     jobs: Mapping[int, str]
     """Open jobs and their assets."""
 
-    def why_now(self, chunks: Sequence[OpenChunk], now: datetime, waits: Collection[int] = frozenset()) -> str | None:
+    def why_now(
+        self,
+        chunks: Sequence[OpenChunk],
+        now: datetime,
+        waits: Collection[int] = frozenset(),
+        launches: Collection[int] = frozenset(),
+    ) -> str | None:
         """Why it has waited long enough, `chunks` being those of its jobs; None while it goes on waiting.
 
-        `waits` are the ids of chunks that wait for room at their provider.
+        `waits` are the ids of chunks that wait for room at their provider, `launches` of those that wait for the end of
+        a launch.
         """
         if all(chunk.landed for chunk in chunks):
             return "everything has landed" if self.jobs else "its jobs have ended"
@@ -54,7 +61,11 @@ class ParkedRun:
         if self.release_at is not None:
             return "what could not be submitted is tried again" if self.release_at <= now else None
         unsent = [chunk for chunk in chunks if not (chunk.landed or chunk.at_provider or chunk.held)]
-        ready = [chunk for chunk in unsent if chunk.ready_at is None or chunk.ready_at <= now]
+        ready = [
+            chunk
+            for chunk in unsent
+            if chunk.chunk_id not in launches and (chunk.ready_at is None or chunk.ready_at <= now)
+        ]
         if any(chunk.lane is Lane.BACKGROUND for chunk in ready):
             return "requests of it are to be called"
         if any(chunk.chunk_id not in waits for chunk in ready):

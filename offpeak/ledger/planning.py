@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 from offpeak.clock import from_micros, to_micros
 from offpeak.errors import AsksAnew, PlanError
 from offpeak.faultpoints import FaultPoint, reach
-from offpeak.ledger import dropping, notices, readings, samples, spending, tables
+from offpeak.ledger import attribution, dropping, notices, readings, samples, spending, tables
 from offpeak.ledger.changed_keys import ChangedKeys
 from offpeak.ledger.chunking import ChunkWriter, discard_chunks, left_open, wait_for
 from offpeak.ledger.claims import Claimant
@@ -32,6 +32,7 @@ from offpeak.ledger.lane import Lane, assign
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.notices import Notice
 from offpeak.ledger.policy import SURFACE, FailurePolicy
+from offpeak.ledger.prefixes import Prefixes
 from offpeak.ledger.readings import Reading
 from offpeak.ledger.retrying import bury_hopeless
 from offpeak.ledger.room import require_room
@@ -39,7 +40,7 @@ from offpeak.ledger.sampling import Ruling, Sample, SamplingWriter, ruling, sett
 from offpeak.ledger.spending import Estimated, Judge, Settled
 from offpeak.ledger.staging import SURGE_SHARE, Known, Staging, Surge
 from offpeak.ledger.states import ChunkState, JobState, must, record, transition
-from offpeak.providers.base import Provider
+from offpeak.providers.base import Kind, Provider
 from offpeak.requests import Request
 from offpeak.requests.fingerprint import SEVERAL, differing
 
@@ -103,15 +104,18 @@ class Plan:
         dry: bool = False,
     ) -> None:
         self.counts = Counts()
+        self.prefixes = Prefixes()
         self.job_id = 0
         self._ledger, self._provider, self._spec = ledger, provider, spec
         self._coding, self._dry = coding, dry
         self._as_of: dict[int, int] = {}
+        self._begins: dict[int, int] = {}
         self._readings: dict[int, Reading] = {}
         self._position = 0
         self._attached: set[int] = set()
         self._seen: set[bytes] = set()
         self._done = False
+        self._first_new = 0
         if not dry:
             require_room(ledger)
             self._sweep()
@@ -185,6 +189,7 @@ class Plan:
             "deadline_at": to_micros(spec.deadline_at),
         }
         with self._ledger.database.write() as connection:
+            self._first_new = connection.execute(sa.select(tables.identity.c.next_request)).scalar_one()
             (job_id,) = connection.execute(tables.job.insert().values(values)).inserted_primary_key or (0,)
             record(connection, tables.job, job_id, JobState.PLANNING, at=now, who=who, why=f"run {spec.run_id}")
         reach(FaultPoint.JOB_BEGUN)
@@ -221,6 +226,7 @@ class Plan:
         if target_id in self._as_of:
             raise PlanError(f"{self._spec.asset}: partition {partition_key!r} was planned twice in one run.")
         self._as_of[target_id] = to_micros(as_of)
+        self._begins[target_id] = self._position
         changed = self._follow(target_id, reading) if reading is not None else None
         rows = changed.checked(requests) if changed is not None else iter(requests)
         while block := list(itertools.islice(rows, BLOCK)):
@@ -264,7 +270,7 @@ class Plan:
         self.counts.rows += len(block)
         self._staging.add(
             [
-                (position, target_id, request.key, print_, request.scope)
+                (position, target_id, request.key, print_, request.scope, request.task)
                 for position, request, print_ in zip(range(first, self._position), block, prints, strict=True)
             ]
         )
@@ -313,7 +319,8 @@ class Plan:
     def _write(self, fresh: Sequence[tuple[Request, bytes]], known: Mapping[bytes, Known]) -> None:
         if not fresh or (kind := self._coding.kind) is None:
             return
-        bodies = list(map(self._coding.encode, (request for request, _ in fresh)))
+        fresh, uses = self.prefixes.arranged(fresh, self._coding.terms) if kind is Kind.CHAT else (fresh, None)
+        bodies = self._coding.bodies([request for request, _ in fresh], uses)
         self.counts.new_bytes += sum(map(len, bodies))
         rows = [
             (print_, body, known[print_].request_id if print_ in known else 0)
@@ -400,6 +407,16 @@ class Plan:
                 .values(planned_by=self.job_id)
             )
         reach(FaultPoint.TARGETS_TAKEN)
+        attribution.record(
+            self._ledger.database,
+            self._staging,
+            job_id=self.job_id,
+            chunks=self._writer.chunks,
+            first_new=self._first_new,
+            begins=self._begins,
+            rows=self._position,
+            joined=bool(self._attached or self._writer.left),
+        )
         removed = self._staging.write(job_id=self.job_id, targets=targets, partial=partial)
         reach(FaultPoint.ROWS_WANTED)
         self.counts.removed = sum(removed.values())

@@ -58,6 +58,8 @@ class OpenWork:
     """A batch, or what may have become one, has to end before the rest can be bought."""
     ended: bool
     """That batch has ended, or is about to: nothing is won by cancelling it."""
+    sent_anyway: bool = False
+    """No launch keeps it from its provider."""
 
 
 def open_work(ledger: Ledger) -> list[OpenWork]:
@@ -71,6 +73,7 @@ def open_work(ledger: Ledger) -> list[OpenWork]:
             submission.c.finished,
             job.c.id.label("job_id"),
             job.c.on_deadline,
+            job.c.sent_anyway_at,
             job.c.new,
             job.c.estimate_output_tokens,
         )
@@ -130,6 +133,7 @@ def _read(waiting: "Sequence[sa.Row[Any]]") -> OpenWork:
         lane=Lane(row.lane),
         given_up_at=None if row.rescue_at is None else from_micros(row.rescue_at),
         at_provider=row.state == ChunkState.OPEN.value and row.submission_state in unended,
+        sent_anyway=any(each.sent_anyway_at is not None for each in waiting),
         ended=landed or (seen is not None and (seen.terminal or seen is BatchState.FINALIZING)),
     )
 

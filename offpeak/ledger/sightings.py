@@ -66,6 +66,8 @@ class OpenChunk:
     """When it has waited for room for as long as its asset lets it."""
     given_up_at: datetime | None = None
     """When it was decided to buy at realtime price what its batch leaves."""
+    sent_anyway: bool = False
+    """The job is not kept from the provider by launches."""
 
     @property
     def held(self) -> bool:
@@ -137,6 +139,7 @@ def _open_chunks() -> sa.Select[Any]:
             sample.c.state.label("sample_state"),
             sample.c.entered_at.label("sample_since"),
             (sample.c.asset == job.c.asset).label("sample_of_own"),
+            job.c.sent_anyway_at,
             submission.c.id.label("submission_id"),
             submission.c.state.label("submission_state"),
             *(submission.c[name] for name in _SEEN),
@@ -184,6 +187,7 @@ def _read(row: Row[Any]) -> OpenChunk:
         lane=Lane(row.lane),
         give_up_at=moment(row.give_up_at),
         given_up_at=moment(row.rescue_at),
+        sent_anyway=row.sent_anyway_at is not None,
     )
 
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from offpeak.clock import to_micros, utc_day
-from offpeak.ledger import tables
+from offpeak.ledger import attempts, tables
 from offpeak.ledger.jobs import attendance
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import JobState, transition
@@ -187,16 +187,5 @@ def _add_open(
 
 
 def _billed(connection: Connection, jobs: list[int]) -> int:
-    """What these jobs were billed. Of all answers only theirs are read, found by the ids of their requests."""
-    chunk, member, submission, total = tables.chunk, tables.chunk_member, tables.submission, 0
-    chunks = sa.select(chunk.c.id, chunk.c.first_request, chunk.c.requests).where(chunk.c.billed_job_id.in_(jobs))
-    for each in connection.execute(chunks).all() if jobs else ():
-        submissions = sa.select(submission.c.id).where(submission.c.chunk_id == each.id)
-        members = sa.select(member.c.request_id).where(member.c.chunk_id == each.id)
-        for table in (tables.answer, tables.failure):
-            request = table.c.request_id
-            first = each.first_request
-            mine = request.in_(members) if first is None else request.between(first, first + each.requests - 1)
-            query = sa.select(sa.func.coalesce(sa.func.sum(table.c.cost_pico), 0))
-            total += int(connection.execute(query.where(mine, table.c.submission_id.in_(submissions))).scalar_one())
-    return total
+    """What these jobs were billed."""
+    return sum(pico for (pico,) in attempts.billed(connection, jobs, ["cost_pico"]).values())

@@ -26,6 +26,7 @@ staged = sa.Table(
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.LargeBinary, nullable=False),
     sa.Column("scope", sa.Text),
+    sa.Column("task", sa.Text),
     prefixes=["TEMPORARY"],
 )
 
@@ -42,7 +43,7 @@ touched = sa.Table(
 SURGE_SHARE = 0.2
 """Share of the unchanged keys that may get a new fingerprint before a plan counts as asking something else."""
 
-StagedRow = tuple[int, int, str, bytes, str | None]
+StagedRow = tuple[int, int, str, bytes, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,41 +85,42 @@ class Staging:
         with database.guarded():
             self._connection = database.engine.connect()
         self._drop()
-        with self._reading():
+        with self.reading():
             staged.create(self._connection)
             touched.create(self._connection)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        """A transaction that writes nothing but temporary tables, and so locks nobody out."""
+    def reading(self) -> Iterator[Connection]:
+        """A transaction on its connection that writes nothing but temporary tables, and so locks nobody out."""
         self._connection.execution_options(offpeak_begin="DEFERRED")
         with self._database.guarded(), self._connection.begin():
             yield self._connection
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self) -> Iterator[Connection]:
+        """One that writes the ledger, too."""
         self._database.require_writable()
         self._connection.execution_options(offpeak_begin="IMMEDIATE")
         with self._database.guarded(), self._connection.begin():
             yield self._connection
 
     def add(self, rows: Sequence[StagedRow]) -> None:
-        with self._reading():
+        with self.reading():
             self._database.bulk_insert(
-                self._connection, staged, ["position", "target_id", "key", "fingerprint", "scope"], rows
+                self._connection, staged, ["position", "target_id", "key", "fingerprint", "scope", "task"], rows
             )
 
     def touch(self, target_id: int, keys: Sequence[str]) -> None:
         """Note changed rows of a partial plan."""
         rows = [(target_id, key) for key in keys]
-        with self._reading():
+        with self.reading():
             self._database.bulk_insert(self._connection, touched, ["target_id", "key"], rows, ignore_existing=True)
 
     def untouched(self, target_id: int) -> str | None:
         """A staged key that belongs to no changed row, if there is one."""
         here = sa.exists().where(touched.c.target_id == staged.c.target_id, touched.c.key == staged.c.key)
         query = sa.select(staged.c.key).where(staged.c.target_id == target_id, ~here).limit(1)
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = connection.execute(query).scalar()
         return None if found is None else str(found)
 
@@ -141,7 +143,7 @@ class Staging:
             .outerjoin(tables.dead_letter, tables.dead_letter.c.request_id == tables.request.c.id)
             .where(staged.c.position >= first, staged.c.position < end)
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {
                 bytes(print_): Known(request_id, chunk_id, bool(answered), bool(dead), bool(live))
                 for print_, request_id, chunk_id, answered, dead, live in connection.execute(query)
@@ -150,12 +152,12 @@ class Staging:
     def refuse_duplicates(self, asset: str) -> None:
         """Raise PlanError naming keys that stand twice in one partition. Builds the key order that `write` needs."""
         try:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 connection.exec_driver_sql("CREATE UNIQUE INDEX staged_key ON staged (target_id, key)")
         except sa.exc.IntegrityError:
             times = sa.func.count().label("times")
             query = sa.select(staged.c.key, times).group_by(staged.c.target_id, staged.c.key).having(times > 1)
-            with self._reading() as connection:
+            with self.reading() as connection:
                 repeated = connection.execute(query.order_by(staged.c.key).limit(3)).all()
             names = ", ".join(f"{row.key!r} ({row.times} times)" for row in repeated)
             raise PlanError(
@@ -163,11 +165,18 @@ class Staging:
                 "make them unique, or ask several samples of one text with different salt= and keys."
             ) from None
 
+    def index_fingerprints(self) -> None:
+        """Have the rows that ask a request found by its fingerprint."""
+        with self.reading() as connection:
+            connection.exec_driver_sql("CREATE INDEX IF NOT EXISTS staged_fingerprint ON staged (fingerprint)")
+            if not self._database.sqlite:  # Postgres knows nothing of a temporary table before it was told to look
+                connection.exec_driver_sql("ANALYZE staged")
+
     def refuse_lost(self, asset: str) -> None:
         """Raise PlanError when a request that this plan had found with another one is gone again."""
         request = tables.request
         known = sa.exists().where(request.c.fingerprint == staged.c.fingerprint)
-        with self._reading() as connection:
+        with self.reading() as connection:
             lost = connection.execute(sa.select(sa.func.count()).select_from(staged).where(~known)).scalar_one()
         if lost:
             raise PlanError(
@@ -195,7 +204,7 @@ class Staging:
                 sa.func.coalesce(wanted.c.scope, "") == sa.func.coalesce(staged.c.scope, ""),
             )
         )
-        with self._reading() as connection:
+        with self.reading() as connection:
             common, differing, example = connection.execute(query).one()
             if differing and partial:
                 common += connection.execute(_left_out(partial)).scalar_one()
@@ -217,7 +226,7 @@ class Staging:
         """
         after: tuple[int, str] = (-1, "")
         while True:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 mine = _uncontested(connection, job_id, targets)
                 if not mine:
                     return {}
@@ -240,7 +249,7 @@ class Staging:
 
     def keys_of(self, prints: Sequence[bytes]) -> list[str]:
         """The keys that ask these, in key order."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             found = {
                 key
                 for part in slices(prints, 500)
@@ -250,17 +259,17 @@ class Staging:
 
     def absent(self, targets: Sequence[int], *, partial: Sequence[int] = ()) -> int:
         """How many wanted rows of `targets` the staged plan does not hold."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             gone = _absent(targets, partial)
             return int(connection.execute(sa.select(sa.func.count()).select_from(gone)).scalar_one())
 
     def _remove_absent(self, *, job_id: int, targets: Sequence[int], partial: Sequence[int]) -> dict[int, int]:
         wanted = tables.wanted
-        with self._reading() as connection:
+        with self.reading() as connection:
             absent = connection.execute(sa.select(_absent(targets, partial))).all()
         removed: dict[int, int] = {}
         for part in slices(absent, 400):
-            with self._writing() as connection:
+            with self.writing() as connection:
                 mine = set(_uncontested(connection, job_id, targets))
                 gone = [tuple(row) for row in part if row.target_id in mine]
                 pairs = sa.tuple_(wanted.c.target_id, wanted.c.key).in_(gone)
@@ -276,7 +285,7 @@ class Staging:
             self._connection.close()
 
     def _drop(self) -> None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             connection.exec_driver_sql("DROP TABLE IF EXISTS staged")
             connection.exec_driver_sql("DROP TABLE IF EXISTS touched")
 
@@ -309,10 +318,11 @@ def _uncontested(connection: Connection, job_id: int, targets: Sequence[int]) ->
 
 
 # A key that asks something else keeps, as `previous`, the answer it served until now and the age that answer had.
-_ANSWERED = "EXISTS (SELECT 1 FROM answer a WHERE a.request_id = wanted.request_id)"
+_SERVED = "EXISTS (SELECT 1 FROM answer a WHERE a.request_id = wanted.request_id)"
+_ANSWERED = f"wanted.request_id <> excluded.request_id AND {_SERVED}"
 _SELECT = """
-INSERT INTO wanted (target_id, key, request_id, scope)
-SELECT s.target_id, s.key, r.id, s.scope FROM staged s JOIN request r ON r.fingerprint = s.fingerprint
+INSERT INTO wanted (target_id, key, request_id, scope, task)
+SELECT s.target_id, s.key, r.id, s.scope, s.task FROM staged s JOIN request r ON r.fingerprint = s.fingerprint
 WHERE s.target_id IN :mine AND (s.target_id, s.key) > (:target, :key)"""
 _ON_CONFLICT = f"""
 ORDER BY s.target_id, s.key
@@ -321,8 +331,9 @@ ON CONFLICT (target_id, key) DO UPDATE SET
                           ELSE wanted.previous_as_of END,
     previous_id = CASE WHEN {_ANSWERED} THEN wanted.request_id ELSE wanted.previous_id END,
     request_id = excluded.request_id,
-    scope = excluded.scope
-WHERE wanted.request_id <> excluded.request_id"""  # noqa: S608 - constants only
+    scope = excluded.scope,
+    task = excluded.task
+WHERE wanted.request_id <> excluded.request_id OR COALESCE(wanted.task, '') <> COALESCE(excluded.task, '')"""  # noqa: S608 - constants only
 _UPSERT = _SELECT + _ON_CONFLICT
 _UPSERT_UNTIL = _SELECT + " AND (s.target_id, s.key) <= (:last_target, :last_key)" + _ON_CONFLICT
 

@@ -8,6 +8,8 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     request     a fingerprint, and the chunk that carries it
     chunk       requests that are uploaded together; its bodies are one spool file
     submission  one attempt to have a provider answer a chunk
+    bought      which partition requests were new to, where a job plans several
+    share       who else wanted a request before it was answered, and pays a part of it
     answer      what was bought
     failure     an attempt of one request that brought no usable answer
     job         one materialization, and the chunks it waits for
@@ -20,6 +22,7 @@ chunk (a failed attempt, a dead letter). Times are microseconds since the epoch,
     sample      what is bought first of a job's plan, and whether the rest may follow
     call        a request that was sent to a realtime endpoint, as long as its chunk is open
     queue       the limits for a model, as configured and as the provider said
+    launch_window  when a launch keeps scheduled work from a provider
     notice      what somebody is to be told, and whether that was delivered
     event       what changed state, when, by whom and why
 """
@@ -56,6 +59,7 @@ target = sa.Table(
     sa.Column("code_version", sa.Text, comment="the user's own"),
     sa.Column("components", sa.Text, comment="JSON: digests that the surge guard compares"),
     sa.Column("fields", sa.Text, comment="JSON: names of the output's fields; NULL where it has none"),
+    sa.Column("read_at", sa.BigInteger, comment="when its rows were last read by a consumer"),
     sa.UniqueConstraint("asset", "partition_key"),
 )
 
@@ -87,6 +91,7 @@ job = sa.Table(
     sa.Column("estimate_input_tokens", sa.BigInteger, comment="of what its plan had to buy"),
     sa.Column("estimate_output_tokens", sa.BigInteger, comment="of what its plan had to buy"),
     sa.Column("estimate_pico", sa.BigInteger, comment="of what its plan had to buy, at the price of its lane"),
+    sa.Column("sent_anyway_at", sa.BigInteger, comment="when somebody had it sent in a launch"),
 )
 
 parked_run = sa.Table(
@@ -196,6 +201,7 @@ submission = sa.Table(
     sa.Column("cleaned_at", sa.BigInteger, comment="when the provider's files of it were deleted"),
     sa.Column("unknown_at", sa.BigInteger, comment="since when the outcome of its create is unknown"),
     sa.Column("error", sa.Text),
+    sa.Column("prices", sa.Text, comment="JSON: what was charged for a token, and when"),
 )
 
 request = sa.Table(
@@ -207,6 +213,22 @@ request = sa.Table(
     sa.Index("request_fingerprint", "fingerprint", unique=True),
 )
 
+bought = sa.Table(
+    "bought",
+    metadata,
+    sa.Column("first_request", BigId, primary_key=True, autoincrement=False),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("target_id", sa.BigInteger, nullable=False),
+)
+
+share = sa.Table(
+    "share",
+    metadata,
+    sa.Column("request_id", sa.BigInteger, primary_key=True),
+    sa.Column("target_id", sa.BigInteger, primary_key=True),
+    sa.Column("job_id", sa.BigInteger, nullable=False),
+)
+
 wanted = sa.Table(
     "wanted",
     metadata,
@@ -216,8 +238,14 @@ wanted = sa.Table(
     sa.Column("scope", sa.Text),
     sa.Column("previous_id", sa.BigInteger, comment="the answer it served before the request changed"),
     sa.Column("previous_as_of", sa.BigInteger),
+    sa.Column("task", sa.Text, comment="what it is a part of, whose cost is told as one"),
     sqlite_with_rowid=False,
 )
+
+
+def _tokens(name: str, comment: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default="0", comment=comment)
+
 
 answer = sa.Table(
     "answer",
@@ -233,6 +261,9 @@ answer = sa.Table(
     sa.Column("cached_tokens", sa.BigInteger, nullable=False),
     sa.Column("cost_pico", sa.BigInteger, nullable=False),
     sa.Column("realtime_pico", sa.BigInteger, nullable=False),
+    _tokens("cache_write_tokens", "of its input, written to a cache"),
+    _tokens("cache_write_long_tokens", "of these, with the long time to live"),
+    _tokens("cache_saved_pico", "what caching saved; below nought, what it cost"),
 )
 
 failure = sa.Table(
@@ -248,6 +279,10 @@ failure = sa.Table(
     sa.Column("output_tokens", sa.BigInteger, nullable=False),
     sa.Column("cost_pico", sa.BigInteger, nullable=False),
     sa.Column("realtime_pico", sa.BigInteger, nullable=False),
+    _tokens("cached_tokens", "of its input, read from a cache"),
+    _tokens("cache_write_tokens", "of its input, written to a cache"),
+    _tokens("cache_write_long_tokens", "of these, with the long time to live"),
+    _tokens("cache_saved_pico", "what caching saved; below nought, what it cost"),
 )
 
 dead_letter = sa.Table(
@@ -337,6 +372,17 @@ queue = sa.Table(
     sa.Column("full_at", sa.BigInteger, comment="when it last said that the account is full"),
     sa.Column("full_until", sa.BigInteger, comment="nothing is sent before"),
     sa.Column("full_times", sa.Integer, nullable=False, server_default="0", comment="refused in a row for that"),
+)
+
+launch_window = sa.Table(
+    "launch_window",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("provider", sa.Text, primary_key=True, comment="whose endpoints the launch needs"),
+    sa.Column("holds_from", sa.BigInteger, nullable=False, comment="nothing is submitted from then on"),
+    sa.Column("starts_at", sa.BigInteger, nullable=False),
+    sa.Column("ends_at", sa.BigInteger, nullable=False),
+    sa.Column("cancels", sa.Boolean, nullable=False, comment="open batches are cancelled when it holds"),
 )
 
 notice = sa.Table(

@@ -35,15 +35,20 @@ class Used:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_long_tokens: int = 0
     cost_pico: int = 0
     realtime_pico: int = 0
 
 
-def past(ledger: Ledger, *, asset: str, model: str, kind: Kind) -> list[Used]:
+def past(ledger: Ledger, *, asset: str, model: str, kind: Kind, elsewhere: bool = True) -> list[Used]:
     """What requests of the asset took at this model, which is named without its provider; where it bought none there,
-    at any other. Stand-ins of a full queue do not count, nor does what nobody has been billed for yet."""
+    at any other, or nothing without `elsewhere`. Stand-ins of a full queue do not count, nor does what nobody has been
+    billed for yet."""
     with ledger.database.read() as connection:
-        chunks = _chunks(connection, asset, kind, tables.chunk.c.model == model) or _chunks(connection, asset, kind)
+        chunks = _chunks(connection, asset, kind, tables.chunk.c.model == model)
+        if elsewhere and not chunks:
+            chunks = _chunks(connection, asset, kind)
         found: list[Used] = []
         for chunk in chunks:
             room = MOST_REQUESTS - len(found)
@@ -108,10 +113,13 @@ def _lengths(chunk: Row[Any], ordinals: range) -> list[int]:
 def _sums(connection: Connection, requests: Sequence[int], job_id: int) -> Mapping[int, dict[str, int]]:
     """By request, what its answer and its failed attempts took that the job was billed for."""
     submission, chunk = tables.submission, tables.chunk
-    names = ("input_tokens", "output_tokens", "cached_tokens", "cost_pico", "realtime_pico")
+    names = (
+        "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "cache_write_long_tokens", "cost_pico",
+        "realtime_pico",
+    )  # fmt: skip
     found: dict[int, dict[str, int]] = {}
     for table in (tables.answer, tables.failure):
-        columns = [table.c[name] if name in table.c else sa.literal(0) for name in names]
+        columns = [table.c[name] for name in names]
         for part in slices(list(requests), 500):
             query = (
                 sa.select(table.c.request_id, *columns)

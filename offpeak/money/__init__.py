@@ -2,7 +2,7 @@
 
 from offpeak.money.estimate import estimate_tokens, estimate_usage
 from offpeak.money.prices import PriceSheet
-from offpeak.money.rates import Cost, ModelRates, dollars, dollars_text, to_pico
+from offpeak.money.rates import Cost, ModelRates, dollars, dollars_text, pico_text, to_pico
 
 __all__ = [
     "Cost",
@@ -12,5 +12,6 @@ __all__ = [
     "dollars_text",
     "estimate_tokens",
     "estimate_usage",
+    "pico_text",
     "to_pico",
 ]

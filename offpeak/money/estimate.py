@@ -53,6 +53,10 @@ class Past:
     output: Trend
     cached_share: float = 0.0
     """Of the input tokens, read from the provider's cache."""
+    written_share: float = 0.0
+    """Of the input tokens, written to it."""
+    written_long_share: float = 0.0
+    """Of the input tokens, written to it with the long time to live; a part of `written_share`."""
 
 
 def trend(sizes: Sequence[int], tokens: Sequence[int], *, grows: bool) -> Trend:
@@ -94,6 +98,8 @@ def estimate_usage(requests: int, input_bytes: int, past: Past | None, *, answer
             input_tokens=tokens,
             output_tokens=past.output.total(requests, input_bytes),
             cache_read_tokens=int(tokens * past.cached_share),
+            cache_write_tokens=int(tokens * past.written_share),
+            cache_write_1h_tokens=int(tokens * past.written_long_share),
         )
     tokens = _tokens(input_bytes)
     mean = min(max(tokens / requests / OUTPUT_SHARE, FEWEST_OUTPUT_TOKENS), MOST_OUTPUT_TOKENS) if answers else 0

@@ -16,7 +16,7 @@ from typing import Literal, Self
 from offpeak.errors import ConfigurationError
 from offpeak.money.list_prices import LIST_PRICES, Listed
 from offpeak.money.rates import ModelRates, Tariff
-from offpeak.money.sheet import Entry, read_sheet, read_sheet_file
+from offpeak.money.sheet import TERMS, Entry, SheetFile, Terms, read_sheet, read_sheet_file
 
 SHEET_NAME = "price_sheet.toml"
 SHIPPED = "offpeak/money/price_sheet.toml"
@@ -34,6 +34,8 @@ class PriceSheet:
     """The project's entries, which come before list prices."""
     shipped: tuple[Entry, ...] = ()
     """Offpeak's entries, which fill what list prices lack."""
+    stated: tuple[Terms, ...] = ()
+    """Terms of the project, before those that Offpeak ships."""
     path: Path | None = None
     """Where the project's entries were read; None where there is no such file."""
 
@@ -45,12 +47,9 @@ class PriceSheet:
         table. Raises ConfigurationError for a named file that is missing, and for any sheet that is malformed.
         """
         path = path if path is not None else find_price_sheet(Path.cwd())
-        shipped = files("offpeak.money").joinpath(SHEET_NAME).read_text(encoding="utf-8")
-        return cls(
-            own=read_sheet_file(path) if path is not None else (),
-            shipped=read_sheet(shipped, name=SHIPPED),
-            path=path,
-        )
+        own = read_sheet_file(path) if path is not None else SheetFile()
+        shipped = read_sheet(files("offpeak.money").joinpath(SHEET_NAME).read_text(encoding="utf-8"), name=SHIPPED)
+        return cls(own=own.price, shipped=shipped.price, stated=(*own.terms, *shipped.terms), path=path)
 
     @property
     def version(self) -> str:
@@ -68,6 +67,22 @@ class PriceSheet:
     def models(self) -> list[str]:
         """The models that a sheet, the project's or the shipped one, names."""
         return sorted({entry.model for entry in (*self.own, *self.shipped)})
+
+    def terms(self, model_ref: str) -> Terms | None:
+        """What the sheets say of "provider/model" besides its price, the first one that says it; None for nothing.
+
+        The project's word goes before the shipped one, and a model's own before that of "provider/*".
+        """
+        ref = model_ref.lower().strip()
+        names = (ref, f"{ref.partition('/')[0]}/*")
+        said = [each for name in names for each in self.stated if each.model == name]
+        found = {
+            field: next((value for each in said if (value := getattr(each, field)) is not None), None)
+            for field in TERMS
+        }
+        return (
+            Terms(model=ref, source="; ".join(dict.fromkeys(each.source for each in said)), **found) if said else None
+        )
 
     def rates(self, model_ref: str, *, at: datetime) -> ModelRates:
         """What "provider/model" costs at the moment `at`.
@@ -99,7 +114,14 @@ class PriceSheet:
             )
         if listed is None or batch is not listed.batch:
             _check_complete(ref, batch, realtime)
-        return ModelRates(model_ref=ref, batch=batch, realtime=realtime, flex=listed.flex if listed else None)
+        terms = self.terms(ref)
+        return ModelRates(
+            model_ref=ref,
+            batch=batch,
+            realtime=realtime,
+            flex=listed.flex if listed else None,
+            cache_minimum_tokens=None if terms is None else terms.cache_minimum_tokens,
+        )
 
     def _tariff(self, mode: Mode, ref: str, listed: Listed | None, day: date) -> Tariff | None:
         names = (ref, listed.canonical) if listed else (ref,)

@@ -10,6 +10,8 @@ from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
 
+import orjson
+
 from offpeak.providers.base import Usage
 
 _new = tuple.__new__  # a NamedTuple's own constructor would be half of the time that a result line takes
@@ -23,6 +25,9 @@ class Cost(NamedTuple):
 
     batch_pico: int
     realtime_pico: int
+    cache_saved_pico: int = 0
+    """What the former would have been more without any cache; below nought where writing one cost more than it saved.
+    """
 
 
 class TokenRates(NamedTuple):
@@ -69,6 +74,8 @@ class ModelRates:
     realtime: Tariff
     flex: Tariff | None = None
     """At realtime endpoints, with flex processing; None where nobody states that price."""
+    cache_minimum_tokens: int | None = None
+    """Shorter prefixes are not cached; None where nobody states that."""
     _base: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """Both tariffs' rates side by side: `cost` runs once per result line, where lookups would be most of its time."""
     _higher: tuple[tuple[int, tuple[int, ...]], ...] = field(init=False, repr=False, compare=False)
@@ -108,14 +115,29 @@ class ModelRates:
                 (
                     plain * b_in + output * b_out + read * b_read + short * b_write + long_write * b_long,
                     plain * r_in + output * r_out + read * r_read + short * r_write + long_write * r_long,
+                    read * (b_in - b_read) + short * (b_in - b_write) + long_write * (b_in - b_long),
                 ),
             )
-        return _new(Cost, (tokens * b_in + output * b_out, tokens * r_in + output * r_out))
+        return _new(Cost, (tokens * b_in + output * b_out, tokens * r_in + output * r_out, 0))
 
-    def realtime_cost(self, usage: Usage) -> tuple[int, int]:
-        """The cost of ONE answer that was bought at a realtime endpoint: the same twice, in pico-dollars."""
-        realtime = self.cost(usage).realtime_pico
-        return realtime, realtime
+    def at_realtime(self) -> "ModelRates":
+        """The same with the realtime price in the place of the batch tier."""
+        return ModelRates(model_ref=self.model_ref, batch=self.realtime, realtime=self.realtime)
+
+    def written_down(self, day: date) -> str:
+        """The rates as JSON, in pico-dollars a token: what every cost of that UTC day can be reckoned from again."""
+        tiers = {"batch": self.batch, "realtime": self.realtime, **({"flex": self.flex} if self.flex else {})}
+        told = {
+            name: {
+                **tariff.base._asdict(),
+                "long_context": [
+                    {"above_input_tokens": above, **higher._asdict()} for above, higher in tariff.long_context
+                ],
+                "source": tariff.source,
+            }
+            for name, tariff in tiers.items()
+        }
+        return orjson.dumps({"model": self.model_ref, "day": day.isoformat(), **told}).decode()
 
     def with_flex(self) -> "ModelRates | None":
         """The same with flex processing in the place of the batch tier; None where its price is not known."""
@@ -151,6 +173,11 @@ def dollars_text(value: Decimal) -> str:
     """Dollars for people: the less it is, the more places, so that half of a cent does not read as nothing."""
     places = 6 if 0 < abs(value) < Decimal("0.01") else 4 if 0 < abs(value) < 1 else 2
     return f"${value:,.{places}f}"
+
+
+def pico_text(pico: int) -> str:
+    """Pico-dollars for people, as dollars."""
+    return dollars_text(dollars(pico))
 
 
 def pico_per_token(dollars_per_million: Decimal) -> int:

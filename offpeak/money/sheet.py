@@ -113,10 +113,50 @@ class Entry(BaseModel):
         return self
 
 
-class _File(BaseModel):
+Whole = Annotated[int, Field(gt=0, strict=True)]
+
+
+class Terms(BaseModel):
+    """What else is known of a model at its provider. What is left out is not known, and assumed as the engine says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, StringConstraints(pattern=r"^[^/\s]+/\S+$", to_lower=True)]
+    """ "provider/model", or "provider/*" for each model of it that has no terms of its own for a field."""
+    source: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+    window_hours: Whole | None = None
+    """Within which a batch is answered or expires."""
+    requests_per_minute: Whole | None = None
+    """At realtime endpoints."""
+    tokens_per_minute: Whole | None = None
+    """At realtime endpoints, input and output together."""
+    cache_minimum_tokens: Whole | None = None
+    """Shorter prefixes are not cached."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(getattr(self, name) is None for name in TERMS):
+            raise ValueError(f"give {', '.join(TERMS[:-1])} or {TERMS[-1]}")
+        return self
+
+
+TERMS = ("window_hours", "requests_per_minute", "tokens_per_minute", "cache_minimum_tokens")
+
+
+class SheetFile(BaseModel):
+    """What one price sheet says."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     price: tuple[Entry, ...] = ()
+    terms: tuple[Terms, ...] = ()
+
+    @model_validator(mode="after")
+    def _terms_once(self) -> Self:
+        named = [each.model for each in self.terms]
+        if twice := next((model for model in named if named.count(model) > 1), None):
+            raise ValueError(f"{twice} has two terms tables: merge them")
+        return self
 
     @model_validator(mode="after")
     def _one_price_a_day(self) -> Self:
@@ -128,8 +168,8 @@ class _File(BaseModel):
         return self
 
 
-def read_sheet(text: str, *, name: str) -> tuple[Entry, ...]:
-    """The entries of a price sheet's text. Raises ConfigurationError naming the sheet, the entry and the field."""
+def read_sheet(text: str, *, name: str) -> SheetFile:
+    """What a price sheet's text says. Raises ConfigurationError naming the sheet, the entry and the field."""
     try:
         raw = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
@@ -137,7 +177,7 @@ def read_sheet(text: str, *, name: str) -> tuple[Entry, ...]:
             f"{name} is not valid TOML: {error}. No price was read from it; mend the file."
         ) from None
     try:
-        return _File.model_validate(raw).price
+        return SheetFile.model_validate(raw)
     except ValidationError as error:
         lines = "\n".join(f"  {_where(found['loc'], raw)}: {found['msg']}" for found in error.errors())
         raise ConfigurationError(
@@ -145,8 +185,8 @@ def read_sheet(text: str, *, name: str) -> tuple[Entry, ...]:
         ) from None
 
 
-def read_sheet_file(path: Path) -> tuple[Entry, ...]:
-    """The entries of a price sheet file. Raises ConfigurationError when it is missing, unreadable or malformed."""
+def read_sheet_file(path: Path) -> SheetFile:
+    """What a price sheet file says. Raises ConfigurationError when it is missing, unreadable or malformed."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -158,9 +198,10 @@ def read_sheet_file(path: Path) -> tuple[Entry, ...]:
 
 def _where(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> str:
     """An error's place as the reader of the file sees it: entries counted from 1, with their model."""
-    if len(loc) < 2 or loc[0] != "price" or not isinstance(loc[1], int):
+    if len(loc) < 2 or loc[0] not in {"price", "terms"} or not isinstance(loc[1], int):
         return ".".join(str(part) for part in loc) or "the file"
-    entry = raw["price"][loc[1]]
+    entry = raw[str(loc[0])][loc[1]]
     model = entry.get("model", "no model") if isinstance(entry, Mapping) else "not a table"
     field = ".".join(str(part) for part in loc[2:])
-    return f"entry {loc[1] + 1} ({model})" + (f", {field}" if field else "")
+    what = "entry" if loc[0] == "price" else "terms"
+    return f"{what} {loc[1] + 1} ({model})" + (f", {field}" if field else "")

@@ -50,6 +50,7 @@ class AnthropicProvider(Provider):
     """
 
     name = "anthropic"
+    caches_what_it_is_told = True
     spooling = Spooling(head=b'{"requests":[\n', separator=b",\n", tail=b"\n]}")
 
     def __init__(
@@ -84,7 +85,14 @@ class AnthropicProvider(Provider):
             )
         return ENDPOINT
 
-    def encoder(self, *, kind: Kind, model: str, output: type[BaseModel] | None) -> Encode:
+    def encoder(
+        self,
+        *,
+        kind: Kind,
+        model: str,
+        output: type[BaseModel] | None,
+        writes_charged: bool = False,  # noqa: ARG002 - nothing is written here that nobody asked for
+    ) -> Encode:
         self.endpoint(kind)
         return anthropic_wire.encoder(model=model, output=output, limit=self.limits.max_request_bytes)
 

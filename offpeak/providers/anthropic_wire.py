@@ -10,9 +10,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from offpeak.providers import wire
-from offpeak.providers.base import Encode, Finish, Outcome, ResultLine, Usage
+from offpeak.providers.base import CacheUse, Encode, Finish, Outcome, ResultLine, Usage
 from offpeak.providers.schemas import anthropic_schema
 from offpeak.requests import Chat, Image, Request
+
+CACHED = {"type": "ephemeral", "ttl": "1h"}
+"""Where a block ends that is to be cached. A batch takes up to a day, so Anthropic's guide to batches has the longer of
+its two times to live."""
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
@@ -37,10 +41,12 @@ def encoder(*, model: str, output: type[BaseModel] | None, limit: int) -> Encode
     )
     bare = wire.open_object({"model": model})
 
-    def encode(request: Request) -> bytes:
+    def encode(request: Request, use: CacheUse = CacheUse.NONE, /) -> bytes:
         if not isinstance(request, Chat):
             wire.refuse_type(request, Chat)
         body = _body(request)
+        if request.prefix is not None:
+            body["system"] = _system(request, use)
         if request.effort is None:
             return wire.sealed(request, plain, body, limit)
         wire.check_effort(request, EFFORTS)
@@ -73,6 +79,15 @@ def _body(request: Chat) -> dict[str, Any]:
     if request.user is not None:
         body["metadata"] = {"user_id": request.user}
     return body
+
+
+def _system(request: Chat, use: CacheUse) -> str | list[dict[str, Any]] | None:
+    """The system text of a request with a prefix: one text, or blocks of which the first is to be cached."""
+    wire.check_prefix(request)
+    if use is not CacheUse.WRITE:
+        return request.instructions
+    cached: list[dict[str, Any]] = [{"type": "text", "text": request.prefix, "cache_control": CACHED}]
+    return [*cached, {"type": "text", "text": request.system}] if request.system else cached
 
 
 def _turn(request: Chat, turn: wire.Turn) -> dict[str, Any]:

@@ -13,12 +13,12 @@ ConfigurationError for a refused key.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pydantic import BaseModel
 
@@ -164,8 +164,43 @@ class Spooling:
     tail: bytes
 
 
-Encode = Callable[[Request], bytes]
-"""A request to the JSON bytes of its body (without custom_id). Raises InvalidRequest, naming the field and a remedy."""
+class CacheUse(StrEnum):
+    """What a provider is told about the prefix of one request. It means nothing for a request without one."""
+
+    NONE = "none"
+    """Nothing is to be cached, and no write of the cache to be paid."""
+    KEY = "key"
+    """The provider caches by itself and writes for nothing; it is told which requests begin alike."""
+    WRITE = "write"
+    """The prefix is to be cached, and writing it is charged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTerms:
+    """When caching a prefix is worth it at one model, for one asset."""
+
+    charged: bool = False
+    """Writing the cache costs more than reading the text as input."""
+    fewest: int | None = None
+    """Requests that have to share a prefix for it to be cached; None: it never is."""
+    least_tokens: int = 0
+    """Of a prefix: shorter ones are not cached by the provider."""
+    why: str = ""
+    """In words."""
+
+    @property
+    def use(self) -> CacheUse:
+        """Of a prefix that enough requests share."""
+        return CacheUse.NONE if self.fewest is None else CacheUse.WRITE if self.charged else CacheUse.KEY
+
+
+NEVER_CACHED = CacheTerms()
+
+
+class Encode(Protocol):
+    """A request to the JSON bytes of its body (without custom_id). Raises InvalidRequest, naming field and remedy."""
+
+    def __call__(self, request: Request, use: CacheUse = CacheUse.NONE, /) -> bytes: ...
 
 
 class Provider(ABC):
@@ -177,6 +212,9 @@ class Provider(ABC):
     """The provider's kind and its base URL's origin, such as "openai:api.openai.com": whose answer it is."""
     limits: Limits
     spooling: Spooling
+    caches_what_it_is_told: bool = False
+    """Whether it caches only prefixes that it is told to, for the longer of its times to live, and charges the write.
+    Others cache by themselves."""
     keeps_files: bool = False
     """Whether its files of batches that are through stay there, until the provider lets them expire."""
 
@@ -185,9 +223,13 @@ class Provider(ABC):
         """The endpoint that serves `kind`, hashed into fingerprints. Raises ConfigurationError where there is none."""
 
     @abstractmethod
-    def encoder(self, *, kind: Kind, model: str, output: type[BaseModel] | None) -> Encode:
+    def encoder(
+        self, *, kind: Kind, model: str, output: type[BaseModel] | None, writes_charged: bool = False
+    ) -> Encode:
         """The function that encodes requests of one asset. `model` comes without the provider's prefix.
 
+        `writes_charged` says whether writing the model's cache costs more than input: then a provider that would write
+        it by itself is told of prefixes that are not worth it.
         Raises DefinitionError when the provider cannot take the output schema, naming the field.
         """
 

@@ -110,13 +110,16 @@ class OpenAIProvider(Provider):
     def endpoint(self, kind: Kind) -> str:
         return self._endpoints[kind]
 
-    def encoder(self, *, kind: Kind, model: str, output: type[BaseModel] | None) -> Encode:
+    def encoder(
+        self, *, kind: Kind, model: str, output: type[BaseModel] | None, writes_charged: bool = False
+    ) -> Encode:
         return openai_wire.encoder(
             kind,
             model=model,
             output=output,
             chat_endpoint=self._chat_endpoint,
             limit=self.limits.max_request_bytes,
+            writes_charged=writes_charged,
         )
 
     def line(self, *, kind: Kind, custom_id: str, body: bytes) -> bytes:

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from offpeak.errors import DefinitionError
 from offpeak.providers import wire
-from offpeak.providers.base import Encode, Finish, Kind, Outcome, ResultLine, Usage
+from offpeak.providers.base import CacheUse, Encode, Finish, Kind, Outcome, ResultLine, Usage
+from offpeak.providers.openai_caching import tell_completions, tell_responses
 from offpeak.providers.schemas import openai_format_name, openai_schema
 from offpeak.requests import Chat, Embedding, Image, Moderation, Request
 
@@ -43,20 +44,42 @@ _MODERATION_FIELDS = ("flagged", "categories", "category_scores")
 
 
 def encoder(
-    kind: Kind, *, model: str, output: type[BaseModel] | None, chat_endpoint: ChatEndpoint, limit: int
+    kind: Kind,
+    *,
+    model: str,
+    output: type[BaseModel] | None,
+    chat_endpoint: ChatEndpoint,
+    limit: int,
+    writes_charged: bool,
 ) -> Encode:
-    """The encoder of one asset; `limit` is in bytes of one body. Errors as `Provider.encoder` says."""
+    """The encoder of one asset; `limit` is in bytes of one body. Arguments and errors as `Provider.encoder` says."""
     if output is not None and kind is not Kind.CHAT:
         raise DefinitionError(f"output={output.__name__}: only a Chat is answered in an output schema; leave it out.")
     match kind:
-        case Kind.CHAT if chat_endpoint == "responses":
-            return _encode_with(_responses_constant(model, output), Chat, _responses_body, limit)
         case Kind.CHAT:
-            return _encode_with(_completions_constant(model, output), Chat, _completions_body, limit)
+            return _encode_chats(chat_endpoint, model, output, limit, writes_charged=writes_charged)
         case Kind.EMBEDDING:
             return _encode_with({"model": model, "encoding_format": "base64"}, Embedding, _embedding_body, limit)
         case Kind.MODERATION:
             return _encode_with({"model": model}, Moderation, _moderation_body, limit)
+
+
+def _encode_chats(
+    endpoint: ChatEndpoint, model: str, output: type[BaseModel] | None, limit: int, *, writes_charged: bool
+) -> Encode:
+    of_responses = endpoint == "responses"
+    body_of, tell = (_responses_body, tell_responses) if of_responses else (_completions_body, tell_completions)
+    head = wire.open_object((_responses_constant if of_responses else _completions_constant)(model, output))
+
+    def encode(request: Request, use: CacheUse = CacheUse.NONE, /) -> bytes:
+        if not isinstance(request, Chat):
+            wire.refuse_type(request, Chat)
+        body = body_of(request)
+        if request.prefix is not None:
+            tell(request, body, use, writes_charged=writes_charged)
+        return wire.sealed(request, head, body, limit)
+
+    return encode
 
 
 def _encode_with(
@@ -64,7 +87,7 @@ def _encode_with(
 ) -> Encode:
     head = wire.open_object(constant)
 
-    def encode(request: Request) -> bytes:
+    def encode(request: Request, _: CacheUse = CacheUse.NONE, /) -> bytes:
         if not isinstance(request, expected):
             wire.refuse_type(request, expected)
         return wire.sealed(request, head, body_of(request), limit)

@@ -48,6 +48,17 @@ def widened(body: bytes, *, factor: int = 2) -> bytes:
     return orjson.dumps({**fields, **bounds}) if bounds else body
 
 
+def for_model(body: bytes, model: str) -> bytes:
+    """The body for another model of the provider, without what only some models take of what is said of its cache."""
+    fields = orjson.loads(body) | {"model": model}
+    if fields.pop("prompt_cache_options", None) is not None:
+        turns = fields.get("messages") or fields.get("input")
+        for turn in turns if isinstance(turns, list) else ():
+            for part in turn["content"] if isinstance(turn["content"], list) else ():
+                part.pop("prompt_cache_breakpoint", None)
+    return orjson.dumps(fields)
+
+
 def longest_answer(body: bytes) -> int | None:
     """The tokens that an answer to the body may have at most; None where it sets no bound."""
     fields = orjson.loads(body)
@@ -153,6 +164,12 @@ def check_max_tokens(request: Chat) -> None:
     """Refuse an answer of no tokens."""
     if request.max_tokens is not None and request.max_tokens < 1:
         refuse(request, "max_tokens", f"is {request.max_tokens}", "Give at least 1, or leave it out.")
+
+
+def check_prefix(request: Chat) -> None:
+    """Refuse a prefix of no text."""
+    if not text(request, "prefix", request.prefix):
+        refuse(request, "prefix", "is empty", "Give the text that many requests begin with, or leave it out.")
 
 
 def check_effort(request: Chat, efforts: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
-from offpeak.ledger import queueing, submissions
+from offpeak.ledger import launch_windows, queueing, submissions
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.queueing import Queue
 from offpeak.ledger.submissions import Submission
@@ -40,7 +40,12 @@ def submit(ledger: Ledger, provider: Provider, chunk: Submission, *, now: dateti
 
 
 def waits(ledger: Ledger, *, now: datetime) -> dict[int, str]:
-    """Why chunks are not sent, by chunk: those for which there is no room. One look at each limited queue."""
+    """Why chunks are not sent, by chunk: there is no room for them, or a launch keeps them from their provider."""
+    return no_room(ledger, now=now) | launch_windows.waits(ledger, now=now)
+
+
+def no_room(ledger: Ledger, *, now: datetime) -> dict[int, str]:
+    """Why there is no room for chunks, by chunk. One look at each limited queue."""
     return {
         chunk_id: in_words(queue, place)
         for queue in queueing.limited(ledger, now)

@@ -1,6 +1,5 @@
 """What is on its way, what needs somebody, and how old the results are: for the asset that shows it in Dagster's UI."""
 
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from offpeak.ledger.states import JobState, ParkedState
 from offpeak.ledger.watching import Watched, queue_depth, timings, watched
 from offpeak.queue import gate
 from offpeak.reports.ages import AgeHistory, AssetAges, ages, past_ages
+from offpeak.reports.pictures import picture
+from offpeak.reports.tables import cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -174,16 +175,11 @@ def _row(job: Watched) -> str:
         " ".join(filter(None, (_sentence(f"**{LABELS[job.condition]}**", job.why), advice))),
         "; ".join(filter(None, figures)),
     )
-    return f"| {' | '.join(_cell(each) for each in cells)} |"
+    return f"| {' | '.join(cell(each) for each in cells)} |"
 
 
 def _sentence(subject: str, why: str) -> str:
     return f"{subject}: {why.rstrip('.')}." if why else f"{subject}."
-
-
-def _cell(text: str) -> str:
-    """Within one cell of a table, whatever it holds."""
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _timings(newest: Sequence[JobRow], ledger: Ledger, now: datetime) -> str:
@@ -258,13 +254,13 @@ def _past_ages(histories: Sequence[AgeHistory], now: datetime) -> str:
 
 def _picture(draw: "Callable[[ModuleType], Figure]", words: str) -> str:
     """A picture within Markdown, with `words` for those who cannot see it."""
-    try:
+
+    def drawn() -> "Figure":
         from offpeak.reports import plots
-    except ModuleNotFoundError as error:
-        if error.name not in {"matplotlib", "PIL"}:
-            raise
-        return "The picture needs matplotlib, which is not installed: `pip install 'offpeak[reports]'`."
-    return f"![{words}](data:image/png;base64,{b64encode(plots.png(draw(plots))).decode()})"
+
+        return draw(plots)
+
+    return picture(drawn, words).markdown
 
 
 def _when(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of how purchases are getting on. The one module that imports matplotlib; without that it cannot be imported.
+"""Pictures of how purchases are getting on. Imports matplotlib; without that it cannot be imported.
 
 Figures are drawn without pyplot, which would keep them for as long as the process lives. Colours are those of Okabe
 and Ito, which people who do not see all colours tell apart; what matters most is also hatched or written out. Times are
@@ -95,7 +95,7 @@ def timings_figure(timings: Sequence[Timing], *, now: datetime) -> Figure:
             begin += width
     _label(
         axes,
-        [f"{_short(each.asset)}, job {each.job_id}, {each.created_at.astimezone(UTC):%d %b %H:%M}" for each in timings],
+        [f"{short(each.asset)}, job {each.job_id}, {each.created_at.astimezone(UTC):%d %b %H:%M}" for each in timings],
         [f"{_words(total)}{_ending(each)}" for total, each in zip(totals, timings, strict=True)],
     )
     axes.set_ylabel("begun (UTC)")
@@ -195,7 +195,7 @@ def ages_figure(assets: Sequence[AssetAges], *, now: datetime) -> Figure:
     promised = axes.axvline(1, color="black", linewidth=1.4, linestyle="--", label="promised")
     _label(
         axes,
-        [_short(age.name) for age, _ in rows],
+        [short(age.name) for age, _ in rows],
         [f"{_words(reached)} of {in_words(age.valid_for)}" for age, reached in rows],
     )
     axes.set_xlim(0, end)
@@ -230,7 +230,7 @@ def past_ages_figure(histories: Sequence[AgeHistory], *, since: datetime, now: d
     handles = [
         Line2D([], [], color="black", linewidth=1.6, label="age of the oldest row"),
         Line2D([], [], color="black", linewidth=1.2, linestyle="--", label="promised"),
-        Patch(facecolor=_tint(VERMILLION), edgecolor="white", hatch=EXPIRED, label="older than promised"),
+        Patch(facecolor=tint(VERMILLION), edgecolor="white", hatch=EXPIRED, label="older than promised"),
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     return figure
@@ -258,7 +258,7 @@ def _draw_history(axes: Axes, history: AgeHistory, colour: str, *, since: dateti
             promised,
             where=over,
             interpolate=True,
-            facecolor=_tint(VERMILLION),
+            facecolor=tint(VERMILLION),
             edgecolor="white",
             hatch=EXPIRED,
             linewidth=0,
@@ -272,7 +272,7 @@ def _draw_history(axes: Axes, history: AgeHistory, colour: str, *, since: dateti
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E5E5E5")
     axes.set_axisbelow(True)
-    axes.set_title(_short(history.asset), loc="left", fontsize=9.5)
+    axes.set_title(short(history.asset), loc="left", fontsize=9.5)
     axes.set_title(f"{_words(history.age(now))} of {in_words(history.valid_for)}", loc="right", fontsize=8.5)
 
 
@@ -285,8 +285,9 @@ def _sawtooth(history: AgeHistory, *, since: datetime, now: datetime) -> list[tu
     return found
 
 
-def _tint(colour: str) -> tuple[float, float, float]:
-    red, green, blue = _shade(colour, TINTS[2])
+def tint(colour: str, white: float = TINTS[2]) -> tuple[float, float, float]:
+    """The colour with so much white in it (one of `TINTS`, as the palette has no other)."""
+    red, green, blue = _shade(colour, white)
     return red / 255, green / 255, blue / 255
 
 
@@ -330,7 +331,7 @@ def _unit(longest: timedelta) -> tuple[timedelta, str]:
     return timedelta(seconds=1), "seconds"
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """With its middle left out where it is too long: its end, such as a partition, tells most."""
     if len(name) <= LONGEST_NAME:
         return name

@@ -5,8 +5,9 @@ Form 1, provider-neutral: BLAKE2b-160 over two JSON texts joined by a newline, k
     own     Chat        [[[role, text, [image digests]], ...], salt]
             Embedding   [text, salt]
             Moderation  [text, [image digests], salt]
-Parameters that are not set are left out. The common text of one asset is the same for almost every row, so its hash
-state is computed once and copied.
+"system" is all that the model reads before the turns (`Chat.instructions`): which part of it is a prefix, and whether
+that is cached, is not hashed. Parameters that are not set are left out. The common text of one asset is the same for
+almost every row, so its hash state is computed once and copied.
 
 The golden vectors in the tests hold this form still: a change to it buys every answer of every user again, and is only
 made under a new version.
@@ -65,8 +66,8 @@ class Fingerprinter:
         common: tuple[Any, ...]
         if isinstance(request, Chat):
             common = (
-                request.scope, request.system, request.max_tokens, request.temperature, request.top_p, request.effort,
-                *request.stop,
+                request.scope, request.prefix, request.system, request.max_tokens, request.temperature, request.top_p,
+                request.effort, *request.stop,
             )  # fmt: skip
             turns: list[list[Any]] = [["user", request.prompt, _digests(request.images)]]
             if request.messages:
@@ -93,7 +94,7 @@ class Fingerprinter:
         return found
 
     def _begin(self, common: tuple[Any, ...], request: Request) -> hashlib.blake2b:
-        system = request.system if isinstance(request, Chat) else None
+        system = request.instructions if isinstance(request, Chat) else None
         parameters = parameters_of(request)
         for name, value in (("system", system), ("parameters", parameters)):
             if len(self._seen[name]) < 2:

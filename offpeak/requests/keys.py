@@ -1,4 +1,7 @@
-"""What a key may be: it names a row within its plan, is indexed, shown and pasted into commands."""
+"""What a key may be: it names a row within its plan, is indexed, shown and pasted into commands.
+
+Also what has to be right of a request before it is fingerprinted: one text to answer, and a prefix that is a text.
+"""
 
 from collections.abc import Sequence
 
@@ -20,7 +23,13 @@ def plainly_in_order(block: Sequence[Request], kind: type[Request] | None) -> bo
         return False
     if not all(map(str.strip, keys)) or "\x00" in "".join(keys):
         return False
-    return all(request.prompt is not None and not request.messages for request in block if isinstance(request, Chat))
+    if not all(map(_is_task, {request.task for request in block})):
+        return False
+    return all(
+        request.prompt is not None and not request.messages and request.prefix is None
+        for request in block
+        if isinstance(request, Chat)
+    )
 
 
 def check_request(request: object, *, asset: str, position: int) -> None:
@@ -37,6 +46,13 @@ def check_request(request: object, *, asset: str, position: int) -> None:
                 f"{asset}: row {key!r} needs either prompt= or messages=, and exactly one of them. "
                 "Nothing was submitted."
             )
+        if isinstance(request, Chat) and request.prefix is not None:
+            _check_prefix(request, asset)
+        if not _is_task(request.task):
+            raise InvalidRequest(
+                f"{asset}: row {key!r} has the task {request.task!r:.60}. Nothing was submitted. A task is the name of "
+                f"what the row is a part of: text of 1 to {MAX_KEY_LENGTH} characters, or None."
+            )
         return
     if key is None or (isinstance(key, float) and key != key):
         problem, remedy = "has no key (it is null)", "Give every row a key, or leave the row out of the plan."
@@ -51,3 +67,20 @@ def check_request(request: object, *, asset: str, position: int) -> None:
     else:
         problem, remedy = "has an empty key", "Give every row a key, or leave the row out of the plan."
     raise InvalidRequest(f"{asset}: row {position} of the plan {problem}. Nothing was submitted. {remedy}")
+
+
+def _check_prefix(request: Chat, asset: str) -> None:
+    prefix: object = request.prefix
+    if isinstance(prefix, str) and prefix:
+        return
+    problem = "empty" if prefix == "" else f"{prefix!r} of type {type(prefix).__name__}, not text"
+    raise InvalidRequest(
+        f"{asset}: row {request.key!r} has a prefix that is {problem}. Nothing was submitted. Give the text that many "
+        "requests begin with, or leave prefix= out."
+    )
+
+
+def _is_task(task: object) -> bool:
+    return task is None or (
+        type(task) is str and bool(task.strip()) and len(task) <= MAX_KEY_LENGTH and "\x00" not in task
+    )

@@ -1,7 +1,8 @@
 """What users yield: a request is plain, frozen data that knows nothing of a provider, a ledger or Dagster.
 
-`key` names the row within one plan (1 to 512 characters, unique there). Everything else except the fields named in
-`NOT_HASHED` decides the answer and is part of the request's fingerprint.
+`key` names the row within one plan (1 to 512 characters, unique there). `task` names what the row is a part of, such as
+one user's digest: what all rows of a task cost, whichever asset they belong to, is told as one. Everything else except
+the fields named in `NOT_HASHED` decides the answer and is part of the request's fingerprint.
 """
 
 import base64
@@ -13,9 +14,9 @@ from typing import Literal, Self
 import msgspec
 
 MAX_KEY_LENGTH = 512
-"""Characters in a key at most: keys are indexed, shown in the UI and pasted into commands."""
+"""Characters in a key or a task at most: keys are indexed, shown in the UI and pasted into commands."""
 
-NOT_HASHED = frozenset({"key", "metadata", "user"})
+NOT_HASHED = frozenset({"key", "metadata", "task", "user"})
 """Fields that do not change the answer."""
 
 MEDIA_TYPES = {
@@ -76,12 +77,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Ask a model: a `system` text, and either one `prompt` or a list of `messages`.
 
+    `prefix` is a text that many requests begin with, such as a taxonomy, a rubric or a document: the model reads it
+    before `system`, and providers may keep it in a cache. It asks what the same text in `system` asks.
     `salt` is never sent: two requests that differ in nothing else are two samples. `scope` is a privacy boundary, such
     as a tenant: an answer never crosses it. `max_tokens` bounds the answer, in tokens.
     """
 
     key: str
     prompt: str | None = None
+    prefix: str | None = None
     system: str | None = None
     messages: Sequence[Message] = ()
     images: Sequence[Image] = ()
@@ -93,7 +97,15 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     salt: str | None = None
     scope: str | None = None
     user: str | None = None
+    task: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def instructions(self) -> str | None:
+        """All that the model reads before the turns: `prefix`, an empty line, `system`, of these what there is."""
+        if self.prefix is None:
+            return self.system
+        return f"{self.prefix}\n\n{self.system}" if self.system else self.prefix
 
 
 class Embedding(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +117,7 @@ class Embedding(msgspec.Struct, frozen=True, kw_only=True):
     salt: str | None = None
     scope: str | None = None
     user: str | None = None
+    task: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -117,6 +130,7 @@ class Moderation(msgspec.Struct, frozen=True, kw_only=True):
     salt: str | None = None
     scope: str | None = None
     user: str | None = None
+    task: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 

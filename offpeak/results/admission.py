@@ -8,6 +8,7 @@ from typing import Any
 from offpeak.clock import Clock, SystemClock
 from offpeak.errors import StaleInput
 from offpeak.freshness.gate import SHOWN, Details, InputState, Tolerance, Verdict, complaint, judge
+from offpeak.ledger.reads import mark_read
 from offpeak.results.lagging import lagging
 from offpeak.results.producer import next_run
 from offpeak.results.store import ResultStore
@@ -44,7 +45,7 @@ def admit(
     """Judge what `consumer` is about to read, before anything is read. Raises StaleInput when it may not be.
 
     `promise` is the producer's `valid_for`, None to take it from what landed. `producer` is its metadata, which tells
-    when it runs next. Where the consumer only wants to be warned, `warn` is told.
+    when it runs next. Where the consumer only wants to be warned, `warn` is told. What it may read counts as read.
     """
     now = clock.now() if now is None else now
     if partitions is not None and not partitions:
@@ -75,6 +76,7 @@ def admit(
         if tolerance.on_stale != "warn" or verdict is Verdict.NEVER_LANDED:
             raise StaleInput(warning)
         warn(warning)
+    mark_read(store.database, asset, partitions, at=now)
     if tolerance.drops_stale:
         return Admitted(as_of=summary.fresh_as_of, not_before=floor, warning=warning)
     return Admitted(as_of=summary.as_of, not_before=None, warning=warning)

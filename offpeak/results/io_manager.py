@@ -19,6 +19,8 @@ from offpeak.freshness.declared import readings, undeclared
 from offpeak.freshness.gate import Tolerance
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.location import default_database_url, offpeak_folder
+from offpeak.ledger.reads import mark_read
+from offpeak.results import admission
 from offpeak.results.admission import admit
 from offpeak.results.producer import producer_in
 from offpeak.results.store import ResultStore
@@ -83,6 +85,8 @@ class OffpeakResults(dg.ConfigurableIOManager):
         partitions = list(context.asset_partition_keys) if context.has_asset_partitions else None
         metadata = upstream.definition_metadata if upstream is not None else None
         not_before = _planned(context.definition_metadata)
+        if _step(context) is None:
+            mark_read(self.ledger.database, asset, partitions, at=admission.clock.now())
         for consumer, tolerance in _consumers(context):
 
             def warn(warning: str) -> None:
@@ -105,6 +109,14 @@ class OffpeakResults(dg.ConfigurableIOManager):
         return self.store.frame(asset, partitions=partitions, output=producer.output, not_before=not_before)
 
 
+def _step(context: dg.InputContext) -> Any:
+    """The step that reads; None for a program that loads an asset by itself."""
+    try:
+        return context.step_context
+    except dg.DagsterInvariantViolationError:
+        return None
+
+
 def leaving_out(not_before: datetime | None) -> dict[str, Any]:
     """Input metadata for a load outside any step that leaves out rows older than `not_before`."""
     return {} if not_before is None else {NOT_BEFORE_KEY: not_before.isoformat()}
@@ -119,9 +131,8 @@ def _consumers(context: dg.InputContext) -> Iterator[tuple[str, Tolerance]]:
     """Who reads in this step, and what each tolerates; nobody outside a step, and for a check of the batch asset
     itself. Raises DefinitionError for somebody who has not declared it.
     """
-    try:
-        step = context.step_context
-    except dg.DagsterInvariantViolationError:
+    step = _step(context)
+    if step is None:
         return
     reader = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
     if reader is None:

@@ -21,7 +21,7 @@ from offpeak.assets import freshness_sensor
 from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
 
-from ..conftest import HeldClock, LocalProvider, Place
+from ..conftest import HeldClock, LocalProvider, Place, lay_tables
 from .code_location import CodeLocation, copy_home, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -79,8 +79,9 @@ def provider(_provider_process: str) -> OfflineProvider:
 
 
 @pytest.fixture
-def resources(provider: OfflineProvider, tmp_path: Path) -> dict[str, Any]:
+def resources(provider: OfflineProvider, tmp_path: Path, sqlite_tables: Path) -> dict[str, Any]:
     """Offpeak's resources, with a ledger in the test's own folder."""
+    lay_tables(tmp_path / "offpeak.db", sqlite_tables)
     return offpeak_resources(database_url=f"sqlite:///{tmp_path / 'offpeak.db'}", batch_api=provider.api())
 
 
@@ -101,6 +102,14 @@ def age(resources_or_ledger: Any, asset: str, by: timedelta, *, partition: str |
             .values(previous_as_of=wanted.c.previous_as_of - micros)
         )
     return None
+
+
+def read_partitions(resources: dict[str, Any]) -> list[str]:
+    """The partitions of the labels that a consumer has read."""
+    target = tables.target
+    query = sa.select(target.c.partition_key).where(target.c.asset == "labels", target.c.read_at.is_not(None))
+    with Ledger.open(resources["offpeak_results"].database_url) as ledger, ledger.database.read() as connection:
+        return sorted(connection.execute(query).scalars())
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dagster_dbt import DbtCliResource, dbt_assets
 
 from offpeak.errors import DefinitionError, StaleInput
 
-from .conftest import age
+from .conftest import age, read_partitions
 from .labels import OLDER, labels
 
 DBT = str(Path(sys.executable).with_name("dbt"))
@@ -108,8 +108,12 @@ def test_models_and_tests_are_refused_before_dbt_runs_and_others_are_not(
 ) -> None:
     ran: list[str] = []
     made = load(project, shop, ran)
+    made.run("labels", "other")
+    assert read_partitions(resources) == []
+    ran.clear()
     assert made.run("labels", "by_category", "joined", "other").success
     assert ran == ["by_category", "joined", "other"]
+    assert read_partitions(resources) == [""]
     age(resources, "labels", OLDER)
     assert made.run("other").success
     ran.clear()

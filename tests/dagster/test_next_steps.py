@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("ai_assets", "resources", "schedules", "local_provider", "offpeak", "scripts", "sample_data", "docs")
-FILES = ("definitions.py", "dagster.yaml", "workspace.yaml", "pyproject.toml", "price_sheet.toml")
+FILES = ("definitions.py", "dagster.yaml", "workspace.yaml", "pyproject.toml", "price_sheet.toml", "launches.yaml")
 FAMILIES = "ticket_labels,document_embeddings,support_dashboard"
 WITHIN_S = 300
 LATENCY_S = 0.1

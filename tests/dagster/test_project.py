@@ -73,8 +73,9 @@ NIGHTLY = {
         ),
         ("follow_ups", "UTC", {"follow_up_results"}),
         ("weekly_drift", "UTC", {"embedding_drift"}),
-        ("quarterly_review", "UTC", {"embedding_baseline"}),
+        ("quarterly_review", "UTC", {"embedding_baseline", "workload_audit"}),
         ("hourly", "UTC", {"batch_operations"}),
+        ("weekly_spend", "UTC", {"spend_report"}),
     ],
 )
 def test_a_schedule_materialises_its_assets_in_a_named_time_zone(

@@ -22,6 +22,8 @@ from offpeak.ledger.conditions import Condition
 from offpeak.ledger.notify import NoticeKind
 from offpeak.ledger.sampling import SAMPLE_TAG
 from offpeak.ledger.states import ChunkState, JobState, NoticeState, ParkedState, SampleState, SubmissionState
+from offpeak.money import PriceSheet
+from offpeak.money.caching import Hits, terms
 
 from .pages import PAGES, ROOT, anchors, first_column, name, prose, section
 
@@ -178,3 +180,19 @@ def test_every_picture_has_words_for_those_who_cannot_see_it() -> None:
     pictures = [match for page in PAGES for match in re.findall(r"!\[([^\]]*)\]\(", prose(page))]
     assert pictures
     assert all(len(words) > 10 for words in pictures)
+
+
+PREFIX_ROW = re.compile(r"^\| `(\S+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+)% \| (\d+) \|$", re.MULTILINE)
+
+
+def test_the_page_on_prefixes_reckons_with_the_price_sheet() -> None:
+    rows = PREFIX_ROW.findall((DOCS / "how-to" / "share-a-prefix.md").read_text(encoding="utf-8"))
+    assert len(rows) == 6
+    for model, write, read, least, fewest in rows:
+        tariff = PriceSheet.load().rates(model, at=datetime(2026, 11, 20, tzinfo=UTC)).batch
+        told = model.startswith("anthropic/")
+        price = tariff.base.cache_write_1h if told else tariff.base.cache_write
+        assert (float(write), float(read)) == (price / tariff.base.input, tariff.base.cache_read / tariff.base.input)
+        share = (price - tariff.base.input) / (price - tariff.base.cache_read)
+        assert float(least) == round(100 * share, 1)
+        assert terms(tariff, Hits(), when_told=told).fewest == int(fewest)

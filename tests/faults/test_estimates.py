@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     copy.mkdir()
     for name in ("ai_assets", "resources", "schedules", "sample_data"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("definitions.py", "pyproject.toml", "price_sheet.toml"):
+    for name in ("definitions.py", "pyproject.toml", "price_sheet.toml", "launches.yaml"):
         shutil.copy(ROOT / name, copy / name)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("OFFPEAK_", "DAGSTER_"))}
     command = [sys.executable, "-m", "resources.sample_data", "load"]

@@ -18,7 +18,7 @@ from ..conftest import LocalProvider, Place
 from ..dagster.code_location import make_home
 from ..dagster.parked_assets import let_end, sold
 from ..promises import rederiving
-from ..promises.conftest import Forge, Program, running
+from ..promises.conftest import Forge, Program, forging, running
 from ..promises.matrix import POINTS, kill_and_go_on, kill_and_stop
 from ..promises.parked_scene import opened
 from ..promises.parker import ROWS
@@ -33,10 +33,12 @@ PLACES = ("place", "postgres_place")
 
 
 @pytest.fixture(scope="session")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+def forge(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, local_provider_server: LocalProvider
+) -> Iterator[Forge]:
     """Starts purchases in processes of their own."""
-    with running("buyer", tmp_path_factory.mktemp("purchases")) as program:
-        yield Forge(program)
+    with forging(request, tmp_path_factory.mktemp("purchases"), local_provider_server) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -26,12 +26,12 @@ import yaml
 from dagster._core.scheduler.instigation import InstigatorType
 
 from offpeak.assets.parking import SENSOR_NAME
-from offpeak.cli.processes import accepts_connections
 from offpeak.cli.up import KEEP_BACKFILLS
 from offpeak.cli.webserver import AssetNode, Webserver, WebserverError
 from offpeak.errors import ConfigurationError
 from offpeak.ledger.jobs import JobRow, listed
 from offpeak.ledger.ledger import Ledger
+from offpeak.processes import accepts_connections
 
 from ..conftest import ROOT, LocalProvider, free_port
 

@@ -102,6 +102,7 @@ class Mortal(Provider):
         self._inner, self._kill_at, self._hold = inner, kill_at, hold
         self._lines, self._written, self._creates = lines, 0, 0
         self.name, self.realm, self.limits, self.spooling = inner.name, inner.realm, inner.limits, inner.spooling
+        self.caches_what_it_is_told = inner.caches_what_it_is_told
 
     def _reach(self, point: str) -> None:
         if self._kill_at == point:
@@ -110,8 +111,10 @@ class Mortal(Provider):
     def endpoint(self, kind: Kind) -> str:
         return self._inner.endpoint(kind)
 
-    def encoder(self, *, kind: Kind, model: str, output: type[BaseModel] | None) -> Encode:
-        return self._inner.encoder(kind=kind, model=model, output=output)
+    def encoder(
+        self, *, kind: Kind, model: str, output: type[BaseModel] | None, writes_charged: bool = False
+    ) -> Encode:
+        return self._inner.encoder(kind=kind, model=model, output=output, writes_charged=writes_charged)
 
     def line(self, *, kind: Kind, custom_id: str, body: bytes) -> bytes:
         self._written += 1

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ..conftest import ROOT, LocalProvider, Place, stop
+from ..conftest import MODELS, ROOT, LocalProvider, Place, new_database, stop
 
 DIED = -9
 """The exit code of a process that was sent SIGKILL."""
@@ -103,20 +103,45 @@ class Forge:
     program: Program
 
     def start(self, place: Place, local_provider: LocalProvider, provider: str, **job: Any) -> Forked:
-        return self.program.fork(
-            url=place.url,
-            spool=str(place.spool),
-            provider=provider,
-            base_url=local_provider.url + ("/v1" if provider == "openai" else ""),
-            **job,
-        )
+        return self.program.fork(**_purchase(place, local_provider, provider), **job)
+
+    def compile_statements(self, place: Place, local_provider: LocalProvider) -> None:
+        """Buy once at each provider in the program itself: what SQLAlchemy compiles for it, all that it forks have.
+
+        That is a third of the CPU of such a process.
+        """
+        for provider in MODELS:
+            job = _purchase(place, local_provider, provider)
+            out = self.program.folder / f"compiled-{provider}.json"
+            self.program.say({"here": {**job, "asset": provider, "rows": {"key": "a prompt"}, "out": str(out)}})
+
+
+def _purchase(place: Place, local_provider: LocalProvider, provider: str) -> dict[str, Any]:
+    base_url = local_provider.url + ("/v1" if provider == "openai" else "")
+    return {"url": place.url, "spool": str(place.spool), "provider": provider, "base_url": base_url}
+
+
+@contextmanager
+def forging(request: pytest.FixtureRequest, folder: Path, local_provider: LocalProvider) -> Iterator[Forge]:
+    """A forge of its own; `folder` is where what it starts reports."""
+    with running("buyer", folder) as program:
+        found = Forge(program)
+        found.compile_statements(Place(f"sqlite:///{folder / 'ledger.db'}", folder / "spool"), local_provider)
+        with suppress(pytest.skip.Exception):
+            server, tables = (request.getfixturevalue(name) for name in ("postgres", "postgres_tables"))
+            with new_database(server, like=tables) as url:
+                found.compile_statements(Place(url, folder / "spool"), local_provider)
+        local_provider.reset()
+        yield found
 
 
 @pytest.fixture(scope="session")
-def forge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forge]:
+def forge(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, local_provider_server: LocalProvider
+) -> Iterator[Forge]:
     """Starts purchases in processes of their own."""
-    with running("buyer", tmp_path_factory.mktemp("purchases")) as program:
-        yield Forge(program)
+    with forging(request, tmp_path_factory.mktemp("purchases"), local_provider_server) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

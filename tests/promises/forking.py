@@ -1,8 +1,9 @@
 """What a program is that imports once and forks a process per job: real processes, begun and killed within seconds.
 
 It reads one JSON object a line. A job, which names a file as "out", is carried out by a new process, and {"pid"} is
-printed; {"wait": pid} waits for that process and prints {"code"}. A process that lives to the end writes what its work
-returned, or the error that it raised, to `out`.
+printed; {"wait": pid} waits for that process and prints {"code"}; {"here": job} carries one out in this process, which
+leaves to all later ones what is made once in a process. A process that lives to the end writes what its work returned,
+or the error that it raised, to `out`.
 """
 
 import json
@@ -37,6 +38,8 @@ def serve(work: Work) -> None:
         if "wait" in job:
             _, status = os.waitpid(job["wait"], 0)
             print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+        elif "here" in job:
+            print(json.dumps(work(job["here"])), flush=True)
         elif pid := os.fork():
             print(json.dumps({"pid": pid}), flush=True)
         else:

@@ -1,12 +1,14 @@
 """The ledger's jobs told anew from its events, answers and failures alone, and compared with what its tables say."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
-from offpeak.ledger import jobs, tables
+from offpeak.clock import EPOCH
+from offpeak.ledger import billing, jobs, tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import TRANSITIONS, ChunkState, JobState, ParkedState, SampleState, SubmissionState
 
@@ -22,7 +24,7 @@ COUNTS = ("rows", "new", "joined", "reused", "removed")
 
 
 def check(ledger: Ledger) -> None:
-    """Fails where history, counts, links or costs of a job cannot be had from events, answers and failures."""
+    """Fails where history, counts, links or costs of a job, or the bill, are not what events and attempts say."""
     events = _events(ledger)
     told = _Told(events)
     with ledger.database.read() as connection:
@@ -49,6 +51,10 @@ def check(ledger: Ledger) -> None:
         assert bill.cost_pico == sum(cost for number, cost in costs.items() if told.chunk_of.get(number) in mine), (
             f"the bill of job {job_id}"
         )
+    lines: dict[int, int] = defaultdict(int)
+    for line in billing.lines(ledger, since=EPOCH, until=EPOCH + timedelta(days=365 * 200)):
+        lines[line.submission_id] += line.cost_pico
+    assert +Counter(lines) == +Counter(costs), "the lines of the bill are not what the attempts cost"
 
 
 class _Told:

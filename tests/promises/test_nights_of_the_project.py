@@ -58,7 +58,7 @@ def project(tmp_path: Path, nights: Program, local_provider: LocalProvider) -> P
     folder.mkdir()
     for name in ("ai_assets", "resources", "schedules", "sample_data"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("definitions.py", "pyproject.toml", "price_sheet.toml"):
+    for name in ("definitions.py", "pyproject.toml", "price_sheet.toml", "launches.yaml"):
         shutil.copy(ROOT / name, folder / name)
     copy = Project(folder, nights, local_provider, local_provider.url)
     copy.sample_data("load")

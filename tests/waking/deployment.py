@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 
-from offpeak.cli.processes import accepts_connections
+from offpeak.processes import accepts_connections
 from scripts.embedded_postgres import EmbeddedPostgres
 
 from ..conftest import ROOT, LocalProvider, free_port, until

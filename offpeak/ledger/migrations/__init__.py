@@ -1,5 +1,6 @@
 """Alembic migrations of the ledger, in a version table of their own: Dagster's may live in the same database."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -18,10 +19,10 @@ _LOCK = 0x0FF9EA4  # any number: whoever migrates holds it
 
 def migrate(database: Database) -> None:
     """Bring the schema to this program's version. Raises LedgerUnreadable for one that is newer, or torn."""
-    config = _config()
     current = _version(database)
-    if current == ScriptDirectory.from_config(config).get_current_head():
+    if current == _head():
         return
+    config = _config()
     with database.write(durable=True) as connection:
         if not database.sqlite:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -40,7 +41,7 @@ def require_current(database: Database) -> None:
     """Raise LedgerUnreadable unless the schema is this program's; changes nothing, unlike `migrate`."""
     address = database.url.render_as_string(hide_password=True)
     current = _version(database)
-    head = ScriptDirectory.from_config(_config()).get_current_head()
+    head = _head()
     if current == head:
         return
     if current is None:
@@ -52,6 +53,12 @@ def require_current(database: Database) -> None:
         f"The ledger at {address} has schema version {current!r}, and this program reads {head!r}. Nothing was read. "
         "Use the version of Offpeak that writes it; a ledger that is older is brought up by the next materialization."
     )
+
+
+@cache
+def _head() -> str | None:
+    """The version of this program's schema. Alembic reads every migration for it, and a process opens many ledgers."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
 
 
 def _config() -> Config:

@@ -40,7 +40,7 @@ def test_the_judge_grades_what_there_is_and_what_production_said_but_not_what_is
     requests = eval_grades.plan(CASES, BASELINE, CANDIDATE)
     assert [each.key for each in requests] == ["E-1/baseline", "E-1/candidate", "E-1/traced", "E-2/candidate"]
     text = "Question: How long?\n\nReference: A day.\n\nAnswer: One day."
-    assert requests[2] == Chat(key="E-1/traced", system=RUBRIC, prompt=text, max_tokens=400)
+    assert requests[2] == Chat(key="E-1/traced", prefix=RUBRIC, prompt=text, max_tokens=400)
 
 
 def test_the_judge_does_not_see_what_a_person_thought() -> None:

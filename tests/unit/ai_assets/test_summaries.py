@@ -29,14 +29,14 @@ def test_only_sections_of_long_documents_are_asked_about() -> None:
     requests = document_section_summaries.plan(documents(refunds=SHORT, baths=LONG_TEXT))
     assert len(requests) == 3
     assert all(each.key.startswith("baths/") for each in requests)
-    first = Chat(key=requests[0].key, system=SECTION, prompt="Baths\n\nBefore.", max_tokens=300)
+    first = Chat(key=requests[0].key, task="baths", system=SECTION, prompt="Baths\n\nBefore.", max_tokens=300)
     assert requests[0] == first
 
 
 def test_a_short_document_is_summed_up_from_its_text() -> None:
     short = documents(refunds=SHORT)
     assert document_summaries.plan(short, said(short)) == [
-        Chat(key="refunds", system=SUMMARY, prompt=f"Refunds\n\n{SHORT}", max_tokens=500)
+        Chat(key="refunds", task="refunds", system=SUMMARY, prompt=f"Refunds\n\n{SHORT}", max_tokens=500)
     ]
 
 

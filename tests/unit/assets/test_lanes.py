@@ -19,7 +19,7 @@ from offpeak.providers.realtime import Measure
 
 from ...conftest import Shop, tickets
 
-H = timedelta(hours=1)
+H, MIN = timedelta(hours=1), timedelta(minutes=1)
 DAY = "no tighter than the provider's window of 24 h"
 
 
@@ -62,6 +62,27 @@ def test_what_past_batches_took_makes_room_for_a_rescue_and_for_no_job_that_is_t
     assert (rescued.lane, failing.lane) == ("batch", "background")
     assert re.search(r"the slow tail of 6 past batches needs and 40 min( \d+ s)? for a rescue$", rescued.reason or "")
     assert failing.reason == "nobody watches, due in 2 h: tighter than the provider's window of 24 h"
+
+
+@pytest.mark.parametrize("left", [30 * MIN, 0 * MIN])
+def test_a_run_that_began_too_late_for_a_rescue_does_not_leave_it_to_a_batch_that_nobody_would_give_up(
+    any_shop: Shop, left: timedelta
+) -> None:
+    for start in range(6):
+        any_shop.buy(tickets(1, start=start))  # each of a moment
+    due = [Due(deadline=left + H)]  # when the run was created, an hour ago; that is what the lane goes by
+    in_time = planned(any_shop, 20, deadline=50 * MIN, dues=due)
+    late = planned(any_shop, 40, deadline=left, dues=due)
+    forced = planned(any_shop, 60, deadline=left, dues=due, forced=Forced(lane=Lane.BATCH, by="the asset's lane="))
+    assert [(each.lane, each.on_deadline) for each in (in_time, late, forced)] == [
+        ("batch", OnDeadline.RESCUE),
+        ("background", OnDeadline.RESCUE),
+        ("batch", None),
+    ]
+    said = (
+        r"due in 1 h( 30 min)?: its run began late, (30 min|0 s) are left before its deadline, and a rescue needs 4\d"
+    )
+    assert re.search(said, late.reason or "")
 
 
 def test_a_forced_batch_without_time_for_a_rescue_has_none(any_shop: Shop) -> None:
@@ -120,3 +141,4 @@ def test_a_landing_is_rounded_up_to_minutes_and_nothing_lands_at_once() -> None:
     assert landing(Lane.BACKGROUND, requests=101, per_minute=100).within == timedelta(minutes=2)
     assert landing(Lane.BACKGROUND, requests=0, per_minute=None).within == timedelta(0)
     assert landing(Lane.BATCH, requests=1, per_minute=100).within == timedelta(hours=24)
+    assert landing(Lane.BATCH, requests=1, per_minute=100, window=timedelta(hours=2)).within == timedelta(hours=2)

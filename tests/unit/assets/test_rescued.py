@@ -11,16 +11,19 @@ import sqlalchemy as sa
 from offpeak.assets.order import Receipt
 from offpeak.assets.rescued import AtDeadline
 from offpeak.assets.work import Work
+from offpeak.clock import EPOCH
 from offpeak.errors import JobFailed
 from offpeak.lanes.rescue import TERMS, RescueTerms
-from offpeak.ledger import jobs, late, queueing, submissions, tables
+from offpeak.ledger import billing, jobs, late, queueing, submissions, tables
 from offpeak.ledger.deadline import OnDeadline, OnUnresolved
 from offpeak.ledger.lane import Lane
 from offpeak.ledger.ledger import Ledger
 from offpeak.ledger.states import ChunkState, JobState, SubmissionState
+from offpeak.money.bill import Bill, By
 from offpeak.providers.base import Provider
 
 from ...conftest import LocalProvider, Place, QuickClock, Shop, Through, tickets, until
+from ...promises.plain_bill import added_up
 
 H, MIN = timedelta(hours=1), timedelta(minutes=1)
 LAST_MOMENT = 12 * H - 40.2 * MIN
@@ -47,6 +50,10 @@ def hang(shop: Shop, local_provider: LocalProvider, count: int = 15, *, nth: int
 def ended(local_provider: LocalProvider, count: int) -> None:
     """Wait until so many batches have ended at the provider."""
     until(lambda: sum(each["ended_at"] is not None for each in local_provider.batches()) == count, what="their end")
+
+
+def billed(shop: Shop, *by: By) -> Bill:
+    return Bill.of(billing.lines(shop.ledger, since=EPOCH, until=shop.clock.now() + H), by)
 
 
 def no_cancel(_: Provider, batch_id: str) -> None:
@@ -206,12 +213,14 @@ SOON = RescueTerms(cancel_bound=MIN)
 """For a test that waits until nobody believes any more that a batch will end."""
 
 
-def unresolved(shop: Shop, local_provider: LocalProvider) -> int:
-    """A job, one of whose batches takes much longer to be cancelled than anybody waits."""
-    local_provider.fault("never_end", match={"nth_create": 2})
-    local_provider.fault("latency", match={"nth_create": 2}, seconds=600.0)  # a tenth of it to cancel
+def unresolved(shop: Shop, local_provider: LocalProvider, *, share: float = 0.0) -> int:
+    """A job, one of whose batches has answered a share, and takes much longer to be cancelled than anybody waits."""
+    local_provider.fault("never_end", match={"nth_create": 2}, share=share)
     job_id: int = shop.leave(tickets(10), deadline=12 * H)
     ended(local_provider, 1)
+    until(lambda: len(local_provider.answered()) == 5 + 5 * share, what="its answers")
+    (stuck,) = [each["id"] for each in local_provider.batches() if each["ended_at"] is None]
+    local_provider.fault("latency", batch=stuck, seconds=600.0)  # a tenth of it to cancel
     jump(shop, LAST_MOMENT + TERMS.cancel_bound - SOON.cancel_bound)
     return job_id
 
@@ -239,6 +248,8 @@ def test_an_asset_may_pay_twice_instead_within_its_budget_and_on_record(
         said = connection.execute(sa.select(event.c.why).where(event.c.why.like("%may be paid twice%"))).scalars().all()
     assert cost > 0
     assert said
+    total = billed(kiosk).total
+    assert (total.possibly_paid_twice_pico, total.paid_twice_pico) == (cost, 0)
     (given_up,) = late.of_asset(kiosk.ledger, kiosk.asset, realm=kiosk.provider.realm)
     assert given_up.state is SubmissionState.LATE
 
@@ -254,13 +265,19 @@ def test_beyond_its_budget_nothing_is_paid_twice(kiosk: Shop, local_provider: Lo
 def test_what_the_late_batch_bought_after_all_is_on_the_bill_as_paid_twice(
     kiosk: Shop, local_provider: LocalProvider
 ) -> None:
-    job_id = unresolved(kiosk, local_provider)
+    job_id = unresolved(kiosk, local_provider, share=0.6)
     collect(kiosk, job_id, on_unresolved=OnUnresolved.PAY_TWICE, pay_twice=Decimal(1), terms=SOON)
     (stuck,) = [each["id"] for each in local_provider.batches() if each["ended_at"] is None]
     local_provider.fault("latency", batch=stuck, seconds=0.0)
     until(lambda: (kiosk.provider.retrieve(stuck) or pytest.fail("gone")).state.terminal, what="its end")
     kiosk.buy(tickets(1, start=50))
     assert late.of_asset(kiosk.ledger, kiosk.asset, realm=kiosk.provider.realm) == []
+    total, purchases = billed(kiosk).total, local_provider.purchases()
+    assert total.paid_twice_pico > 0
+    assert total.possibly_paid_twice_pico == 0  # it is known now
+    assert total.cost == added_up(purchases, lambda _: "")[""]
+    tiers = {key[0]: each.cost for key, each in billed(kiosk, "tier").groups.items() if each.cost}
+    assert tiers == added_up(purchases, lambda each: each["lane"])
 
 
 def test_at_the_deadline_an_asset_may_be_served_with_what_has_landed(

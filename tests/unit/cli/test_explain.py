@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from offpeak.cli import build_app
 from offpeak.cli.explain import LONGEST
 from offpeak.errors import NotFound
+from offpeak.requests import Chat
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 
@@ -49,6 +50,18 @@ def test_a_program_is_told_the_same_in_one_document(shop: Shop, run: Run, local_
     assert isinstance(found["answer"]["cost_usd"], str)
     assert found["answer"]["produced_at"].endswith("+00:00")
     assert "number 1 " in json.dumps(found["body"])
+
+
+def test_what_a_row_is_a_part_of_and_what_touched_a_cache_are_told(shop: Shop, run: Run) -> None:
+    luna, rules = "openai/gpt-6-luna", "These are the rules. " * 300
+    rows = [Chat(key=str(number), task="user 4", prefix=rules, prompt=f"Ticket {number}.") for number in range(3)]
+    Shop(shop.ledger, shop.provider, model=luna).buy(rows)
+    told = [json.loads(run("labels", each.key, "--json")) for each in rows]
+    assert {each["task"] for each in told} == {"user 4"}
+    assert sorted(each["answer"]["cache_write_tokens"] > 0 for each in told) == [False, False, True]
+    (written,) = [each["key"] for each in told if each["answer"]["cache_write_tokens"]]
+    assert "written to it" in run("labels", written)
+    assert "user 4" in run("labels", written)
 
 
 def test_a_changed_row_shows_the_answer_before(shop: Shop, run: Run) -> None:

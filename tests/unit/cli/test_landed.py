@@ -41,6 +41,11 @@ def test_an_asset_that_buys_nothing_has_blanks_and_not_noughts() -> None:
     assert line.cost_usd is None
 
 
+def test_what_a_report_says_that_others_saved_is_not_its_own_saving() -> None:
+    (line,) = landed_assets([landing("spend_report", saved_usd=199.54)])
+    assert line.saved_usd is None
+
+
 def test_what_is_not_a_materialization_is_not_in_the_table() -> None:
     assert landed_assets([RunEvent(kind=EventKind.LOG, asset="labels", message="submitted")]) == []
 

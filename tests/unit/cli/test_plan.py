@@ -55,6 +55,12 @@ def dear(letters: pd.DataFrame):
         yield Chat(key=row.id, system=SYSTEM, prompt=f"Dear: {row.text}")
 
 
+@batch_asset(**DECLARED | {"model": "openai/gpt-6-luna"})
+def alike(letters: pd.DataFrame):
+    for row in letters.itertuples():
+        yield Chat(key=row.id, prefix=500 * SYSTEM, prompt=f"Alike: {row.text}")
+
+
 @batch_asset(**DECLARED, partitions_def=dg.StaticPartitionsDefinition(["2026-01", "2026-02", "2026-03"]))
 def monthly(context, letters: pd.DataFrame):
     for row in letters.itertuples():
@@ -74,7 +80,7 @@ def unrelated() -> int:
 
 defs = with_offpeak(
     dg.Definitions(
-        assets=[shorter, dear, monthly, soon, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
+        assets=[shorter, dear, alike, monthly, soon, unrelated, dg.AssetSpec("letters").with_io_manager_key("rows")],
         resources={
             "rows": Rows(),
             "batch_api": BatchApi(openai_api_key="key-of-a-test", openai_base_url=os.environ["SHOP_URL"]),
@@ -150,6 +156,21 @@ def test_a_plan_says_what_a_run_would_buy_and_buys_nothing(run: Run, local_provi
     assert told["lands_by"].endswith("+00:00")
     assert (told["held"], told["surge"]) == (False, None)
     assert local_provider.batches() == []
+
+
+def test_a_plan_says_whether_prefixes_would_be_cached_and_why(project: Path, run: Run) -> None:
+    told = json.loads(run("alike", "--json"))
+    assert (told["prefix_requests"], told["prefix_requests_cached"]) == (4, 4)
+    assert told["prefix_caching"] == (
+        "a write costs 1.25 times as much as input, a read 0.1 times; with 64% of cached text being read, as long as "
+        "the past tells nothing, that pays from 2 requests of one prefix on, and the cache takes them from 1,024 "
+        "tokens on"
+    )
+    assert "asked for with 4 of 4 requests: a write costs" in run("alike")
+    write_letters(project, 1)
+    assert "asked for with none of 1 requests: a write costs" in run("alike")
+    assert json.loads(run("shorter", "--json"))["prefix_caching"] is None
+    assert "prefix caching" not in run("shorter")
 
 
 def test_after_a_run_only_what_changed_is_new(project: Path, run: Run) -> None:

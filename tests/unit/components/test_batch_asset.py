@@ -40,6 +40,13 @@ def test_a_row_becomes_a_request() -> None:
     assert built().plan(TICKETS) == [Chat(key="T-1", system="Sort it.", prompt="Help: It crashes. for $5")]
 
 
+def test_a_prefix_and_a_task_are_those_of_the_request() -> None:
+    (asked,) = built(prefix="The rules.", task_column="subject").plan(TICKETS)
+    assert asked == Chat(key="T-1", task="Help", prefix="The rules.", system="Sort it.", prompt=asked.prompt)  # type: ignore[union-attr]
+    with pytest.raises(PlanError, match="support_tickets has no column owner"):
+        built(task_column="owner").plan(TICKETS)
+
+
 def test_a_text_can_be_embedded_instead() -> None:
     asset = built(ask="embedding", model_ref="openai/text-embedding-3-small", output_fields=None, system=None)
     assert asset.plan(TICKETS) == [Embedding(key="T-1", text="Help: It crashes. for $5")]

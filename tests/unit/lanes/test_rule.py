@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offpeak.errors import DefinitionError
-from offpeak.lanes.rule import FEWEST_PAST, UNKNOWN_TAIL, Due, Facts, Forced, binding, decide
+from offpeak.lanes.rule import FEWEST_PAST, UNKNOWN_TAIL, Due, Facts, Forced, TooLate, binding, decide
 from offpeak.lanes.workload import Waiting
 from offpeak.ledger.conditions import slow_tail
 from offpeak.ledger.deadline import OnDeadline
@@ -133,6 +133,18 @@ TABLE = [
         facts(AWAY, 13 * H, past=SLOW, on_deadline=RESCUE, reserve=H),
         BACKGROUND,
         "a person asked and walked away, due in 13 h: minutes, not the provider's window of 24 h",
+    ),
+    # a run that began too late for a rescue
+    (
+        facts(NOBODY, 12 * H, past=SLOW, on_deadline=RESCUE, reserve=H, too_late=TooLate(left=H, needed=2 * H)),
+        BACKGROUND,
+        "nobody watches, due in 12 h: its run began late, 1 h are left before its deadline, and a rescue needs 2 h",
+    ),
+    (
+        facts(NOBODY, 12 * H, past=SLOW, on_deadline=SERVE, reserve=H, too_late=TooLate(left=H, needed=2 * H)),
+        BATCH,
+        "nobody watches, due in 12 h: looser than 9 h that the slow tail of 5 past batches needs; what is late is "
+        "served from before",
     ),
     # what is saved
     (

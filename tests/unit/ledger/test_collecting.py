@@ -195,7 +195,10 @@ def test_applying_the_same_lines_again_changes_nothing(any_shop: Shop) -> None:
     submissions.submit(any_shop.ledger, local, chunk)
     (chunk,) = submissions.of_job(any_shop.ledger, plan.job_id)
     batch = _ended(local, chunk.batch_id or "")
-    options: dict[str, Any] = {"validate": collecting.validator(Label), "price": any_shop._rates.cost}
+    options: dict[str, Any] = {
+        "validate": collecting.validator(Label),
+        "price": collecting.Price(any_shop._rates.cost, "{}"),
+    }
 
     landed = [collecting.land(any_shop.ledger, local, chunk, batch) for _ in range(2)]
     applied = [collecting.apply(any_shop.ledger, local, each, batch, **options) for each in (*landed, landed[0])]

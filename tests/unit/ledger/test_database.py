@@ -11,11 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import CacheStats
 
 from offpeak.errors import ConfigurationError
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database, filesystem_of
 from offpeak.ledger.ledger import Ledger
+
+from ...conftest import Place
 
 Partition = namedtuple("Partition", "device mountpoint fstype opts")
 
@@ -149,3 +152,14 @@ def test_paid_calls_are_written_down_with_full_synchronisation(ledger: Ledger) -
             return int(connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
 
     assert (synchronous(durable=True), synchronous(durable=False)) == (2, 1)
+
+
+def test_what_one_opening_compiled_serves_the_next(any_place: Place) -> None:
+    query = sa.select(tables.identity.c.ledger.label("compiled_once")).where(tables.identity.c.id == 1)
+    hits = []
+    for _ in range(2):
+        with any_place.open() as ledger, ledger.database.read() as connection:
+            found = connection.execute(query)
+            hits.append(found.context.cache_hit)
+            assert found.scalar_one() == ledger.identity
+    assert hits == [CacheStats.CACHE_MISS, CacheStats.CACHE_HIT]

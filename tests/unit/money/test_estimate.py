@@ -34,6 +34,14 @@ def test_what_was_used_before_takes_the_place_of_the_rules() -> None:
     assert used == Usage(input_tokens=243_000, output_tokens=12_450, cache_read_tokens=60_750)
 
 
+def test_what_was_written_to_a_cache_before_is_written_again() -> None:
+    past = Past(
+        requests=300, input=Trend(fixed=0.0, per_byte=0.25), output=FLAT, written_share=0.3, written_long_share=0.2
+    )
+    used = estimate_usage(10, 40_000, past)
+    assert (used.input_tokens, used.cache_write_tokens, used.cache_write_1h_tokens) == (10_000, 3_000, 2_000)
+
+
 @pytest.mark.parametrize("grows", [True, False])
 def test_tokens_that_grow_with_the_length_from_a_fixed_part_on_are_found_as_such(grows: bool) -> None:
     sizes = [500 + 100 * number for number in range(ENOUGH_OUTPUTS)]

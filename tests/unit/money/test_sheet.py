@@ -38,7 +38,7 @@ BOTH = "batch = { input = 1, output = 2 }\nrealtime = { input = 2, output = 4 }"
 def test_a_negotiated_batch_price_replaces_the_list_price_and_leaves_the_realtime_price(load: Load) -> None:
     batch = "batch = { input = 0.45, output = 2.25, cache_read = 0.045, cache_write = 0.5625, cache_write_1h = 0.9 }"
     rates = load(entry(batch, model="anthropic/claude-haiku-4-5")).rates("anthropic/claude-haiku-4-5", at=NOW)
-    assert rates.cost(Usage(1_000, 10)) == (1_000 * 450_000 + 10 * 2_250_000, 1_000 * 1_000_000 + 10 * 5_000_000)
+    assert rates.cost(Usage(1_000, 10))[:2] == (1_000 * 450_000 + 10 * 2_250_000, 1_000 * 1_000_000 + 10 * 5_000_000)
     assert (rates.batch.cited, str(rates.batch.since)) == ("contract 7", "2026-11-01")
 
 
@@ -66,7 +66,7 @@ def test_an_entry_for_a_model_prices_its_dated_snapshots_unless_they_have_their_
 
 def test_decimals_are_read_exactly(load: Load) -> None:
     rates = load(entry("batch = { input = 0.000001 }\nrealtime = { input = 0.1 }")).rates("acme/large", at=NOW)
-    assert rates.cost(Usage(1)) == (1, 100_000)
+    assert rates.cost(Usage(1))[:2] == (1, 100_000)
 
 
 def test_long_context_steps_apply_above_their_threshold(load: Load) -> None:
@@ -75,8 +75,8 @@ def test_long_context_steps_apply_above_their_threshold(load: Load) -> None:
         "[price.realtime]\ninput = 2\n"
     )
     rates = load(text).rates("acme/large", at=NOW)
-    assert rates.cost(Usage(100)) == (100 * 10**6, 200 * 10**6)
-    assert rates.cost(Usage(101)) == (303 * 10**6, 202 * 10**6)
+    assert rates.cost(Usage(100))[:2] == (100 * 10**6, 200 * 10**6)
+    assert rates.cost(Usage(101))[:2] == (303 * 10**6, 202 * 10**6)
 
 
 def test_a_batch_price_that_leaves_out_what_the_realtime_price_names_is_refused(load: Load) -> None:
@@ -156,10 +156,13 @@ def test_without_a_project_the_shipped_prices_serve(tmp_path: Path, monkeypatch:
 def test_the_examples_in_the_documentation_work(load: Load) -> None:
     page = (ROOT / "docs/reference/prices.md").read_text()
     toml, python = (re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL) for language in ("toml", "python"))
-    assert (len(toml), len(python)) == (1, 1)
+    assert (len(toml), len(python)) == (2, 1)
     assert "my-gateway/large-1" in load(toml[0]).models()
-    assert load(toml[0]).rates("my-gateway/large-1", at=NOW).cost(Usage(1_000, 10)) == (515 * 10**6, 1030 * 10**6)
+    assert load(toml[0]).rates("my-gateway/large-1", at=NOW).cost(Usage(1_000, 10))[:2] == (515 * 10**6, 1030 * 10**6)
     exec(compile(python[0], "docs/reference/prices.md", "exec"), {})
+    terms = load(toml[1]).terms("my-gateway/large-1")
+    assert terms is not None
+    assert (terms.window_hours, terms.requests_per_minute, terms.tokens_per_minute) == (2, 600, 200_000)
 
 
 def test_the_examples_in_this_projects_sheet_work_when_uncommented(load: Load) -> None:
@@ -170,3 +173,37 @@ def test_the_examples_in_this_projects_sheet_work_when_uncommented(load: Load) -
         rates = sheet.rates(model, at=datetime(2026, 12, 1, tzinfo=UTC))
         assert rates.batch.cited.startswith("contract")
         assert rates.batch.base.input * 20 == rates.realtime.base.input * 9
+
+
+def test_terms_of_a_model_go_before_those_of_its_provider_and_the_projects_before_the_shipped_ones(load: Load) -> None:
+    sheet = load(
+        '[[terms]]\nmodel = "openai/*"\nsource = "ours"\nwindow_hours = 7\nrequests_per_minute = 5\n'
+        '[[terms]]\nmodel = "openai/gpt-6-luna"\nsource = "its own"\nrequests_per_minute = 9\n'
+    )
+    luna, other = sheet.terms("OpenAI/gpt-6-luna"), sheet.terms("openai/gpt-5-mini")
+    assert luna is not None
+    assert other is not None
+    assert (luna.window_hours, luna.requests_per_minute, luna.cache_minimum_tokens) == (7, 9, 1024)
+    assert (other.window_hours, other.requests_per_minute) == (7, 5)
+    assert luna.source.startswith("its own; ours; https://developers.openai.com")
+    assert sheet.terms("acme/large") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            '[[terms]]\nmodel = "acme/*"\nsource = "x"\n',
+            r"terms 1 \(acme/\*\): .*give window_hours, requests_per_minute",
+        ),
+        ('[[terms]]\nmodel = "acme/*"\nsource = "x"\nwindow_hours = 0\n', r"terms 1 \(acme/\*\), window_hours: "),
+        ('[[terms]]\nmodel = "acme"\nsource = "x"\nwindow_hours = 1\n', r"terms 1 \(acme\), model: "),
+        (
+            2 * '[[terms]]\nmodel = "acme/*"\nsource = "x"\nwindow_hours = 1\n',
+            r"acme/\* has two terms tables",
+        ),
+    ],
+)
+def test_terms_that_cannot_be_meant_are_refused(load: Load, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        load(text)

@@ -17,6 +17,7 @@ from offpeak.ledger.explaining import explain
 from offpeak.ledger.notify import declared_routes
 from offpeak.ledger.states import ChunkState
 from offpeak.queue.policy import QueuePolicy
+from offpeak.requests import Chat
 
 from ...conftest import LocalProvider, Place, Shop, tickets
 from ..ledger.test_changed_rows import Reader, Table
@@ -212,6 +213,21 @@ def test_rows_are_bought_from_the_cheaper_model_and_say_so(full_shop: Shop, acco
     assert found.previous is not None
     assert found.previous.answer.model == "local-gpt-5-nano"
     account.bought_once(4)
+
+
+def test_a_stand_in_is_asked_without_what_only_its_own_model_takes(full_shop: Shop, account: Account) -> None:
+    shop = Shop(full_shop.ledger, full_shop.provider, model="openai/gpt-6-luna", clock=full_shop.clock)
+    shop.limit(open_batches=1)
+    shop.leave(tickets(1, start=9_600), asset="occupant of the other")
+    rows = [Chat(key=key, prefix="Label the ticket. " * 300, prompt=text) for key, text in tickets(3).items()]
+    work = shop.work(shop.begin(rows), asset="labels", queue=DEGRADE)
+    assert not work.hand_over()
+    account.let_go()
+    work.carry_out()
+    receipt = work.close()
+
+    assert (receipt.rows, receipt.degraded, receipt.failed) == (3, 3, 0)
+    assert set(shop.frame()["model"]) == {"local-gpt-5-nano"}
 
 
 def test_a_degraded_row_is_priced_by_the_model_that_answered(full_shop: Shop, account: Account) -> None:

@@ -156,6 +156,7 @@ def test_an_image_is_bytes_or_a_url_and_not_both() -> None:
 CHAT = Chat(key="a", prompt="Hello")
 OTHERS = {
     "prompt": "Hello!",
+    "prefix": "Be brief.",
     "system": "Be brief.",
     "images": (Image(data=PIXEL),),
     "max_tokens": 100,
@@ -175,7 +176,7 @@ def test_every_field_that_decides_the_answer_is_hashed(field: str) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"key": "b"}, {"user": "u"}, {"metadata": (("run", "1"),)}],
+    [{"key": "b"}, {"user": "u"}, {"task": "t"}, {"metadata": (("run", "1"),)}],
     ids=lambda changed: next(iter(changed)),
 )
 def test_what_does_not_decide_the_answer_is_not_hashed(changed: dict[str, Any]) -> None:
@@ -210,6 +211,42 @@ def test_whole_and_decimal_parameters_of_equal_value_are_the_same_whatever_came_
 
     assert [one.of(whole), one.of(decimal)] == [other.of(decimal), other.of(whole)]
     assert print_of(whole) == print_of(decimal)
+
+
+ASKED_ALIKE = [
+    (Chat(key="a", prefix="Be brief.", prompt="Hello"), Chat(key="a", system="Be brief.", prompt="Hello")),
+    (
+        Chat(key="a", prefix="Be brief.", system="Be kind.", prompt="Hello"),
+        Chat(key="a", system="Be brief.\n\nBe kind.", prompt="Hello"),
+    ),
+    (Chat(key="a", prefix="Be brief.", system="", prompt="Hello"), Chat(key="a", system="Be brief.", prompt="Hello")),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ASKED_ALIKE)
+def test_what_is_moved_from_the_system_text_to_the_prefix_is_not_bought_again(one: Chat, other: Chat) -> None:
+    first, second = printer(), printer()
+
+    assert first.of(one) == second.of(other)
+    assert first.of(other) == first.of(one)
+    assert first.components() == second.components()
+
+
+def test_one_asset_tells_prefixes_apart() -> None:
+    one = printer()
+    chats = [Chat(key="a", prefix=text, system="Be kind.", prompt="Hello") for text in ("One.", "Two.", None)]
+
+    assert [one.of(chat).hex() for chat in chats] == [print_of(chat) for chat in chats]
+    assert len({one.of(chat) for chat in chats}) == 3
+    assert one.components()["system"] == "several"
+
+
+def test_a_text_beside_the_prefix_is_no_part_of_it() -> None:
+    together = Chat(key="a", prefix="One.\n\nTwo.", prompt="Hello")
+    apart = Chat(key="a", prefix="One.", system="Two.", prompt="Hello")
+
+    assert print_of(together) == print_of(apart)
+    assert print_of(apart) != print_of(Chat(key="a", prefix="Two.", system="One.", prompt="Hello"))
 
 
 def test_an_embedding_and_a_moderation_of_one_text_are_not_one_request() -> None:

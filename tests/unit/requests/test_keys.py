@@ -7,7 +7,7 @@ import pytest
 
 from offpeak.errors import InvalidRequest
 from offpeak.requests import Chat, Embedding, Message
-from offpeak.requests.keys import check_request
+from offpeak.requests.keys import check_request, plainly_in_order
 from offpeak.requests.values import MAX_KEY_LENGTH
 
 
@@ -62,3 +62,21 @@ def test_a_chat_needs_a_prompt_or_messages_and_not_both(request_: Chat) -> None:
     said = refusal(request_)
 
     assert said.startswith("support/labels: row 'T1' needs either prompt= or messages=")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "problem"), [("", "is empty"), (math.nan, "nan of type float"), (["Be brief."], "of type list")]
+)
+def test_a_prefix_that_is_no_text_is_refused(prefix: Any, problem: str) -> None:
+    said = refusal(Chat(key="T1", prompt="Hello", prefix=prefix))
+
+    assert said.startswith("support/labels: row 'T1' has a prefix that is ")
+    assert problem in said
+    assert "Nothing was submitted." in said
+
+
+def test_a_block_with_a_prefix_is_looked_at_row_by_row() -> None:
+    plain = Chat(key="T1", prompt="Hello")
+
+    assert plainly_in_order([plain, plain], Chat)
+    assert not plainly_in_order([plain, Chat(key="T2", prompt="Hello", prefix="")], Chat)

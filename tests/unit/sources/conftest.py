@@ -1,19 +1,19 @@
 """Applications' databases, and a reader that keeps up with a table of theirs by its changes alone."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from offpeak import SourceTables
 from offpeak.sources.database import SourceDatabase
+
+from ...conftest import new_database
 
 TABLE = "tickets"
 
@@ -76,12 +76,10 @@ class Reader:
 
 
 @pytest.fixture
-def postgres_url(postgres: str) -> str:
+def postgres_url(postgres: str) -> Iterator[str]:
     """A database of its own on Postgres."""
-    name = f"source_{time.monotonic_ns()}"
-    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return f"{postgres.replace('postgresql:', 'postgresql+psycopg:')}/{name}"
+    with new_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture

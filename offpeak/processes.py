@@ -28,8 +28,9 @@ GRACE = timedelta(seconds=2)
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(BaseException):
-    """The user pressed Ctrl-C, or the command was told to end. Not an Exception: nothing on the way may swallow it."""
+class Stopped(KeyboardInterrupt):
+    """The user pressed Ctrl-C, or the command was told to end. Not an Exception: nothing on the way may swallow it, and
+    an event loop lets nothing through but a KeyboardInterrupt."""
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from offpeak.cli.processes import ProcessGroups, accepts_connections, holder_of, port_is_free
 from offpeak.errors import ConfigurationError
+from offpeak.processes import ProcessGroups, accepts_connections, holder_of, port_is_free
 
 WITHIN_S = 5.0
 
@@ -33,7 +33,7 @@ time.sleep(600)
 HOLDER = f"""
 import os, sys, time
 from pathlib import Path
-from offpeak.cli.processes import ProcessGroups, Stopped, stopping_on_signals
+from offpeak.processes import ProcessGroups, Stopped, stopping_on_signals
 groups = ProcessGroups(Path(sys.argv[1]))
 try:
     with stopping_on_signals():
