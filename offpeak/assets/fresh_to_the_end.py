@@ -88,7 +88,13 @@ def fresh_to_the_end(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         found = [_reach(store, name, each) for each in needed_at(launches, now)]
         crons = rhythm_of(asset.specs_by_key[key].metadata).crons
         said = [
-            _in_words(each, name, valid_for=valid_for, ticks=_ticks(crons, each.launch, launches, declaration.provider), now=now)
+            _in_words(
+                each,
+                name,
+                valid_for=valid_for,
+                ticks=_ticks(crons, each.launch, launches, declaration.provider),
+                now=now,
+            )
             for each in found
         ]
         return dg.AssetCheckResult(
@@ -137,7 +143,9 @@ def _in_words(reach: Reach, asset: str, *, valid_for: timedelta, ticks: Sequence
             f"Row {reach.first.key} is effective until {moment(reach.first.at)}, and the launch ends at "
             f"{moment(launch.ends)}."
         )
-    return " ".join([f"{launch.name}:", *said, _renewed(launch, ticks, now), _promised(launch, ticks, valid_for)]).strip()
+    return " ".join(
+        [f"{launch.name}:", *said, _renewed(launch, ticks, now), _promised(launch, ticks, valid_for)]
+    ).strip()
 
 
 def _renewed(launch: Launch, ticks: Sequence[datetime], now: datetime) -> str:

@@ -143,7 +143,7 @@ def test_a_changed_item_is_one_summary_and_one_vector_and_a_changed_price_nothin
     launching.bought()
     launching.edit("catalog_items", "It prints on A3 and A2 without a change.", "It prints on A2 alone.")
     assert launching.bought() == {**dict.fromkeys(FAMILY, 0), "launch_catalog_summaries": 1, "launch_embeddings": 1}
-    launching.edit("catalog_items", "It prints on A2 alone.\",9.00", "It prints on A2 alone.\",11.00")
+    launching.edit("catalog_items", 'It prints on A2 alone.",9.00', 'It prints on A2 alone.",11.00')
     assert launching.bought() == dict.fromkeys(FAMILY, 0)
 
 
