@@ -127,7 +127,9 @@ def test_what_cannot_be_made_up_before_the_launch_is_not_made_up_after_it(stage:
 def test_what_was_bought_before_lasts_through_the_launch_that_holds_it_up(stage: Made) -> None:
     made = stage()
     made.schedule("nightly", NIGHT - DAY)
+    assert made.here.evaluated("starters:fresh_to_the_end") == [], "a run that is parked has not looked yet"
     landed(made)
+    assert [passed for _, passed in made.here.evaluated("starters:fresh_to_the_end")][-1]
     made.time.to(SPRING)
     found = checked(made)
     assert found.passed
