@@ -164,6 +164,7 @@ def _stage(
     project: "Project", resources: "dg.ScopedResources | Any", api: "BatchApi", launches: "Launches", launch: "Launch"
 ) -> "Iterator[Stage]":
     from offpeak.clock import SystemClock
+    from offpeak.launches.traffic import NEEDED, read_traffic
     from offpeak.ledger.ledger import existing
     from offpeak.ledger.limits_seen import remembered
     from offpeak.ledger.location import default_database_url
@@ -171,7 +172,6 @@ def _stage(
     from offpeak.rehearsal.limits import known_limits
     from offpeak.rehearsal.rehearsal import Stage
     from offpeak.rehearsal.stand_in import command_line
-    from offpeak.rehearsal.traffic import NEEDED, read_traffic
     from offpeak.results.io_manager import RESULTS_KEY
 
     command_line(launches.rehearsal, port=0, limits={})  # before anything else is read
@@ -188,7 +188,7 @@ def _stage(
 
     yield Stage(
         database=ledger.database,
-        traffic=read_traffic(getattr(resources, SOURCES)),
+        traffic=read_traffic(getattr(resources, SOURCES).source().open),
         rates={model: api.rates(model) for model in launch.models},
         limits=known_limits(launch.models, seen=seen, declared=api.realtime_limits),
         command=launches.rehearsal,

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from offpeak.clock import Clock
 from offpeak.launches.launch import Launch
+from offpeak.launches.traffic import Traffic
 from offpeak.ledger.database import Database
 from offpeak.money.rates import ModelRates
-from offpeak.rehearsal.arrivals import Arrival, Traffic, arrivals
+from offpeak.rehearsal.arrivals import Arrival, arrivals
 from offpeak.rehearsal.calls import Models, Size
 from offpeak.rehearsal.limits import ModelLimits, scaled_limits
 from offpeak.rehearsal.outcome import Figures
