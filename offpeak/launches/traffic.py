@@ -1,10 +1,12 @@
 """The table of past traffic: which rows visitors asked for, and how often. What comes is expected to be like it."""
 
+import sqlite3
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from random import Random
 from typing import Any, NamedTuple
 
@@ -27,6 +29,17 @@ class Row(NamedTuple):
 
     asset: str
     key: str
+
+
+PAGE = 1_000
+"""Rows that are looked up at once."""
+
+
+class Asked(NamedTuple):
+    """A row, and how often it was asked for in all."""
+
+    row: Row
+    requests: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,7 @@ def read_traffic(opened: Open) -> Traffic:
     Raises ConfigurationError where there is no such table, or no column, or a number in it that is none.
     """
     found: defaultdict[Row, float] = defaultdict(float)
-    for row, requests in stream_traffic(opened):
+    for row, requests in _stream(opened):
         found[row] += requests
     try:
         return Traffic.of(found)
@@ -67,8 +80,33 @@ def read_traffic(opened: Open) -> Traffic:
         raise ConfigurationError(f"{NEEDED} It cannot be used: {error}.") from error
 
 
-def stream_traffic(opened: Open) -> Iterator[tuple[Row, float]]:
-    """The rows of the table as they stand in it. Raises ConfigurationError as `read_traffic` does."""
+def pages_of_traffic(opened: Open, *, page: int = PAGE) -> Iterator[Sequence[Asked]]:
+    """Each row once, with its requests added up, in the order of assets and keys; rows without a request are left out.
+
+    Memory does not grow with the table: it is added up in a temporary file of SQLite's, which no other process sees.
+    Raises ConfigurationError as `read_traffic` does, before the first page.
+    """
+    with closing(sqlite3.connect("")) as database:
+        database.execute(
+            "CREATE TABLE asked (asset TEXT, key TEXT, requests REAL, PRIMARY KEY (asset, key)) WITHOUT ROWID"
+        )
+        rows = ((row.asset, row.key, requests) for row, requests in _stream(opened))
+        while some := list(islice(rows, 10 * PAGE)):
+            database.executemany(
+                "INSERT INTO asked VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests",
+                some,
+            )
+        cursor = database.execute("SELECT asset, key, requests FROM asked WHERE requests > 0 ORDER BY asset, key")
+        found = cursor.fetchmany(page)
+        if not found:
+            raise ConfigurationError(f"{NEEDED} It cannot be used: no row was ever asked for.")
+        while found:
+            yield [Asked(Row(asset, key), requests) for asset, key, requests in found]
+            found = cursor.fetchmany(page)
+
+
+def _stream(opened: Open) -> Iterator[tuple[Row, float]]:
+    """The rows of the table as they stand in it. Raises ConfigurationError where it cannot be used."""
     try:
         columns, rows = opened(TABLE)
     except ConfigurationError as error:
