@@ -1,4 +1,4 @@
-"""Until when rows are effective, of many at a time: for those who want to know what will be served, and not the rows."""
+"""Until when rows are effective, of many at a time, for those who want to know what will be served: not the rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
