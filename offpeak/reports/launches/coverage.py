@@ -10,7 +10,7 @@ from offpeak.launches.launch import Launch
 from offpeak.launches.traffic import pages_of_traffic
 from offpeak.ledger.ledger import Ledger
 from offpeak.money.misses import Misses, misses
-from offpeak.money.rates import dollars, pico_text
+from offpeak.money.rates import ModelRates, dollars, pico_text
 from offpeak.reports.launches.coverage_words import (
     assets_table,
     hit_rate_words,
@@ -50,9 +50,7 @@ def launch_coverage(
     """
     at = ledger.clock.now() if now is None else now
     found = read_coverages(ledger, api.planned_launches().ahead(at), tables, now=at)
-    costs = {
-        each.launch.name: misses(each, {model: api.rates(model, at) for model in each.launch.models}) for each in found
-    }
+    costs = {each.launch.name: misses(each, rates_of(each.launch, api, at=at)) for each in found}
     return LaunchCoverage(
         figures={
             f"{each.launch.name}_{name}": figure
@@ -71,6 +69,11 @@ def read_coverages(
     if not launches:
         return []
     return coverages(ledger.database, launches, pages_of_traffic(tables.source().open), now=now)
+
+
+def rates_of(launch: Launch, api: "BatchApi", *, at: datetime) -> Mapping[str, ModelRates]:
+    """What the launch's models cost. Raises ConfigurationError where nobody states it."""
+    return {model: api.rates(model, at) for model in launch.models}
 
 
 def coverage_figures(found: Coverage, cost: Misses) -> Mapping[str, float]:

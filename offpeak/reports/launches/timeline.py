@@ -1,0 +1,238 @@
+"""A launch in a picture: what is ready from when until when, and where its traffic meets the limit.
+
+Imports matplotlib, through `plots`; without that it cannot be imported. Times are those of the launch's zone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, HourLocator, date2num
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from offpeak.clock import in_words
+from offpeak.launches.capacity import Reached
+from offpeak.launches.launch import Launch
+from offpeak.launches.profile import level
+from offpeak.reports.plots import BLUE, EXPIRED, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, WIDTH, short, tint
+from offpeak.results.effective import Prepared
+
+HEIGHT = 4.9
+"""Inches of both panels together."""
+
+ROWS = 6
+"""Assets with a bar of their own at most."""
+
+BAR = 0.62
+
+STEPS = 240
+"""Points of a curve over the window."""
+
+MARGIN = 0.04
+"""Of the time line's width, left and right of what is on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What is needed of the binding limit over the window."""
+
+    name: str
+    """Such as "without pre-computation"."""
+    peak: float
+    """A minute, at the peak."""
+    colour: str
+    dashes: str
+
+
+def launch_figure(
+    launch: Launch,
+    *,
+    now: datetime,
+    raise_by: datetime,
+    prepared: Sequence[Prepared],
+    limit: Reached | None,
+    courses: Sequence[Course],
+) -> Figure:
+    """Two panels: days before the launch on top, and its window below. `limit` None is one that nobody knows."""
+    figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+    shown = list(prepared[:ROWS])
+    above, below = figure.subplots(2, 1, height_ratios=(1.5 + 0.42 * max(1, len(shown)), 3.2))
+    handles = _draw_days(above, launch, now=now, raise_by=raise_by, prepared=shown, more=len(prepared) - len(shown))
+    handles += _draw_window(below, launch, now=now, limit=limit, courses=courses)
+    figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5)
+    return figure
+
+
+def _draw_days(
+    axes: Axes, launch: Launch, *, now: datetime, raise_by: datetime, prepared: Sequence[Prepared], more: int
+) -> list[Artist]:
+    zone = ZoneInfo(launch.zone)
+    quiet = launch.starts - launch.quiet
+    first = min([raise_by, quiet, *(each.as_of for each in prepared if each.as_of is not None)])
+    last = max([launch.ends, *(each.effective_until for each in prepared if each.effective_until is not None)])
+    last = min(last, launch.ends + (launch.ends - first) / 3)  # what is fresh for months says so at the edge
+    if first <= now:
+        last = max(last, min(now, launch.ends + timedelta(days=7)))
+    room = MARGIN * (last - first)
+    left, right = first - 2 * room, last + 2 * room
+    axes.set_xlim(date2num(left), date2num(right))
+    axes.axvspan(date2num(launch.starts), date2num(launch.ends), color=tint(GREY, 0.5), linewidth=0)
+    axes.barh(0, _days(quiet, launch.starts), left=date2num(quiet), height=BAR, color=tint(SKY, 0.5), linewidth=0)
+    names = ["pre-computation"]
+    for row, each in enumerate(prepared, start=1):
+        names.append(short(each.asset))
+        if each.as_of is None or each.effective_until is None:
+            axes.text(date2num(quiet), row, " nothing has landed", va="center", fontsize=8.5)
+            continue
+        colour, hatch = (GREEN, "") if each.effective_until >= launch.ends else (VERMILLION, EXPIRED)
+        axes.barh(
+            row,
+            _days(each.as_of, each.effective_until),
+            left=date2num(each.as_of),
+            height=BAR,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            linewidth=0,
+        )
+        axes.plot([date2num(each.as_of)], [row], marker="|", markersize=13, color="black", linestyle="none")
+    if not prepared:
+        names.append("pre-computed rows")
+        axes.text(date2num(quiet), 1, " nothing has been pre-computed yet", va="center", fontsize=8.5)
+    if more > 0:
+        names[-1] += f", and {more} more"
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -1.35)
+    _mark(axes, raise_by, "raise by", zone, colour=PURPLE, dashes="--", row=-0.95, left=left, right=right)
+    _mark(axes, now, "now", zone, colour="black", dashes="-", row=-0.95 if _apart(now, raise_by, left, right) else -0.5,
+          left=left, right=right)  # fmt: skip
+    locator = AutoDateLocator(tz=zone, minticks=4, maxticks=9)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(
+        ConciseDateFormatter(
+            locator,
+            tz=zone,
+            formats=["%Y", "%d %b", "%d %b", "%H:%M", "%H:%M", "%H:%M"],
+            zero_formats=["%Y", "%d %b %Y", "%d %b", "%d %b", "%H:%M", "%H:%M"],
+            show_offset=False,
+        )
+    )
+    _plain(axes, f"When: the days up to {launch.name} (times in {launch.zone})")
+    axes.grid(axis="x", color="#E5E5E5")
+    return [
+        Patch(color=tint(SKY, 0.5), label="quiet days: pre-computation"),
+        Patch(color=GREEN, label="fresh until the window ends"),
+        Patch(facecolor=VERMILLION, edgecolor="white", hatch=EXPIRED, label="stale before that"),
+        Patch(color=tint(GREY, 0.5), label="window: scheduled work waits"),
+    ]
+
+
+def _days(begin: datetime, end: datetime) -> float:
+    return (end - begin) / timedelta(days=1)
+
+
+def _apart(one: datetime, other: datetime, left: datetime, right: datetime) -> bool:
+    """Whether there is room for a word between them."""
+    return abs(one - other) > 0.22 * (right - left)
+
+
+def _mark(
+    axes: Axes, at: datetime, word: str, zone: ZoneInfo, *, colour: str, dashes: str, row: float, left: datetime,
+    right: datetime,
+) -> None:  # fmt: skip
+    """A line at a moment; outside of the axis, an arrow that says how far away it is."""
+    if left <= at <= right:
+        axes.axvline(date2num(at), color=colour, linewidth=1.5, linestyle=dashes)
+        before = at > left + 0.75 * (right - left)
+        text = f"{word} {at.astimezone(zone):%d %b %H:%M} " if before else f" {word} {at.astimezone(zone):%d %b %H:%M}"
+        axes.text(date2num(at), row, text, ha="right" if before else "left", va="center", fontsize=8.5, color=colour)
+    elif at < left:
+        text = f"← {word} {at.astimezone(zone):%d %b %Y}, {in_words(left - at)} before"
+        axes.text(date2num(left), row, text, ha="left", va="center", fontsize=8.5, color=colour)
+    else:
+        text = f"{word} {at.astimezone(zone):%d %b %Y}, {in_words(at - right)} after →"
+        axes.text(date2num(right), row, text, ha="right", va="center", fontsize=8.5, color=colour)
+
+
+def _draw_window(
+    axes: Axes, launch: Launch, *, now: datetime, limit: Reached | None, courses: Sequence[Course]
+) -> list[Artist]:
+    zone = ZoneInfo(launch.zone)
+    step = (launch.ends - launch.starts) / STEPS
+    at = [launch.starts + number * step for number in range(STEPS + 1)]
+    moments, levels = [date2num(each) for each in at], [level(launch, each) for each in at]
+    handles: list[Artist] = []
+    for course in courses:
+        needed = [course.peak * each for each in levels]
+        axes.plot(moments, needed, color=course.colour, linestyle=course.dashes, linewidth=1.8)
+        handles.append(Line2D([], [], color=course.colour, linestyle=course.dashes, linewidth=1.8, label=course.name))
+        if limit is not None and course.peak > limit.limit.per_minute:
+            axes.fill_between(
+                moments,
+                needed,
+                limit.limit.per_minute,
+                where=[each > limit.limit.per_minute for each in needed],
+                interpolate=True,
+                facecolor=tint(VERMILLION),
+                edgecolor="white",
+                hatch=EXPIRED,
+                linewidth=0,
+            )
+    highest = max((course.peak for course in courses), default=0.0)
+    if limit is None:
+        axes.text(0.01, 0.9, "Nobody has said yet what is allowed.", transform=axes.transAxes, fontsize=9)
+    else:
+        highest = max(highest, limit.limit.per_minute)
+        for height, dashes in ((limit.limit.per_minute, "-"), (limit.usable, ":")):
+            axes.axhline(height, color=VERMILLION, linewidth=1.5, linestyle=dashes)
+        handles += [
+            Line2D([], [], color=VERMILLION, linewidth=1.5, label=f"limit, {limit.limit.per_minute:,}"),
+            Line2D([], [], color=VERMILLION, linewidth=1.5, linestyle=":", label=f"usable of it, {limit.usable:,.0f}"),
+        ]
+    if launch.holds(now):
+        axes.axvline(date2num(now), color="black", linewidth=1.5)
+    axes.axvline(date2num(launch.peak_at), color=GREY, linewidth=1)
+    axes.text(
+        date2num(launch.peak_at),
+        1.13 * highest,
+        f" peak {launch.peak_at.astimezone(zone):%H:%M}",
+        va="top",
+        fontsize=8.5,
+    )
+    axes.set_xlim(moments[0], moments[-1])
+    axes.set_ylim(0, 1.16 * max(highest, 1e-9))
+    hours = max(1, round((launch.ends - launch.starts) / timedelta(hours=12)))
+    if launch.ends - launch.starts <= timedelta(days=2):
+        axes.xaxis.set_major_locator(HourLocator(byhour=range(0, 24, hours), tz=zone))
+        axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=zone))
+    else:
+        locator = AutoDateLocator(tz=zone, maxticks=9)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone, show_offset=False))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    counted = "requests" if limit is None else f"{limit.measure.value}"
+    axes.set_ylabel(f"{counted} a minute", fontsize=9)
+    of = "all models together" if limit is None else limit.model
+    _plain(axes, f"Whether it fits: {of} on {launch.starts.astimezone(zone):%d %b %Y}")
+    axes.grid(axis="y", color="#E5E5E5")
+    return handles
+
+
+def _plain(axes: Axes, title: str) -> None:
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8.5)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
+
+
+WITHOUT = (ORANGE, "-.")
+PLANNED = (BLUE, "-")
+STANDING = (GREEN, "--")
+"""Colour and dashes of each course."""
