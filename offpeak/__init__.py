@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from offpeak.notifier import Notifier
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
+    from offpeak.reports.launches.capacity import launch_capacity
     from offpeak.reports.operations import operations_report
     from offpeak.reports.spend_report import spend_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
@@ -63,6 +64,7 @@ _HOMES = {
     "batch_asset": "offpeak.assets.decorator",
     "fresh_first": "offpeak.assets.automation",
     "freshness_sla": "offpeak.freshness.sla",
+    "launch_capacity": "offpeak.reports.launches.capacity",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
@@ -104,6 +106,7 @@ __all__ = [
     "batch_asset",
     "fresh_first",
     "freshness_sla",
+    "launch_capacity",
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",

@@ -1,1 +1,1 @@
-"""Launches in words and pictures: what they need, what is prepared for them, and what to do by when."""
+"""What people look at to see whether a launch can come: reports that buy nothing."""

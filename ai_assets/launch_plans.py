@@ -1,0 +1,40 @@
+"""Whether the launches of `launches.yaml` can come, for whoever plans them."""
+
+import dagster as dg
+
+import offpeak
+from offpeak import BatchApi, OffpeakResults
+from offpeak.clock import SystemClock
+from resources.batch_api import batch_api as this_deployment
+
+AHEAD = this_deployment().planned_launches().ahead(SystemClock().now())
+"""Each has checks of its own. One that is added to the list has them once the definitions are loaded again."""
+
+
+@dg.asset(
+    check_specs=[
+        dg.AssetCheckSpec(
+            f"fits_{launch.name}",
+            asset="launch_capacity",
+            description=f"The peak of {launch.name} is within the limits.",
+        )
+        for launch in AHEAD
+    ],
+    group_name="launches",
+    owners=["team:data-platform"],
+    tags={"domain": "operations"},
+    kinds={"matplotlib"},
+)
+def launch_capacity(
+    offpeak_results: dg.ResourceParam[OffpeakResults], batch_api: dg.ResourceParam[BatchApi]
+) -> dg.MaterializeResult[None]:
+    """What each launch's peak needs of the models, and what the providers allow: what to raise, and by when.
+
+    It reads the ledger and the price sheet, and buys nothing. A check warns while a limit is too low, and fails from
+    three days before it has to be asked for.
+    """
+    report = offpeak.launch_capacity(offpeak_results.ledger, batch_api)
+    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
+    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
+    checks = [report.check(launch.name) for launch in AHEAD]
+    return dg.MaterializeResult(metadata={**markdown, **report.figures}, check_results=checks)
