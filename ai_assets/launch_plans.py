@@ -3,7 +3,7 @@
 import dagster as dg
 
 import offpeak
-from offpeak import BatchApi, OffpeakResults
+from offpeak import BatchApi, OffpeakResults, SourceTables
 from offpeak.clock import SystemClock
 from resources.batch_api import batch_api as this_deployment
 
@@ -38,3 +38,49 @@ def launch_capacity(
     markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
     checks = [report.check(launch.name) for launch in AHEAD]
     return dg.MaterializeResult(metadata={**markdown, **report.figures}, check_results=checks)
+
+
+@dg.asset(
+    deps=["launch_traffic"],
+    group_name="launches",
+    owners=["team:data-platform"],
+    tags={"domain": "operations"},
+    kinds={"markdown"},
+)
+def launch_coverage(
+    offpeak_results: dg.ResourceParam[OffpeakResults],
+    batch_api: dg.ResourceParam[BatchApi],
+    source_tables: dg.ResourceParam[SourceTables],
+) -> dg.MaterializeResult[None]:
+    """Which share of each launch's traffic a fresh pre-computed row answers, which rows lack, and what that costs.
+
+    It reads the ledger, the price sheet and the past traffic, and buys nothing.
+    """
+    report = offpeak.launch_coverage(offpeak_results.ledger, batch_api, source_tables)
+    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
+    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
+    return dg.MaterializeResult(metadata={**markdown, **report.figures})
+
+
+@dg.asset(
+    deps=["launch_traffic"],
+    group_name="launches",
+    owners=["team:data-platform"],
+    tags={"domain": "operations"},
+    kinds={"matplotlib"},
+)
+def launch_report(
+    context: dg.AssetExecutionContext,
+    offpeak_results: dg.ResourceParam[OffpeakResults],
+    batch_api: dg.ResourceParam[BatchApi],
+    source_tables: dg.ResourceParam[SourceTables],
+) -> dg.MaterializeResult[None]:
+    """What each launch needs, has and still lacks: limits, pre-computed rows, what misses cost, and what to do next.
+
+    It buys nothing. The same is written as an HTML file, which can be sent to somebody.
+    """
+    report = offpeak.launch_report(offpeak_results.ledger, batch_api, source_tables, context=context)
+    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
+    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
+    file = dg.MetadataValue.path(report.write())
+    return dg.MaterializeResult(metadata={"summary": markdown["summary"], "file": file, **report.figures, **markdown})

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
     from offpeak.reports.launches.capacity import launch_capacity
+    from offpeak.reports.launches.coverage import launch_coverage
+    from offpeak.reports.launches.report import launch_report
     from offpeak.reports.operations import operations_report
     from offpeak.reports.spend_report import spend_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
@@ -65,6 +67,8 @@ _HOMES = {
     "fresh_first": "offpeak.assets.automation",
     "freshness_sla": "offpeak.freshness.sla",
     "launch_capacity": "offpeak.reports.launches.capacity",
+    "launch_coverage": "offpeak.reports.launches.coverage",
+    "launch_report": "offpeak.reports.launches.report",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
@@ -107,6 +111,8 @@ __all__ = [
     "fresh_first",
     "freshness_sla",
     "launch_capacity",
+    "launch_coverage",
+    "launch_report",
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",

@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from ai_assets.launch_plans import launch_capacity
+from ai_assets.launch_plans import launch_capacity, launch_coverage, launch_report
 
 plans_of_launches = dg.define_asset_job(
     "plans_of_launches",
-    selection=dg.AssetSelection.assets(launch_capacity),
+    selection=dg.AssetSelection.assets(launch_capacity, launch_coverage, launch_report),
     description="Whether the launches that are ahead can come. It reads the ledger and the price sheet, and buys nothing.",
 )
 

@@ -32,8 +32,8 @@ class LaunchCoverage:
     """What to show. Texts are Markdown."""
 
     figures: Mapping[str, float]
-    """By the launch's name and what it is, such as `spring_release_hit_rate`: `hit_rate`, `hit_rate_at_peak`, `missing`
-    and `soon_stale` are shares of the traffic, `misses_usd` and `full_coverage_saves_usd` dollars."""
+    """Of each launch: `hit_rate/NAME`, `hit_rate_at_peak/NAME`, `missing/NAME` and `soon_stale/NAME`, shares of the
+    traffic; `misses_usd/NAME` and `full_coverage_saves_usd/NAME`, dollars."""
     summary: str
     """A line for each launch."""
     launches: Mapping[str, str]
@@ -41,7 +41,7 @@ class LaunchCoverage:
 
 
 def launch_coverage(
-    ledger: Ledger, *, api: "BatchApi", tables: "SourceTables", now: datetime | None = None
+    ledger: Ledger, api: "BatchApi", tables: "SourceTables", *, now: datetime | None = None
 ) -> LaunchCoverage:
     """Hold what is in the ledger, by its clock or `now`, against the past traffic, for each launch that is not over.
 
@@ -53,7 +53,7 @@ def launch_coverage(
     costs = {each.launch.name: misses(each, rates_of(each.launch, api, at=at)) for each in found}
     return LaunchCoverage(
         figures={
-            f"{each.launch.name}_{name}": figure
+            f"{name}/{each.launch.name}": figure
             for each in found
             for name, figure in coverage_figures(each, costs[each.launch.name]).items()
         },

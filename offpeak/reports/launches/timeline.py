@@ -6,6 +6,7 @@ Imports matplotlib, through `plots`; without that it cannot be imported. Times a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from matplotlib.artist import Artist
@@ -38,6 +39,14 @@ MARGIN = 0.04
 """Of the time line's width, left and right of what is on it."""
 
 
+Dashes = Literal["-", "--", "-.", ":"]
+
+WITHOUT: tuple[str, Dashes] = (ORANGE, "-.")
+PLANNED: tuple[str, Dashes] = (BLUE, "-")
+STANDING: tuple[str, Dashes] = (GREEN, "--")
+"""Colour and dashes of each course."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
     """What is needed of the binding limit over the window."""
@@ -47,7 +56,7 @@ class Course:
     peak: float
     """A minute, at the peak."""
     colour: str
-    dashes: str
+    dashes: Dashes
 
 
 def launch_figure(
@@ -230,9 +239,3 @@ def _plain(axes: Axes, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8.5)
     axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
-
-
-WITHOUT = (ORANGE, "-.")
-PLANNED = (BLUE, "-")
-STANDING = (GREEN, "--")
-"""Colour and dashes of each course."""
