@@ -15,6 +15,7 @@ from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.launch_plans import launch_plans
+from schedules.launch_precompute import launch_checks, launch_precompute
 from schedules.nightly import nightly, nightly_translations
 from schedules.quarterly_review import quarterly_review
 from schedules.weekly import weekly
@@ -25,6 +26,7 @@ from schedules.weekly_spend import weekly_spend
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
+        asset_checks=launch_checks,
         schedules=[
             nightly,
             nightly_translations,
@@ -32,6 +34,7 @@ defs = with_offpeak(
             hourly,
             follow_ups,
             housekeeping,
+            launch_precompute,
             weekly,
             weekly_drift,
             weekly_evals,

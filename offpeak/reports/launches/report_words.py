@@ -216,8 +216,8 @@ def _advice(found: Found) -> str:
     if lacking and coverage.missing_share >= coverage.soon_stale_share:
         worst = coverage.missing[0].row.asset
         return (
-            f"{percent(launch.precomputed_share)} of the traffic is to be pre-computed, and {percent(coverage.hit_rate)} "
-            f"is: materialise the partition {code(launch.name)} of {code(worst)}, whose rows are asked for most."
+            f"{percent(launch.precomputed_share)} is to be answered beforehand, and {percent(coverage.hit_rate)} is: "
+            f"materialise the partition {code(launch.name)} of {code(worst)}, whose rows are asked for most."
         )
     if lacking:
         worst = coverage.soon_stale[0].row.asset
