@@ -1,5 +1,7 @@
 """Whether the launches of `launches.yaml` can come, for whoever plans them."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 import offpeak
@@ -26,8 +28,8 @@ AHEAD = this_deployment().planned_launches().ahead(SystemClock().now())
     kinds={"matplotlib"},
 )
 def launch_capacity(
-    offpeak_results: dg.ResourceParam[OffpeakResults], batch_api: dg.ResourceParam[BatchApi]
-) -> dg.MaterializeResult[None]:
+    offpeak_results: dg.ResourceParam[OffpeakResults], batch_api: BatchApi
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """What each launch's peak needs of the models, and what the providers allow: what to raise, and by when.
 
     It reads the ledger and the price sheet, and buys nothing. A check warns while a limit is too low, and fails from
@@ -36,8 +38,8 @@ def launch_capacity(
     report = offpeak.launch_capacity(offpeak_results.ledger, batch_api)
     texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
     markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
-    checks = [report.check(launch.name) for launch in AHEAD]
-    return dg.MaterializeResult(metadata={**markdown, **report.figures}, check_results=checks)
+    yield dg.MaterializeResult(metadata={**markdown, **report.figures})
+    yield from (report.check(launch.name) for launch in AHEAD)
 
 
 @dg.asset(
@@ -49,7 +51,7 @@ def launch_capacity(
 )
 def launch_coverage(
     offpeak_results: dg.ResourceParam[OffpeakResults],
-    batch_api: dg.ResourceParam[BatchApi],
+    batch_api: BatchApi,
     source_tables: dg.ResourceParam[SourceTables],
 ) -> dg.MaterializeResult[None]:
     """Which share of each launch's traffic a fresh pre-computed row answers, which rows lack, and what that costs.
@@ -72,7 +74,7 @@ def launch_coverage(
 def launch_report(
     context: dg.AssetExecutionContext,
     offpeak_results: dg.ResourceParam[OffpeakResults],
-    batch_api: dg.ResourceParam[BatchApi],
+    batch_api: BatchApi,
     source_tables: dg.ResourceParam[SourceTables],
 ) -> dg.MaterializeResult[None]:
     """What each launch needs, has and still lacks: limits, pre-computed rows, what misses cost, and what to do next.

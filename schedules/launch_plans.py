@@ -7,7 +7,7 @@ from ai_assets.launch_plans import launch_capacity, launch_coverage, launch_repo
 plans_of_launches = dg.define_asset_job(
     "plans_of_launches",
     selection=dg.AssetSelection.assets(launch_capacity, launch_coverage, launch_report),
-    description="Whether the launches that are ahead can come. It reads the ledger and the price sheet, and buys nothing.",
+    description="Whether the launches that are ahead can come. It reads what is known already, and buys nothing.",
 )
 
 launch_plans = dg.ScheduleDefinition(

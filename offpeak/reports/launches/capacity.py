@@ -1,4 +1,4 @@
-"""Whether each launch fits into what its providers allow: for the asset that shows it in Dagster's UI, and the checks."""
+"""Whether each launch fits into what its providers allow: for the asset that shows it in the UI, and for its checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
