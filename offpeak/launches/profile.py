@@ -24,3 +24,14 @@ def level(launch: Launch, at: datetime) -> float:
 def expected_requests(launch: Launch) -> float:
     """Of the whole window, whatever answers them."""
     return peak_per_minute(launch) * MEAN * ((launch.ends - launch.starts) / timedelta(minutes=1))
+
+
+def over_from_to(launch: Launch, *, peak: float, limit: float) -> tuple[datetime, datetime] | None:
+    """From when to when more than a limit is needed, where `peak` is at the peak; None where it never is."""
+    if peak <= limit:
+        return None
+    below = limit / peak
+    return (
+        launch.starts + below * (launch.peak_at - launch.starts),
+        launch.ends - below * (launch.ends - launch.peak_at),
+    )

@@ -12,8 +12,12 @@ from offpeak.reports.tables import Table
 
 
 def percent(share: float) -> str:
-    """To a tenth, where it is neither nothing nor everything."""
-    return f"{share:.1%}" if 0 < share < 1 else f"{share:.0%}"
+    """To a tenth where it has one. What is not all is never called so, nor what is not nothing."""
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    if 0.9995 <= share < 1:
+        return "over 99.9%"
+    return f"{share * 100:.1f}".removesuffix(".0") + "%"
 
 
 def local(at: datetime, launch: Launch) -> str:

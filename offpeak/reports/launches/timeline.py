@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from offpeak.clock import in_words
 from offpeak.launches.capacity import Reached
 from offpeak.launches.launch import Launch
-from offpeak.launches.profile import level
+from offpeak.launches.profile import level, over_from_to
 from offpeak.reports.plots import BLUE, EXPIRED, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, WIDTH, short, tint
 from offpeak.results.effective import Prepared
 
@@ -31,6 +31,9 @@ ROWS = 6
 """Assets with a bar of their own at most."""
 
 BAR = 0.62
+
+WORDS = 0.25
+"""Of the time line's width, which words about a moment need."""
 
 STEPS = 240
 """Points of a curve over the window."""
@@ -71,9 +74,9 @@ def launch_figure(
     """Two panels: days before the launch on top, and its window below. `limit` None is one that nobody knows."""
     figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
     shown = list(prepared[:ROWS])
-    above, below = figure.subplots(2, 1, height_ratios=(1.5 + 0.42 * max(1, len(shown)), 3.2))
+    above, below = figure.subplots(2, 1, height_ratios=(1.7 + 0.42 * max(1, len(shown)), 3.2))
     handles = _draw_days(above, launch, now=now, raise_by=raise_by, prepared=shown, more=len(prepared) - len(shown))
-    handles += _draw_window(below, launch, now=now, limit=limit, courses=courses)
+    _draw_window(below, launch, now=now, limit=limit, courses=courses)
     figure.legend(handles=handles, loc="outside lower left", ncols=4, frameon=False, fontsize=8.5)
     return figure
 
@@ -91,14 +94,18 @@ def _draw_days(
     room = MARGIN * (last - first)
     left, right = first - 2 * room, last + 2 * room
     axes.set_xlim(date2num(left), date2num(right))
-    axes.axvspan(date2num(launch.starts), date2num(launch.ends), color=tint(GREY, 0.5), linewidth=0)
+    begin, end = date2num(launch.starts), date2num(launch.ends)
+    axes.axvspan(begin, end, facecolor=tint(GREY, 0.25), edgecolor="black", linewidth=0.8, alpha=0.75, zorder=3)
+    axes.text(end, 0, f" window {_span(launch, zone)}", va="center", fontsize=8.5)
     axes.barh(0, _days(quiet, launch.starts), left=date2num(quiet), height=BAR, color=tint(SKY, 0.5), linewidth=0)
-    names = ["pre-computation"]
+    names, beside = ["pre-computation"], ["computed – fresh until" if prepared else ""]
     for row, each in enumerate(prepared, start=1):
         names.append(short(each.asset))
         if each.as_of is None or each.effective_until is None:
             axes.text(date2num(quiet), row, " nothing has landed", va="center", fontsize=8.5)
+            beside.append("")
             continue
+        beside.append(f"{_moment(each.as_of, zone)} – {_moment(each.effective_until, zone)}")
         colour, hatch = (GREEN, "") if each.effective_until >= launch.ends else (VERMILLION, EXPIRED)
         axes.barh(
             row,
@@ -113,14 +120,16 @@ def _draw_days(
         axes.plot([date2num(each.as_of)], [row], marker="|", markersize=13, color="black", linestyle="none")
     if not prepared:
         names.append("pre-computed rows")
+        beside.append("")
         axes.text(date2num(quiet), 1, " nothing has been pre-computed yet", va="center", fontsize=8.5)
     if more > 0:
         names[-1] += f", and {more} more"
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -1.35)
-    _mark(axes, raise_by, "raise by", zone, colour=PURPLE, dashes="--", row=-0.95, left=left, right=right)
-    _mark(axes, now, "now", zone, colour="black", dashes="-", row=-0.95 if _apart(now, raise_by, left, right) else -0.5,
-          left=left, right=right)  # fmt: skip
+    _write_beside(axes, beside)
+    axes.set_ylim(len(names) - 0.5, -1.75)
+    edges = Edges(left=left, right=right, window=launch.starts)
+    _mark(axes, raise_by, "raise by", zone, colour=PURPLE, dashes="--", row=-1.3, edges=edges)
+    _mark(axes, now, "now", zone, colour="black", dashes="-", row=-0.75, edges=edges)
     locator = AutoDateLocator(tz=zone, minticks=4, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(
@@ -138,40 +147,65 @@ def _draw_days(
         Patch(color=tint(SKY, 0.5), label="quiet days: pre-computation"),
         Patch(color=GREEN, label="fresh until the window ends"),
         Patch(facecolor=VERMILLION, edgecolor="white", hatch=EXPIRED, label="stale before that"),
-        Patch(color=tint(GREY, 0.5), label="window: scheduled work waits"),
+        Patch(facecolor=tint(GREY, 0.25), edgecolor="black", label="window: scheduled work waits"),
     ]
+
+
+def _span(launch: Launch, zone: ZoneInfo) -> str:
+    starts, ends = launch.starts.astimezone(zone), launch.ends.astimezone(zone)
+    return f"{starts:%H:%M} – {ends:%H:%M}" if starts.date() == ends.date() else f"{starts:%d %b} – {ends:%d %b}"
+
+
+def _moment(at: datetime, zone: ZoneInfo) -> str:
+    return f"{at.astimezone(zone):%d %b %H:%M}"
+
+
+def _write_beside(axes: Axes, texts: Sequence[str]) -> None:
+    """On the right of each row: computed when, and fresh until when."""
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(range(len(texts)), texts)
+    beside.tick_params(length=0, labelsize=8)
+    beside.spines["right"].set_visible(False)
 
 
 def _days(begin: datetime, end: datetime) -> float:
     return (end - begin) / timedelta(days=1)
 
 
-def _apart(one: datetime, other: datetime, left: datetime, right: datetime) -> bool:
-    """Whether there is room for a word between them."""
-    return abs(one - other) > 0.22 * (right - left)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """Between which moments a time line runs, and when the window begins, which words are to keep clear of."""
+
+    left: datetime
+    right: datetime
+    window: datetime
+
+    def words_before(self, at: datetime) -> bool:
+        """Whether words about a moment stand left of it."""
+        room = WORDS * (self.right - self.left)
+        return at > self.right - room or self.window - room < at < self.window
 
 
 def _mark(
-    axes: Axes, at: datetime, word: str, zone: ZoneInfo, *, colour: str, dashes: str, row: float, left: datetime,
-    right: datetime,
-) -> None:  # fmt: skip
+    axes: Axes, at: datetime, word: str, zone: ZoneInfo, *, colour: str, dashes: Dashes, row: float, edges: Edges
+) -> None:
     """A line at a moment; outside of the axis, an arrow that says how far away it is."""
-    if left <= at <= right:
-        axes.axvline(date2num(at), color=colour, linewidth=1.5, linestyle=dashes)
-        before = at > left + 0.75 * (right - left)
-        text = f"{word} {at.astimezone(zone):%d %b %H:%M} " if before else f" {word} {at.astimezone(zone):%d %b %H:%M}"
-        axes.text(date2num(at), row, text, ha="right" if before else "left", va="center", fontsize=8.5, color=colour)
-    elif at < left:
-        text = f"← {word} {at.astimezone(zone):%d %b %Y}, {in_words(left - at)} before"
-        axes.text(date2num(left), row, text, ha="left", va="center", fontsize=8.5, color=colour)
+    place, side = at, "left"
+    if at < edges.left:
+        place, text = edges.left, f"← {word} {at.astimezone(zone):%d %b %Y}, {in_words(edges.left - at)} before"
+    elif at > edges.right:
+        place, side = edges.right, "right"
+        text = f"{word} {at.astimezone(zone):%d %b %Y}, {in_words(at - edges.right)} after →"
     else:
-        text = f"{word} {at.astimezone(zone):%d %b %Y}, {in_words(at - right)} after →"
-        axes.text(date2num(right), row, text, ha="right", va="center", fontsize=8.5, color=colour)
+        axes.axvline(date2num(at), color=colour, linewidth=1.5, linestyle=dashes)
+        side = "right" if edges.words_before(at) else "left"
+        text = f" {word} {_moment(at, zone)} "
+    axes.text(date2num(place), row, text, ha=side, va="center", fontsize=8.5, color=colour)
 
 
 def _draw_window(
     axes: Axes, launch: Launch, *, now: datetime, limit: Reached | None, courses: Sequence[Course]
-) -> list[Artist]:
+) -> None:
     zone = ZoneInfo(launch.zone)
     step = (launch.ends - launch.starts) / STEPS
     at = [launch.starts + number * step for number in range(STEPS + 1)]
@@ -180,7 +214,16 @@ def _draw_window(
     for course in courses:
         needed = [course.peak * each for each in levels]
         axes.plot(moments, needed, color=course.colour, linestyle=course.dashes, linewidth=1.8)
-        handles.append(Line2D([], [], color=course.colour, linestyle=course.dashes, linewidth=1.8, label=course.name))
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=course.colour,
+                linestyle=course.dashes,
+                linewidth=1.8,
+                label=f"{course.name}{_over(launch, course, limit, zone)}",
+            )
+        )
         if limit is not None and course.peak > limit.limit.per_minute:
             axes.fill_between(
                 moments,
@@ -231,7 +274,21 @@ def _draw_window(
     of = "all models together" if limit is None else limit.model
     _plain(axes, f"Whether it fits: {of} on {launch.starts.astimezone(zone):%d %b %Y}")
     axes.grid(axis="y", color="#E5E5E5")
-    return handles
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1, 1.08), frameon=False, fontsize=8, labelspacing=0.7
+    )
+
+
+def _over(launch: Launch, course: Course, limit: Reached | None, zone: ZoneInfo) -> str:
+    """Below a course's name: from when to when it is over the limit."""
+    if limit is None:
+        return ""
+    over = over_from_to(launch, peak=course.peak, limit=limit.limit.per_minute)
+    if over is None:
+        return "\nnever over the limit"
+    short_window = launch.ends - launch.starts <= timedelta(days=1)
+    begin, end = (f"{at.astimezone(zone):{'%H:%M' if short_window else '%d %b %H:%M'}}" for at in over)
+    return f"\nover the limit {begin} – {end}"
 
 
 def _plain(axes: Axes, title: str) -> None:
