@@ -15,7 +15,7 @@ from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
 from schedules.launch_plans import launch_plans
-from schedules.launch_precompute import launch_checks, launch_precompute
+from schedules.launch_precompute import launch_checks, launch_precompute, launch_watch
 from schedules.nightly import nightly, nightly_translations
 from schedules.quarterly_review import quarterly_review
 from schedules.weekly import weekly
@@ -35,6 +35,7 @@ defs = with_offpeak(
             follow_ups,
             housekeeping,
             launch_precompute,
+            launch_watch,
             weekly,
             weekly_drift,
             weekly_evals,

@@ -6,6 +6,7 @@ import dagster as dg
 
 from ai_assets.launches import launch_catalog_summaries, launch_embeddings, launch_examples, launch_starters
 from offpeak import BatchApi, fresh_to_the_end, launches_due
+from offpeak.launches.precompute import needed_at, why_none
 
 PRECOMPUTED = (launch_starters, launch_examples, launch_catalog_summaries, launch_embeddings)
 
@@ -36,3 +37,17 @@ launch_look = dg.define_asset_job(
     selection=dg.AssetSelection.checks(*launch_checks),
     description="Whether what is pre-computed lasts to the end of each launch. It reads the ledger and buys nothing.",
 )
+
+
+@dg.schedule(
+    job=launch_look,
+    cron_schedule="15 */3 * * *",  # a run that waits for its batch checks nothing until it has landed
+    execution_timezone="UTC",
+    description="Every three hours, from the first of the quiet days to the end of each launch.",
+)
+def launch_watch(
+    context: dg.ScheduleEvaluationContext, batch_api: dg.ResourceParam[BatchApi]
+) -> dg.RunRequest | dg.SkipReason:
+    """A look, as long as a launch needs its rows."""
+    launches, at = batch_api.planned_launches().launches, context.scheduled_execution_time
+    return dg.RunRequest() if needed_at(launches, at) else dg.SkipReason(why_none(launches, at))

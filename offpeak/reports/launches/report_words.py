@@ -319,10 +319,11 @@ def _held_up(found: Found) -> Table | None:
 def _held_up_words(found: Found) -> str:
     if found.held_up is None:
         return "What else the launch holds up is not known here: the project's graph was not given."
-    broken = sum(each.breaks_a_promise for each in found.held_up)
     if not found.held_up:
         return "No scheduled purchase falls into its window."
+    number, broken = len(found.held_up), sum(each.breaks_a_promise for each in found.held_up)
+    assets = "1 asset" if number == 1 else f"{number:,} assets"
     return (
-        f"Scheduled runs of {len(found.held_up):,} assets fall into its window and are made up afterwards; "
-        f"{broken or 'none'} of them {'break' if broken != 1 else 'breaks'} a promise."
+        f"Scheduled runs of {assets} fall into its window, and are made up afterwards. Promises are broken of "
+        f"{broken or 'none'} of them."
     )

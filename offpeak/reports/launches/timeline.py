@@ -96,7 +96,7 @@ def _draw_days(
     axes.set_xlim(date2num(left), date2num(right))
     begin, end = date2num(launch.starts), date2num(launch.ends)
     axes.axvspan(begin, end, facecolor=tint(GREY, 0.25), edgecolor="black", linewidth=0.8, alpha=0.75, zorder=3)
-    axes.text(end, 0, f" window {_span(launch, zone)}", va="center", fontsize=8.5)
+    axes.text(end, -1.3, f" window {_span(launch, zone)}", va="center", fontsize=8.5)
     axes.barh(0, _days(quiet, launch.starts), left=date2num(quiet), height=BAR, color=tint(SKY, 0.5), linewidth=0)
     names, beside = ["pre-computation"], ["computed – fresh until" if prepared else ""]
     for row, each in enumerate(prepared, start=1):
