@@ -46,16 +46,14 @@ PRICES = """\
 [[price]]
 model = "openai/a"
 source = "a test"
-as_of = 2026-01-01
-currency = "USD"
+since = 2026-01-01
 batch = {input = 0.5, output = 1}
 realtime = {input = 1, output = 2}
 
 [[price]]
 model = "openai/b"
 source = "a test"
-as_of = 2026-01-01
-currency = "USD"
+since = 2026-01-01
 batch = {input = 2, output = 6}
 realtime = {input = 4, output = 12}
 """
