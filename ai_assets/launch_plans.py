@@ -44,6 +44,7 @@ def launch_capacity(
 
 @dg.asset(
     deps=["launch_traffic"],
+    code_version="1",
     group_name="launches",
     owners=["team:data-platform"],
     tags={"domain": "operations"},
@@ -66,6 +67,7 @@ def launch_coverage(
 
 @dg.asset(
     deps=["launch_traffic"],
+    code_version="1",
     group_name="launches",
     owners=["team:data-platform"],
     tags={"domain": "operations"},
