@@ -103,13 +103,9 @@ def test_the_report_has_the_five_figures_and_a_file_and_buys_nothing(plans: Any,
 
     assert report["summary"].startswith("**spring_release, 9 March 2027, in 6 d ")
     assert "| **50,000 tokens/min** | **-35%** | **23 Feb 2027** |" in report["summary"]
-    assert {
-        name: report[name] for name in coverage if "/spring_release" in name and name != "launch/spring_release"
-    } == {
-        name: figure
-        for name, figure in coverage.items()
-        if "/spring_release" in name and name != "launch/spring_release"
-    }
+    figures = {name: figure for name, figure in coverage.items() if isinstance(figure, float)}
+    assert len(figures) == 6
+    assert figures.items() <= report.items()
     page = Path(report["file"]).read_text(encoding="utf-8")
     for said in ("Binding limit", "Headroom", "Raise by", "Hit rate", "Cost of misses", "data:image/png;base64,"):
         assert said in page
