@@ -59,10 +59,13 @@ def judgement(found: Capacity) -> str:
     parts = [_unknown(found.unknown)] if found.unknown else []
     parts += [_raise(each) for each in found.to_raise]
     if parts:
-        return " ".join([*parts, _by(found)])
-    binding = found.binding
-    if binding is None:
-        return "It fits: nothing of it asks a model."
+        parts.append(_by(found))
+    else:
+        parts.append("It fits: nothing of it asks a model." if found.binding is None else _fits(found.binding))
+    return " ".join([*parts, *([_unlimited(found)] if found.unlimited else [])])
+
+
+def _fits(binding: Reached) -> str:
     return (
         f"It fits. The tightest limit is that of {code(binding.model)}: {count(binding.needed)} of "
         f"{count(binding.usable)} usable {binding.measure} a minute are needed at the peak, {binding.headroom:.0%} of "
@@ -105,7 +108,6 @@ def section(found: Capacity, limits: Mapping[str, Limits]) -> str:
             f"**{judgement(found)}**",
             *([_to_write(found.unknown)] if found.unknown else []),
             *([_limits(found, bare).markdown] if found.reached else []),
-            *([_unlimited(found)] if found.unlimited else []),
             _precomputed(found, bare),
             *([_guesses(found.launch, guesses).markdown, _curves(found.launch, guesses)] if guesses else []),
             f"Reckoned at {moment(found.now)}. {found.launch.spare:.0%} of each limit are to be left free.",
