@@ -3,7 +3,7 @@
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 from offpeak.errors import ConfigurationError
 from offpeak.launches.coverage import Counting, Coverage, Standing, standing_of
-from offpeak.launches.launch import Launch, OpenBatches, Session
 from offpeak.launches.profile import expected_requests, level
 from offpeak.launches.traffic import Asked, Row, pages_of_traffic
 from offpeak.ledger.ledger import Ledger
@@ -22,28 +21,13 @@ from offpeak.results.effective import effective_until, prepared
 from offpeak.results.row import served_row
 
 from ...conftest import Shop, tickets
+from .sample import STARTS, launch
 
 HOUR = timedelta(hours=1)
-STARTS = datetime(2027, 3, 9, 8, tzinfo=UTC)
 ENDS = STARTS + 12 * HOUR
 NOW = STARTS - 24 * HOUR
 
-LAUNCH = Launch(
-    name="spring_release",
-    starts=STARTS,
-    ends=ENDS,
-    zone="Europe/Berlin",
-    peak_at=STARTS + 3 * HOUR,
-    peak_users=90,
-    session=Session(length=timedelta(minutes=12), requests=8, input_tokens=9_600, output_tokens=2_400),
-    precomputed_share=0.7,
-    models={"openai/a": 0.75, "openai/b": 0.25},
-    spare=0.2,
-    raise_time=timedelta(days=14),
-    quiet=timedelta(days=7),
-    open_batches=OpenBatches.FINISH,
-    notice=timedelta(hours=24),
-)
+LAUNCH = launch(peak_at=STARTS + 3 * HOUR, peak_users=90, models={"openai/a": 0.75, "openai/b": 0.25})
 
 
 def rates(model: str, *, input: str, output: str) -> ModelRates:  # noqa: A002 - as the price sheet has it
