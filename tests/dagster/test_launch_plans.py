@@ -13,13 +13,12 @@ from ai_assets import sources
 from ai_assets.launch_plans import launch_coverage, launch_report
 from ai_assets.launches import launch_catalog_summaries, launch_embeddings, launch_examples, launch_starters
 from offpeak import Chat, FreshnessContract, Waiting, Workload, batch_asset
-from offpeak.assets import materialize
-from offpeak.clock import SystemClock
 from resources import sample_data
 from resources.sources import SourceTables
 
 from ..conftest import ROOT, LocalProvider
 from .conftest import OfflineProvider
+from .held_launch import Time, holding
 
 SPRING = "spring_release"
 QUIET = datetime(2027, 3, 3, 2, 30, tzinfo=UTC)
@@ -28,26 +27,14 @@ TABLES = SourceTables(url=f"folder:{sample_data.FOLDER}")
 
 
 @pytest.fixture
-def held(local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def held(local_provider: LocalProvider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
     """Time stands where a test puts it, for Offpeak and for the provider; what sleeps has it pass."""
-    at = QUIET
-
-    def to(moment: datetime) -> None:
-        nonlocal at
-        at = moment
-        local_provider.call("POST", "/local/clock", {"now": moment.timestamp()})
-
-    monkeypatch.setattr(SystemClock, "now", lambda self: at)
-    monkeypatch.setattr(SystemClock, "sleep", lambda self, duration: to(at + duration))
-    # Dagster's own clock goes on, so the moment at which it created a run is not one of this time
-    monkeypatch.setattr(materialize, "_created", lambda context, clock: clock.now())
-    to(QUIET)
-    yield to
-    local_provider.call("DELETE", "/local/clock")
+    with holding(local_provider, QUIET, monkeypatch) as time:
+        yield time
 
 
 @pytest.fixture
-def plans(project: Any, local_provider: LocalProvider, held: Any) -> Any:
+def plans(project: Any, local_provider: LocalProvider, held: Time) -> Any:
     """The sample's assets and plans."""
     return project(
         *(sources.catalog_items, sources.launch_prompts, sources.launch_traffic),
@@ -75,7 +62,7 @@ def landed(plans: Any, asset: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_the_hit_rate_is_that_of_the_rows_that_were_bought_and_holds_to_the_end(plans: Any, held: Any) -> None:
+def test_the_hit_rate_is_that_of_the_rows_that_were_bought_and_holds_to_the_end(plans: Any, held: Time) -> None:
     assert landed(plans, "launch_coverage")["hit_rate/spring_release"] == 0
     plans.run("launch_starters", "launch_catalog_summaries", partition=SPRING)
     first = landed(plans, "launch_coverage")
@@ -90,7 +77,7 @@ def test_the_hit_rate_is_that_of_the_rows_that_were_bought_and_holds_to_the_end(
     assert whole["hit_rate_at_peak/spring_release"] == whole["hit_rate/spring_release"]
     assert whole["misses_usd/spring_release"] < first["misses_usd/spring_release"]
 
-    held(QUIET + timedelta(days=9, hours=1))  # two days after the launch, what was bought is stale
+    held.to(QUIET + timedelta(days=7))  # it has been over for hours
     assert landed(plans, "launch_coverage")["summary"] == "No launch is ahead."
 
 
@@ -112,7 +99,7 @@ def test_the_report_has_the_five_figures_and_a_file_and_buys_nothing(plans: Any,
 
 
 def test_a_run_of_a_code_location_knows_what_the_launch_holds_up(
-    code_location: Any, held: Any, local_provider: LocalProvider
+    code_location: Any, held: Time, local_provider: LocalProvider
 ) -> None:
     @batch_asset(
         model="openai/gpt-5-mini",
