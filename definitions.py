@@ -14,6 +14,8 @@ from schedules.data_changes import data_changes
 from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
+from schedules.launch_plans import launch_plans
+from schedules.launch_precompute import launch_checks, launch_precompute, launch_watch
 from schedules.nightly import nightly, nightly_translations
 from schedules.quarterly_review import quarterly_review
 from schedules.weekly import weekly
@@ -24,6 +26,7 @@ from schedules.weekly_spend import weekly_spend
 defs = with_offpeak(
     dg.Definitions(
         assets=dg.load_assets_from_package_module(ai_assets),
+        asset_checks=launch_checks,
         schedules=[
             nightly,
             nightly_translations,
@@ -31,11 +34,14 @@ defs = with_offpeak(
             hourly,
             follow_ups,
             housekeeping,
+            launch_precompute,
+            launch_watch,
             weekly,
             weekly_drift,
             weekly_evals,
             weekly_spend,
             quarterly_review,
+            launch_plans,
         ],
         sensors=[batch_lifecycle, data_changes],
         resources={

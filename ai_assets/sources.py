@@ -122,3 +122,24 @@ follow_up_requests = live_table(
     description="Questions that the application answered in real time and that deserve a longer look, by "
     "`request_id`. The application inserts the rows with plain SQL.",
 )
+
+catalog_items = live_table(
+    "catalog_items",
+    team="product",
+    domain="launch",
+    description="The templates, icons, fonts and sets of the design shop: one row per item, by `item_id`.",
+)
+
+launch_prompts = live_table(
+    "launch_prompts",
+    team="product",
+    domain="launch",
+    description="What the design tool offers its visitors to click on, by `prompt_id`: of the `kind` starter or example.",
+)
+
+launch_traffic = live_table(
+    "launch_traffic",
+    team="product",
+    domain="launch",
+    description="What visitors asked for: `asset` and `key` of a row, and how many `requests`. A rehearsal reads it.",
+)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from offpeak.assets.catching_up import partitions_due
     from offpeak.assets.decorator import BatchAsset, batch_asset
     from offpeak.assets.definitions import with_offpeak
+    from offpeak.assets.fresh_to_the_end import fresh_to_the_end
     from offpeak.assets.lifecycle import lifecycle_sensor
     from offpeak.assets.plan import PlanContext
     from offpeak.assets.resources import BatchApi, offpeak_resources
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from offpeak.freshness.gate import tolerances, tolerates
     from offpeak.freshness.sla import freshness_sla
     from offpeak.lanes.workload import Waiting, Workload
+    from offpeak.launches.precompute import launch_partitions, launches_due
     from offpeak.ledger.notify import NoticeKind, Notify
     from offpeak.ledger.policy import FailurePolicy
     from offpeak.ledger.sampling import Sample
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from offpeak.notifier import Notifier
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
+    from offpeak.reports.launches.capacity import launch_capacity
+    from offpeak.reports.launches.coverage import launch_coverage
+    from offpeak.reports.launches.report import launch_report
     from offpeak.reports.operations import operations_report
     from offpeak.reports.spend_report import spend_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
@@ -62,7 +67,13 @@ _HOMES = {
     "Workload": "offpeak.lanes.workload",
     "batch_asset": "offpeak.assets.decorator",
     "fresh_first": "offpeak.assets.automation",
+    "fresh_to_the_end": "offpeak.assets.fresh_to_the_end",
     "freshness_sla": "offpeak.freshness.sla",
+    "launch_capacity": "offpeak.reports.launches.capacity",
+    "launch_coverage": "offpeak.reports.launches.coverage",
+    "launch_report": "offpeak.reports.launches.report",
+    "launch_partitions": "offpeak.launches.precompute",
+    "launches_due": "offpeak.launches.precompute",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
     "offpeak_resources": "offpeak.assets.resources",
     "operations_report": "offpeak.reports.operations",
@@ -103,7 +114,13 @@ __all__ = [
     "Workload",
     "batch_asset",
     "fresh_first",
+    "fresh_to_the_end",
     "freshness_sla",
+    "launch_capacity",
+    "launch_coverage",
+    "launch_partitions",
+    "launch_report",
+    "launches_due",
     "lifecycle_sensor",
     "offpeak_resources",
     "operations_report",

@@ -54,6 +54,9 @@ EVAL_CASES = _table(
 FOLLOW_UP_REQUESTS = _table(
     "follow_up_requests", "request_id", "user_id", "question", "answered_in_real_time", "asked_at"
 )
+CATALOG_ITEMS = _table("catalog_items", "item_id", "kind", "name", "description", "price_eur", "updated_at")
+LAUNCH_PROMPTS = _table("launch_prompts", "prompt_id", "kind", "title", "prompt", "updated_at")
+LAUNCH_TRAFFIC = _table("launch_traffic", "traffic_id", "asset", "key", "requests")
 PACKAGES = _table("package_descriptions", "package", "section", "description")
 BY_NAME = {"ticket": TICKETS, "support_tickets": TICKETS, "document": DOCUMENTS, "documents": DOCUMENTS}
 

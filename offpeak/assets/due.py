@@ -1,7 +1,7 @@
 """Which partitions of an asset have to be fresh now, and which of them should have landed and have not.
 
-Of partitions by time it is the newest that is due: earlier ones are history, however old or newly backfilled. Of any
-others, it is all of them.
+Of partitions by time it is the newest that is due: earlier ones are history, however old or newly backfilled. Of launches
+it is those that need their rows now. Of any others, it is all of them.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from offpeak.freshness.cadence import Cron, last_tick
+from offpeak.launches.precompute import LaunchPartitions, needed_at, why_none
 
 PLANNED = 50
 """Times at most that are looked back at for the newest that has landed."""
@@ -25,6 +26,8 @@ class Due:
     newer: Sequence[Sequence[str]] = field(default_factory=list)
     """Of partitions by time: those planned after what is due, the newest first. They may be on their way; the first
     that have landed count in place of all else."""
+    nobody_waits: str = ""
+    """Why no partition has to be fresh now, where that is so whatever has landed."""
 
 
 def due(
@@ -46,6 +49,8 @@ def due(
             return _newest(partitions_def, known, crons, lag, now)
         if isinstance(partitions_def, dg.MultiPartitionsDefinition):
             return _of_newest_time(partitions_def, known)
+        if isinstance(partitions_def, LaunchPartitions):
+            return _of_launches(partitions_def, known, now)
         there = set(partitions_def.get_partition_keys())
         return Due(partitions=[each for each in known if each in there])
 
@@ -77,6 +82,15 @@ def _asked_at(windows: dg.TimeWindowPartitionsDefinition, tick: datetime) -> str
 
 def _begin(windows: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
     return windows.start_time_for_partition_key(key)
+
+
+def _of_launches(definition: LaunchPartitions, known: Sequence[str], now: datetime) -> Due:
+    """Those that were planned of the launches that are in their quiet days or open."""
+    needed = [each.name for each in needed_at(definition.launches, now)]
+    return Due(
+        partitions=[each for each in needed if each in known],
+        nobody_waits="" if needed else why_none(definition.launches, now),
+    )
 
 
 def _of_newest_time(definition: dg.MultiPartitionsDefinition, known: Sequence[str]) -> Due:

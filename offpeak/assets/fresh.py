@@ -12,7 +12,7 @@ import dagster as dg
 from offpeak.assets.declaration import Declaration
 from offpeak.assets.due import Due, due
 from offpeak.freshness.contract import COLLECTING
-from offpeak.freshness.standing import SHOWN, Freshness, Part, Standing, judge
+from offpeak.freshness.standing import SHOWN, Freshness, Part, Standing, judge, nothing_due
 from offpeak.results.producer import next_run, rhythm_of
 from offpeak.results.store import ResultStore
 
@@ -48,6 +48,8 @@ def freshness_of(
     spec: dg.AssetSpec, declaration: Declaration, store: ResultStore, *, now: datetime, expected: Due
 ) -> Freshness:
     """How a batch asset stands now. The rows of the partitions are counted that have to be fresh, and no others."""
+    if expected.nobody_waits:
+        return nothing_due(expected.nobody_waits)
     asset, after = spec.key.to_user_string(), next_run(spec.metadata, after=now)
     for newer in expected.newer:
         parts = _parts(store, asset, newer)

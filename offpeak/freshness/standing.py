@@ -98,6 +98,19 @@ def judge(
     )
 
 
+def nothing_due(why: str) -> Freshness:
+    """How an asset stands of which no row has to be fresh now."""
+    return Freshness(
+        standing=Standing.FRESH,
+        description=why,
+        as_of=None,
+        effective_until=None,
+        partition_key="",
+        partitions=0,
+        behind=[],
+    )
+
+
 def _in_words(
     standing: Standing,
     oldest: Part | None,

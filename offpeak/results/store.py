@@ -60,6 +60,15 @@ class PartitionSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstStale:
+    """The row of a partition that gets stale first, and when."""
+
+    key: str
+    at: datetime
+    """Its `effective_until`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSummary:
     """Several partitions of one asset together. Without any, the times are None."""
 
@@ -149,6 +158,24 @@ class ResultStore:
             effective_until=min((each.effective_until for each in found), default=None),
             partitions=found,
         )
+
+    def first_stale(self, asset: str, partition_key: str) -> FirstStale | None:
+        """The row that gets stale first, of several the first by key; None where no row serves an answer."""
+        current, former = tables.answer.alias("current"), tables.answer.alias("former")
+        as_of = as_of_served(current, former).label("as_of")
+        with self.database.read() as connection:
+            for target in self._targets(connection, asset, [partition_key]):
+                row = connection.execute(
+                    sa.select(tables.wanted.c.key, as_of)
+                    .select_from(rows_served(current, former))
+                    .join(tables.target, tables.target.c.id == tables.wanted.c.target_id)
+                    .where(tables.wanted.c.target_id == target.id, as_of_served(current, former).is_not(None))
+                    .order_by(as_of, tables.wanted.c.key)
+                    .limit(1)
+                ).first()
+                if row is not None:
+                    return FirstStale(key=row.key, at=from_micros(row.as_of + target.valid_for))
+        return None
 
     def data_version(self, asset: str, partition_key: str) -> str:
         """A digest of which answer each key serves: equal as long as a consumer would read the same rows."""

@@ -76,6 +76,13 @@ NIGHTLY = {
         ("quarterly_review", "UTC", {"embedding_baseline", "workload_audit"}),
         ("hourly", "UTC", {"batch_operations"}),
         ("weekly_spend", "UTC", {"spend_report"}),
+        ("launch_plans", "UTC", {"launch_capacity", "launch_coverage", "launch_report"}),
+        (
+            "launch_precompute",
+            "UTC",
+            {"launch_starters", "launch_examples", "launch_catalog_summaries", "launch_embeddings"},
+        ),
+        ("launch_watch", "UTC", set()),  # its checks alone
     ],
 )
 def test_a_schedule_materialises_its_assets_in_a_named_time_zone(

@@ -31,6 +31,9 @@ BELOW = {
     "package_descriptions": {"package_labels", "package_label_quality"},
     "product_events": set[str](),  # a week is bought when it is over, by its schedule
     "archived_tickets": set[str](),  # and a month of the archive by a backfill
+    "catalog_items": set[str](),  # for a launch all is bought in its quiet days, by their schedule
+    "launch_prompts": set[str](),
+    "launch_traffic": set[str](),  # what a rehearsal reads
 }
 
 

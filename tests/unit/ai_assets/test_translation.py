@@ -1,6 +1,7 @@
 """What is asked of a document in each language."""
 
 import importlib
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,9 @@ from ai_assets.translation import LANGUAGES, TRANSLATE, document_translations
 from offpeak import Chat, PlanContext
 
 DOCUMENTS = pd.DataFrame({"document_id": ["D-1"], "title": ["Refunds"], "body": ["Within *14* days.\n\n- by card"]})
+
+NIGHT = datetime(2026, 11, 20, 1, 30, tzinfo=UTC)
+"""Of no launch."""
 
 
 def planned(language: str) -> Chat:
@@ -37,7 +41,7 @@ def test_each_partition_asks_for_its_own_language_and_names_no_other(language: s
 
 def test_every_night_all_languages_are_one_run() -> None:
     schedule: Any = importlib.import_module("definitions").defs.resolve_schedule_def("nightly_translations")
-    with dg.build_schedule_context() as context:
+    with dg.build_schedule_context(scheduled_execution_time=NIGHT) as context:
         (request,) = schedule.evaluate_tick(context).run_requests
     assert document_translations.partitions_def is not None
     asked = document_translations.partitions_def.get_partition_keys_in_range(
