@@ -122,3 +122,16 @@ def test_no_other_instance_of_dagster_is_made(
         assert loader.load(dg.AssetKey("rows"), python_type=str, partition_key=None, metadata={})
         loader.close()
     assert len(made) == 2
+
+
+def test_an_asset_without_an_io_manager_is_read_from_the_file_that_dagster_wrote() -> None:
+    @dg.asset
+    def plain() -> list[int]:
+        return [1, 2, 3]
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([plain], instance=instance)
+        key = dg.AssetKey("plain")
+        loader = AssetLoader({key: dg.Definitions(assets=[plain]).resolve_asset_graph().get(key).assets_def}, instance)
+        assert loader.load(key, python_type=list, partition_key=None, metadata={}) == [1, 2, 3]
+        loader.close()
