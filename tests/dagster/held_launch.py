@@ -72,7 +72,10 @@ class Stage:
         self.time.to(at)
         schedule = self.here.repository.get_schedule_def(name)
         with dg.build_schedule_context(
-            instance=self.here.instance, scheduled_execution_time=at, repository_def=self.here.repository
+            instance=self.here.instance,
+            scheduled_execution_time=at,
+            repository_def=self.here.repository,
+            resources=self.here.repository.get_top_level_resources(),
         ) as context:
             tick = schedule.evaluate_tick(context)
         requests = tick.run_requests or []
