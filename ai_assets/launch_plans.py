@@ -6,11 +6,10 @@ import dagster as dg
 
 import offpeak
 from offpeak import BatchApi, OffpeakResults, SourceTables
-from offpeak.clock import SystemClock
 from resources.batch_api import batch_api as this_deployment
 
-AHEAD = this_deployment().planned_launches().ahead(SystemClock().now())
-"""Each has checks of its own. One that is added to the list has them once the definitions are loaded again."""
+LISTED = this_deployment().planned_launches().launches
+"""Each has a check of its own. One that is added to the list has it once the definitions are loaded again."""
 
 
 @dg.asset(
@@ -20,7 +19,7 @@ AHEAD = this_deployment().planned_launches().ahead(SystemClock().now())
             asset="launch_capacity",
             description=f"The peak of {launch.name} is within the limits.",
         )
-        for launch in AHEAD
+        for launch in LISTED
     ],
     group_name="launches",
     owners=["team:data-platform"],
@@ -39,7 +38,7 @@ def launch_capacity(
     texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
     markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
     yield dg.MaterializeResult(metadata={**markdown, **report.figures})
-    yield from (report.check(launch.name) for launch in AHEAD)
+    yield from (report.check(launch.name) for launch in LISTED)
 
 
 @dg.asset(

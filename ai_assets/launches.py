@@ -130,7 +130,7 @@ def launch_embeddings(catalog_items: pd.DataFrame) -> Iterator[Embedding]:
 
 def of_kind(prompts: pd.DataFrame, kind: str) -> Iterator[Any]:
     """The rows of that kind."""
-    return prompts[prompts["kind"] == kind].itertuples()  # type: ignore[return-value]
+    return prompts[prompts["kind"] == kind].itertuples()
 
 
 def as_text(title: str, text: str) -> str:

@@ -134,7 +134,7 @@ launch_prompts = live_table(
     "launch_prompts",
     team="product",
     domain="launch",
-    description="What the design tool offers its visitors to click on, by `prompt_id`: of the `kind` starter or example.",
+    description="What visitors of the design tool may click on, by `prompt_id`; its `kind` is starter or example.",
 )
 
 launch_traffic = live_table(

@@ -5,4 +5,4 @@ from offpeak.launches.listed import read_launches
 from resources.batch_api import LAUNCHES
 
 LAUNCH = launch_partitions(read_launches(LAUNCHES))
-"""A partition for each launch. One that is added to the list has its partition once the definitions are loaded again."""
+"""A partition for each launch. One that is added to the list has its own once the definitions are loaded again."""

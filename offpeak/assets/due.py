@@ -1,7 +1,7 @@
 """Which partitions of an asset have to be fresh now, and which of them should have landed and have not.
 
-Of partitions by time it is the newest that is due: earlier ones are history, however old or newly backfilled. Of launches
-it is those that need their rows now. Of any others, it is all of them.
+Of partitions by time it is the newest that is due: earlier ones are history, however old or newly backfilled. Of
+launches it is those that need their rows now. Of any others, it is all of them.
 """
 
 from collections.abc import Sequence

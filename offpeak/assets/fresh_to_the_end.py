@@ -18,7 +18,7 @@ from offpeak.clock import SystemClock, exactly, moment
 from offpeak.errors import DefinitionError
 from offpeak.freshness.cadence import Cron
 from offpeak.launches.launch import Launch
-from offpeak.launches.precompute import needed_at, partitions_of, why_none
+from offpeak.launches.precompute import needed_at, partitions_of, quiet_from, why_none
 from offpeak.results.io_manager import RESULTS_KEY, OffpeakResults
 from offpeak.results.lagging import lagging
 from offpeak.results.producer import rhythm_of
@@ -92,7 +92,7 @@ def fresh_to_the_end(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
                 each,
                 name,
                 valid_for=valid_for,
-                ticks=_ticks(crons, each.launch, launches, declaration.provider),
+                runs=_runs(crons, each.launch, launches, declaration.provider),
                 now=now,
             )
             for each in found
@@ -118,18 +118,25 @@ def _reach(store: ResultStore, asset: str, launch: Launch) -> Reach:
     )
 
 
-def _ticks(crons: Iterable[Cron], launch: Launch, launches: Iterable[Launch], provider: str) -> Sequence[datetime]:
-    """When the asset runs by itself in the quiet days of a launch, and no other launch holds it up; in order."""
+def _runs(crons: Iterable[Cron], launch: Launch, launches: Iterable[Launch], provider: str) -> Sequence[datetime]:
+    """When the asset runs by itself in the quiet days of a launch, in order. What falls into another launch is made up
+    for when that is over."""
     others = [each for each in launches if provider in each.providers]
-    found = {tick for cron in crons for tick in cron.ticks(launch.starts - launch.quiet, launch.starts)}
-    return sorted(each for each in found if not any(other.holds(each) for other in others))
+
+    def begun(tick: datetime) -> datetime:
+        while held := [other.ends for other in others if other.holds(tick)]:
+            tick = max(held)
+        return tick
+
+    ticks = {begun(tick) for cron in crons for tick in cron.ticks(quiet_from(launch), launch.starts)}
+    return sorted(each for each in ticks if each < launch.starts)
 
 
-def _in_words(reach: Reach, asset: str, *, valid_for: timedelta, ticks: Sequence[datetime], now: datetime) -> str:
+def _in_words(reach: Reach, asset: str, *, valid_for: timedelta, runs: Sequence[datetime], now: datetime) -> str:
     """How it stands and, where it does not last, what to do."""
     launch, partition = reach.launch, reach.partition
     if partition is None:
-        return f"{launch.name}: nothing of {asset} is pre-computed. {_renewed(launch, ticks, now)}"
+        return f"{launch.name}: nothing of {asset} is pre-computed. {_renewed(launch, runs, now)}"
     if reach.passed:
         until = "" if reach.first is None else f", effective until {moment(reach.first.at)} or longer"
         return f"{launch.name}: {partition.rows:,} rows{until}; it ends at {moment(launch.ends)}."
@@ -143,29 +150,27 @@ def _in_words(reach: Reach, asset: str, *, valid_for: timedelta, ticks: Sequence
             f"Row {reach.first.key} is effective until {moment(reach.first.at)}, and the launch ends at "
             f"{moment(launch.ends)}."
         )
-    return " ".join(
-        [f"{launch.name}:", *said, _renewed(launch, ticks, now), _promised(launch, ticks, valid_for)]
-    ).strip()
+    return " ".join([f"{launch.name}:", *said, _renewed(launch, runs, now), _promised(launch, runs, valid_for)]).strip()
 
 
-def _renewed(launch: Launch, ticks: Sequence[datetime], now: datetime) -> str:
+def _renewed(launch: Launch, runs: Sequence[datetime], now: datetime) -> str:
     """What makes the rows younger, and buys those that are not there."""
     by_hand = f"materialise the partition {launch.name}"
     if launch.holds(now):
         return f"It is open, so nothing is bought: {by_hand} with the run tag offpeak/during_launch: send."
-    ahead = [each for each in ticks if each > now]
+    ahead = [each for each in runs if each > now]
     if not ahead:
         return f"No run is scheduled before it starts at {moment(launch.starts)}: {by_hand} before that."
     return f"The next run is due at {moment(ahead[0])}; to be sooner, {by_hand}."
 
 
-def _promised(launch: Launch, ticks: Sequence[datetime], valid_for: timedelta) -> str:
+def _promised(launch: Launch, runs: Sequence[datetime], valid_for: timedelta) -> str:
     """What is wrong with the contract, where not even the last run before the launch makes rows that last."""
-    if not ticks or ticks[-1] + valid_for >= launch.ends:
+    if not runs or runs[-1] + valid_for >= launch.ends:
         return ""
-    hours = -(-(launch.ends - ticks[-1]) // _HOUR)
+    hours = -(-(launch.ends - runs[-1]) // _HOUR)
     return (
-        f"The contract is too short for this launch: what the last run before it, at {moment(ticks[-1])}, looks at is "
+        f"The contract is too short for this launch: what the last run before it, at {moment(runs[-1])}, looks at is "
         f"effective for {exactly(valid_for)}. Make it FreshnessContract(valid_for=timedelta(hours={hours})) or longer."
     )
 

@@ -70,12 +70,12 @@ class Stage:
     def schedule(self, name: str, at: datetime) -> list[dg.DagsterRun]:
         """One tick, as Dagster's scheduler makes and records it; the runs that it began, carried out."""
         self.time.to(at)
-        schedule = self.here.repository.get_schedule_def(name)
+        schedule, there = self.here.repository.get_schedule_def(name), self.here.repository.get_top_level_resources()
         with dg.build_schedule_context(
             instance=self.here.instance,
             scheduled_execution_time=at,
             repository_def=self.here.repository,
-            resources=self.here.repository.get_top_level_resources(),
+            resources={name: there[name] for name in schedule.required_resource_keys},
         ) as context:
             tick = schedule.evaluate_tick(context)
         requests = tick.run_requests or []

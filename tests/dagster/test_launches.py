@@ -14,8 +14,6 @@ import pytest
 
 from ai_assets import sources
 from ai_assets.launches import launch_catalog_summaries, launch_embeddings, launch_examples, launch_starters
-from offpeak.assets import materialize
-from offpeak.clock import SystemClock
 from offpeak.launches.traffic import read_traffic
 from resources import sample_data
 from resources.sources import SourceTables
@@ -23,6 +21,7 @@ from schedules.launch_precompute import launch_checks, launch_precompute, launch
 
 from ..conftest import ROOT, LocalProvider
 from .conftest import OfflineProvider, Project, age
+from .held_launch import Time, holding
 
 ROWS = {"launch_starters": 24, "launch_examples": 20, "launch_catalog_summaries": 60, "launch_embeddings": 60}
 FAMILY = tuple(ROWS)
@@ -40,12 +39,7 @@ class Launching:
     project: Project
     provider: LocalProvider
     tables: Path
-    now: datetime = FIRST_NIGHT
-
-    def to(self, moment: datetime) -> None:
-        """What sleeps has the time pass, too, for Offpeak and for the provider."""
-        self.now = moment
-        self.provider.call("POST", "/local/clock", {"now": moment.timestamp()})
+    time: Time
 
     def bought(self, *assets: str) -> dict[str, int]:
         landed = self.project.landed(*(assets or FAMILY), partition=SPRING)
@@ -61,13 +55,13 @@ class Launching:
         assert file.read_text().count(old) == 1
         file.write_text(file.read_text().replace(old, new))
 
-    def look(self) -> dict[str, dg.AssetCheckResult | Any]:
+    def look(self) -> dict[str, Any]:
         """The checks alone, by asset, as the schedule `launch_watch` runs them."""
         result = self.project.defs.resolve_job_def("launch_look").execute_in_process(instance=self.project.instance)
         return {each.asset_key.to_user_string(): each for each in result.get_asset_check_evaluations()}
 
     def tick(self, schedule: str, at: datetime) -> Any:
-        self.to(at)
+        self.time.to(at)
         made = self.project.defs.resolve_schedule_def(schedule)
         api = (self.project.defs.resources or {})["batch_api"]
         with dg.build_schedule_context(
@@ -95,14 +89,9 @@ def launching(
             "batch_api": provider.api(launches=str(ROOT / "launches.yaml"), keep=True),
         },
     )
-    held = Launching(made, LocalProvider(provider.url), tmp_path)
-    monkeypatch.setattr(SystemClock, "now", lambda self: held.now)
-    monkeypatch.setattr(SystemClock, "sleep", lambda self, duration: held.to(held.now + duration))
-    # Dagster's own clock goes on, so the moment at which it created a run is not one of this time
-    monkeypatch.setattr(materialize, "_created", lambda context, clock: clock.now())
-    held.to(FIRST_NIGHT)
-    yield held
-    held.provider.call("DELETE", "/local/clock")
+    seller = LocalProvider(provider.url)
+    with holding(seller, FIRST_NIGHT, monkeypatch) as time:
+        yield Launching(made, seller, tmp_path, time)
 
 
 def test_every_row_is_bought_on_batch_and_is_something_that_a_visitor_can_use(launching: Launching) -> None:
@@ -133,7 +122,7 @@ def test_a_search_finds_the_item_that_was_meant(launching: Launching) -> None:
 
 def test_a_second_night_buys_nothing_and_makes_the_rows_a_day_younger(launching: Launching) -> None:
     launching.bought()
-    launching.to(FIRST_NIGHT + DAY)
+    launching.time.to(FIRST_NIGHT + DAY)
     assert launching.bought() == dict.fromkeys(FAMILY, 0)
     for asset in FAMILY:
         assert (launching.rows(asset)["as_of"] == FIRST_NIGHT + DAY).all(), asset
@@ -156,7 +145,7 @@ def test_a_changed_starter_is_one_answer_and_no_example(launching: Launching) ->
 def test_what_is_bought_in_the_first_night_lasts_to_the_end_of_the_launch(launching: Launching) -> None:
     launching.bought()
     for moment in (FIRST_NIGHT, LAST_NIGHT, STARTS, ENDS - MINUTE):
-        launching.to(moment)
+        launching.time.to(moment)
         found = launching.look()
         assert set(found) == set(FAMILY)
         assert all(each.passed for each in found.values()), moment
@@ -167,29 +156,29 @@ def test_what_is_bought_in_the_first_night_lasts_to_the_end_of_the_launch(launch
 
 
 def test_before_anything_is_there_the_check_fails_and_says_when_the_next_run_is_due(launching: Launching) -> None:
-    launching.to(STARTS - 7 * DAY)
+    launching.time.to(STARTS - 7 * DAY)
     found = launching.look()["launch_starters"]
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description == (
-        "spring_release: nothing of launch_starters is pre-computed. The next run is due at 2027-03-03 02:30 UTC; to be "
-        "sooner, materialise the partition spring_release."
+        "spring_release: nothing of launch_starters is pre-computed. The next run is due at 2027-03-03 02:30 UTC; to "
+        "be sooner, materialise the partition spring_release."
     )
 
 
 def test_in_the_last_night_it_says_that_nothing_is_scheduled_any_more(launching: Launching) -> None:
-    launching.to(LAST_NIGHT + MINUTE)
+    launching.time.to(LAST_NIGHT + MINUTE)
     said = str(launching.look()["launch_starters"].description)
     assert "No run is scheduled before it starts at 2027-03-09 08:00 UTC: materialise the partition" in said
 
 
 def test_a_launch_whose_quiet_days_lie_ahead_or_that_is_over_is_not_looked_at(launching: Launching) -> None:
-    launching.to(STARTS - 7 * DAY - MINUTE)
+    launching.time.to(STARTS - 7 * DAY - MINUTE)
     found = launching.look()["launch_starters"]
     assert found.passed
     assert found.description == (
         "No launch is in its quiet days. Those of spring_release begin at 2027-03-02 08:00 UTC."
     )
-    launching.to(ENDS)
+    launching.time.to(ENDS)
     found = launching.look()["launch_starters"]
     assert (found.passed, found.description) == (True, NOBODY)
 
@@ -199,14 +188,14 @@ def test_a_row_that_gets_stale_before_the_end_fails_and_a_night_without_a_purcha
 ) -> None:
     launching.bought()
     age(resources, "launch_starters", 5 * DAY)
-    launching.to(FIRST_NIGHT + DAY - MINUTE)
+    launching.time.to(FIRST_NIGHT + DAY - MINUTE)
     found = launching.look()
     assert {asset for asset, each in found.items() if not each.passed} == {"launch_starters"}
     assert found["launch_starters"].description == (
-        "spring_release: Row S-01 is effective until 2027-03-07 02:30 UTC, and the launch ends at 2027-03-09 20:00 UTC. "
-        "The next run is due at 2027-03-04 02:30 UTC; to be sooner, materialise the partition spring_release."
+        "spring_release: Row S-01 is effective until 2027-03-07 02:30 UTC, and the launch ends at 2027-03-09 20:00 "
+        "UTC. The next run is due at 2027-03-04 02:30 UTC; to be sooner, materialise the partition spring_release."
     )
-    launching.to(FIRST_NIGHT + DAY)
+    launching.time.to(FIRST_NIGHT + DAY)
     assert launching.bought() == dict.fromkeys(FAMILY, 0)
     assert launching.look()["launch_starters"].passed
 
@@ -215,7 +204,7 @@ def test_a_row_without_an_answer_is_named_with_the_reason_and_counted(launching:
     launching.provider.fault("error_lines", share=0.5, code="invalid_request")
     launching.bought("launch_starters")
     launching.provider.call("DELETE", "/local/faults")
-    launching.to(STARTS + MINUTE)
+    launching.time.to(STARTS + MINUTE)
     found = launching.look()["launch_starters"]
     missing = found.metadata["missing"].value
     assert not found.passed
