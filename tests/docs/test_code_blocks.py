@@ -45,6 +45,7 @@ BUYING = {
     "docs/how-to/limit-the-queue.md",
     "docs/how-to/keep-a-budget.md",
     "docs/how-to/keep-a-deadline.md",
+    "docs/how-to/pre-compute-for-a-launch.md",
 }
 READING = {"docs/how-to/read-from-outside.md"}
 """Pages that read what the README's example buys."""
@@ -91,11 +92,11 @@ class Reader:
         if days is None:
             self._run(defs, assets, {})
             return
-        first, second = days.get_partition_keys()[:2]
+        chosen = days.get_partition_keys()[:2]
         bought = [each for each in assets if declaration_of(each)]
-        for day in (first, second):
+        for day in chosen:
             self._run(defs, [each for each in assets if each not in bought], {"dagster/partition": day})
-        ends = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": second}
+        ends = {"dagster/asset_partition_range_start": chosen[0], "dagster/asset_partition_range_end": chosen[-1]}
         self._run(defs, bought, ends)
 
     def _run(self, defs: dg.Definitions, assets: list[dg.AssetsDefinition], tags: dict[str, str]) -> None:
