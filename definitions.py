@@ -14,6 +14,7 @@ from schedules.data_changes import data_changes
 from schedules.follow_ups import follow_ups
 from schedules.hourly import hourly
 from schedules.housekeeping import housekeeping
+from schedules.launch_plans import launch_plans
 from schedules.launch_precompute import launch_checks, launch_precompute, launch_watch
 from schedules.nightly import nightly, nightly_translations
 from schedules.quarterly_review import quarterly_review
@@ -40,6 +41,7 @@ defs = with_offpeak(
             weekly_evals,
             weekly_spend,
             quarterly_review,
+            launch_plans,
         ],
         sensors=[batch_lifecycle, data_changes],
         resources={

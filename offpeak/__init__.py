@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from offpeak.notifier import Notifier
     from offpeak.queue.limits import QueueLimits
     from offpeak.queue.policy import QueuePolicy
+    from offpeak.reports.launches.capacity import launch_capacity
+    from offpeak.reports.launches.coverage import launch_coverage
+    from offpeak.reports.launches.report import launch_report
     from offpeak.reports.operations import operations_report
     from offpeak.reports.spend_report import spend_report
     from offpeak.requests import Chat, Embedding, Image, Message, Moderation
@@ -66,6 +69,9 @@ _HOMES = {
     "fresh_first": "offpeak.assets.automation",
     "fresh_to_the_end": "offpeak.assets.fresh_to_the_end",
     "freshness_sla": "offpeak.freshness.sla",
+    "launch_capacity": "offpeak.reports.launches.capacity",
+    "launch_coverage": "offpeak.reports.launches.coverage",
+    "launch_report": "offpeak.reports.launches.report",
     "launch_partitions": "offpeak.launches.precompute",
     "launches_due": "offpeak.launches.precompute",
     "lifecycle_sensor": "offpeak.assets.lifecycle",
@@ -110,7 +116,10 @@ __all__ = [
     "fresh_first",
     "fresh_to_the_end",
     "freshness_sla",
+    "launch_capacity",
+    "launch_coverage",
     "launch_partitions",
+    "launch_report",
     "launches_due",
     "lifecycle_sensor",
     "offpeak_resources",

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._check import CheckError
 
 from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.assets.resources import API_KEY, BatchApi
@@ -39,6 +40,15 @@ def chain_of(defs: dg.Definitions, *, now: datetime) -> Chain:
             "together. Where some of them are merged in from elsewhere, merge them first: "
             "with_offpeak(dg.Definitions.merge(...))."
         ) from error
+
+
+def chain_of_run(context: dg.AssetExecutionContext, api: BatchApi, *, now: datetime) -> Chain | None:
+    """The same for a run, of its code location; None where Dagster gives it none, as in `dg.materialize`."""
+    try:
+        repository = context.repository_def
+    except CheckError:
+        return None
+    return _with_lanes(Chain(_nodes(dg.Definitions(), repository, now), now=now), api.rescue_terms())
 
 
 def _terms(defs: dg.Definitions) -> RescueTerms:

@@ -20,7 +20,7 @@ from offpeak.money.budget import dollar_amount
 from offpeak.money.prices import PriceSheet
 from offpeak.money.rates import ModelRates
 from offpeak.notifier import NOTIFIER_KEY, Notifier
-from offpeak.providers import open_provider
+from offpeak.providers import anthropic, http, open_provider, openai
 from offpeak.providers.base import BATCH_WINDOW, Provider
 from offpeak.providers.realtime import Measure
 from offpeak.queue.limits import QueueLimits, limits_for
@@ -197,6 +197,12 @@ class BatchApi(dg.ConfigurableResource[Any]):
             return {}
         said = {Measure.REQUESTS: terms.requests_per_minute, Measure.TOKENS: terms.tokens_per_minute}
         return {measure: limit for measure, limit in said.items() if limit is not None}
+
+    def realm(self, provider: str) -> str:
+        """Of the account at "openai" or "anthropic", whether or not there is a key for it here."""
+        module = openai if provider == "openai" else anthropic
+        given = getattr(self, f"{provider}_base_url") or os.environ.get(module.BASE_URL_VARIABLE)
+        return http.realm(provider, given or module.DEFAULT_BASE_URL, variable=module.BASE_URL_VARIABLE)
 
     def _sheet(self) -> PriceSheet:
         return PriceSheet.load(Path(self.price_sheet) if self.price_sheet else None)

@@ -163,15 +163,14 @@ def _source_tables(given: "dict[str, Any] | Any") -> "dict[str, SourceTables]":
 def _stage(
     project: "Project", resources: "dg.ScopedResources | Any", api: "BatchApi", launches: "Launches", launch: "Launch"
 ) -> "Iterator[Stage]":
+    from offpeak.assets.launch_limits import limits_of
     from offpeak.clock import SystemClock
+    from offpeak.launches.traffic import NEEDED, read_traffic
     from offpeak.ledger.ledger import existing
-    from offpeak.ledger.limits_seen import remembered
     from offpeak.ledger.location import default_database_url
-    from offpeak.providers.realtime import Measure
-    from offpeak.rehearsal.limits import known_limits
+    from offpeak.rehearsal.limits import model_limits
     from offpeak.rehearsal.rehearsal import Stage
     from offpeak.rehearsal.stand_in import command_line
-    from offpeak.rehearsal.traffic import NEEDED, read_traffic
     from offpeak.results.io_manager import RESULTS_KEY
 
     command_line(launches.rehearsal, port=0, limits={})  # before anything else is read
@@ -182,29 +181,16 @@ def _stage(
         pass  # opening it below would make one
     ledger = results.ledger
 
-    def seen(model: str) -> dict[Measure, float]:
-        provider, _, plain_name = model.partition("/")
-        return remembered(ledger, realm=_realm(api, provider), model=plain_name)
-
     yield Stage(
         database=ledger.database,
-        traffic=read_traffic(getattr(resources, SOURCES)),
+        traffic=read_traffic(getattr(resources, SOURCES).source().open),
         rates={model: api.rates(model) for model in launch.models},
-        limits=known_limits(launch.models, seen=seen, declared=api.realtime_limits),
+        limits=model_limits(limits_of(launch.models, api=api, ledger=ledger)),
         command=launches.rehearsal,
         folder=project.root,
         logs=project.dagster_home / "output",
         clock=SystemClock(),
     )
-
-
-def _realm(api: "BatchApi", provider: str) -> str:
-    """Of the account that the launch will ask, whether or not there is a key for it here."""
-    from offpeak.providers import anthropic, http, openai
-
-    module = openai if provider == "openai" else anthropic
-    given = getattr(api, f"{provider}_base_url") or os.environ.get(module.BASE_URL_VARIABLE)
-    return http.realm(provider, given or module.DEFAULT_BASE_URL, variable=module.BASE_URL_VARIABLE)
 
 
 def _as_json(found: "Rehearsal") -> dict[str, Any]:

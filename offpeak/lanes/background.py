@@ -155,7 +155,8 @@ class Background:
         try:
             finished = loop.run(gives_way)
         finally:
-            if limits := self._throttle.limits:
+            if self._throttle.told:  # what the price sheet declares is not what the provider was seen to say
+                limits = self._throttle.limits
                 limits_seen.remember(self._ledger, realm=self._provider.realm, model=self._model, limits=limits)
         if not finished:
             return None

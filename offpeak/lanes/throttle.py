@@ -64,6 +64,8 @@ class Throttle:
     def __init__(self, *, most_in_flight: int, limits: Mapping[Measure, float] | None = None) -> None:
         self.limits: dict[Measure, float] = dict(limits or {})
         """What the account may use in a minute, as last seen."""
+        self.told = False
+        """Whether a reply has said so, or only somebody beforehand."""
         self.refusals = 0
         self._most = most_in_flight
         self._window: float = most_in_flight if self.limits else min(PROBES, most_in_flight)
@@ -99,6 +101,7 @@ class Throttle:
         self._failures = 0
         if limits:
             self.limits |= limits
+            self.told = True
             self._window = self._most
         else:
             self._window = min(self._window + 1, self._most)

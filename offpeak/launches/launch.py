@@ -27,6 +27,11 @@ class Session:
     output_tokens: float
     """Of all its requests together."""
 
+    @property
+    def tokens_per_request(self) -> float:
+        """Input and output together, on average."""
+        return (self.input_tokens + self.output_tokens) / self.requests
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:

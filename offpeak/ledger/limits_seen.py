@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from offpeak.clock import to_micros
+from offpeak.clock import from_micros, to_micros
+from offpeak.launches.limits import Limit, Limits, Source
 from offpeak.ledger import tables
 from offpeak.ledger.ledger import Ledger
 from offpeak.providers.realtime import Measure
@@ -61,6 +62,25 @@ def remembered(ledger: Ledger, *, realm: str, model: str) -> dict[Measure, float
         row = connection.execute(query).one_or_none()
     found = {} if row is None else {Measure.REQUESTS: row[0], Measure.TOKENS: row[1]}
     return {measure: float(limit) for measure, limit in found.items() if limit}
+
+
+def said(ledger: Ledger, *, realm: str, model: str) -> Limits:
+    """What the provider itself said last, and when; empty where it has said nothing, whatever was declared."""
+    queue = tables.queue
+    query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute, queue.c.rates_seen_at).where(
+        queue.c.realm == realm, queue.c.model == model, queue.c.rates_seen_at.is_not(None)
+    )
+    with ledger.database.read() as connection:
+        row = connection.execute(query).one_or_none()
+    if row is None:
+        return {}
+    found = {Measure.REQUESTS: row.requests_per_minute, Measure.TOKENS: row.tokens_per_minute}
+    seen_at = from_micros(row.rates_seen_at)
+    return {
+        measure: Limit(per_minute=limit, source=Source.SEEN, seen_at=seen_at)
+        for measure, limit in found.items()
+        if limit
+    }
 
 
 def requests_per_minute(ledger: Ledger, *, realm: str, model: str) -> int | None:

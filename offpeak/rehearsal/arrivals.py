@@ -4,22 +4,14 @@ Arrivals are a Poisson process, as visitors who know nothing of each other make 
 of the time, stays at the peak, and falls over the last tenth.
 """
 
-from bisect import bisect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import NamedTuple
 
+from offpeak.launches.traffic import Row, Traffic
+
 RAMP = 0.1
 """The share of the time in which the rate rises, and in which it falls again."""
-
-
-class Row(NamedTuple):
-    """A row of an asset that a visitor asks for."""
-
-    asset: str
-    key: str
 
 
 class Arrival(NamedTuple):
@@ -32,30 +24,6 @@ class Arrival(NamedTuple):
     row: Row
     model: str
     """The "provider/model" that answers it where nothing is pre-computed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """Rows, and how often each was asked for."""
-
-    rows: Sequence[Row]
-    up_to: Sequence[float]
-    """The sum of the weights up to and with each row."""
-
-    @classmethod
-    def of(cls, requests: Mapping[Row, float]) -> "Traffic":
-        """Rows without a request are left out. Raises ValueError where none is left, or a number is below nought."""
-        if any(not 0 <= weight < float("inf") for weight in requests.values()):
-            raise ValueError("a number of requests is not from 0 up")
-        asked = sorted((row, weight) for row, weight in requests.items() if weight)
-        if not asked:
-            raise ValueError("no row was ever asked for")
-        return cls([row for row, _ in asked], list(accumulate(weight for _, weight in asked)))
-
-    def draw(self, random: Random) -> Row:
-        """A row, by how often it was asked for."""
-        place = bisect(self.up_to, random.random() * self.up_to[-1])
-        return self.rows[min(place, len(self.rows) - 1)]
 
 
 def arrivals(

@@ -1,10 +1,11 @@
 """What the providers really allow for the models of a launch, and the same at a smaller scale."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from offpeak.errors import ConfigurationError
 from offpeak.launches.launch import Session
+from offpeak.launches.limits import Limits, terms_to_write
 from offpeak.providers.realtime import Measure
 
 
@@ -29,41 +30,27 @@ class ModelLimits:
         return {name: figure for name, figure in both.items() if figure is not None}
 
 
-Said = Callable[[str], Mapping[Measure, float]]
-"""What somebody says of the limits of a "provider/model"; nothing where they know nothing."""
-
-
-def known_limits(models: Iterable[str], *, seen: Said, declared: Said) -> dict[str, ModelLimits]:
-    """The limits of each model: what the provider itself was seen to say, else what the price sheet does.
-
-    Raises ConfigurationError that names the models of which neither knows anything.
-    """
-    found: dict[str, ModelLimits] = {}
-    unknown: list[str] = []
-    for model in models:
-        said = seen(model) or declared(model)
-        requests, tokens = said.get(Measure.REQUESTS), said.get(Measure.TOKENS)
-        if requests is None and tokens is None:
-            unknown.append(model)
-            continue
-        found[model] = ModelLimits(
-            requests_per_minute=None if requests is None else int(requests),
-            tokens_per_minute=None if tokens is None else int(tokens),
-        )
+def model_limits(known: Mapping[str, Limits]) -> dict[str, ModelLimits]:
+    """The limits of each model. Raises ConfigurationError that names those of which nobody knows anything."""
+    unknown = [model for model, limits in known.items() if not limits]
     if unknown:
         raise ConfigurationError(
             f"Nobody has said yet what {' and '.join(unknown)} {'allow' if len(unknown) > 1 else 'allows'} in a "
             "minute, so the limits cannot be rehearsed. Nothing was played. The answers of realtime endpoints say it; "
-            "until then, write it into price_sheet.toml, for each model:\n"
-            f'[[terms]]\nmodel = "{unknown[0]}"\nsource = "the limits page of the account"\n'
-            "requests_per_minute = 500\ntokens_per_minute = 500_000"
+            f"until then, write it into price_sheet.toml, for each model:\n{terms_to_write(unknown[0])}"
         )
-    return found
+    return {
+        model: ModelLimits(
+            requests_per_minute=limits[Measure.REQUESTS].per_minute if Measure.REQUESTS in limits else None,
+            tokens_per_minute=limits[Measure.TOKENS].per_minute if Measure.TOKENS in limits else None,
+        )
+        for model, limits in known.items()
+    }
 
 
 def scaled_limits(limits: Mapping[str, ModelLimits], scale: float, session: Session) -> dict[str, ModelLimits]:
     """All of them at a scale. Raises ConfigurationError where a single request would not fit any more."""
-    one = (session.input_tokens + session.output_tokens) / session.requests
+    one = session.tokens_per_request
     found = {model: each.scaled(scale) for model, each in limits.items()}
     for model, each in found.items():
         if each.tokens_per_minute is not None and each.tokens_per_minute < one:

@@ -8,14 +8,15 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 from offpeak.clock import Clock
+from offpeak.launches.demand import peak_per_minute
 from offpeak.launches.launch import Launch
+from offpeak.launches.traffic import Traffic
 from offpeak.ledger.database import Database
 from offpeak.money.rates import ModelRates
-from offpeak.rehearsal.arrivals import Arrival, Traffic, arrivals
+from offpeak.rehearsal.arrivals import Arrival, arrivals
 from offpeak.rehearsal.calls import Models, Size
 from offpeak.rehearsal.limits import ModelLimits, scaled_limits
 from offpeak.rehearsal.outcome import Figures
@@ -70,8 +71,8 @@ Telling = Callable[[str], AbstractContextManager[Callable[[int], None]]]
 
 
 def peak_per_second(launch: Launch) -> float:
-    """Requests a second at the peak: everybody there asks as often as a session does."""
-    return launch.peak_users * launch.session.requests / (launch.session.length / timedelta(seconds=1))
+    """Requests a second at the peak, those included that a pre-computed result answers."""
+    return peak_per_minute(launch) / 60
 
 
 def scale_of(launch: Launch, given: float | None = None) -> float:

@@ -14,7 +14,7 @@ import pytest
 
 from ai_assets import sources
 from ai_assets.launches import launch_catalog_summaries, launch_embeddings, launch_examples, launch_starters
-from offpeak.rehearsal.traffic import read_traffic
+from offpeak.launches.traffic import read_traffic
 from resources import sample_data
 from resources.sources import SourceTables
 from schedules.launch_precompute import launch_checks, launch_precompute, launch_watch
@@ -244,7 +244,7 @@ def test_a_look_is_taken_from_the_first_quiet_day_to_the_end(launching: Launchin
 
 def test_about_three_in_ten_requests_of_past_traffic_are_for_what_nobody_precomputes(launching: Launching) -> None:
     launching.bought()
-    traffic = read_traffic(SourceTables(url=f"folder:{sample_data.FOLDER}"))
+    traffic = read_traffic(SourceTables(url=f"folder:{sample_data.FOLDER}").source().open)
     there = {(asset, key) for asset in FAMILY for key in launching.rows(asset).index}
     weights = dict(zip(traffic.rows, np.diff(traffic.up_to, prepend=0), strict=True))
     hits = sum(weight for row, weight in weights.items() if row in there)

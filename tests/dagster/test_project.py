@@ -76,6 +76,7 @@ NIGHTLY = {
         ("quarterly_review", "UTC", {"embedding_baseline", "workload_audit"}),
         ("hourly", "UTC", {"batch_operations"}),
         ("weekly_spend", "UTC", {"spend_report"}),
+        ("launch_plans", "UTC", {"launch_capacity", "launch_coverage", "launch_report"}),
         (
             "launch_precompute",
             "UTC",

@@ -205,9 +205,10 @@ def test_without_a_ledger_it_says_so_and_makes_none(project: Path, run: Run) -> 
 
 @pytest.mark.slow
 def test_what_is_missing_is_said_before_anything_is_played(landed: Path, run: Run) -> None:
-    (landed / "prices.toml").write_text("")  # the ledger remembers what was declared of the model that was bought from
+    (landed / "prices.toml").write_text("")  # what a run declared to the ledger before is not what a provider said
     with pytest.raises(
-        ConfigurationError, match=r'(?s)what anthropic/claude-haiku-5-5 allows.*\[\[terms\]\]\nmodel = "anthropic'
+        ConfigurationError,
+        match=r'(?s)what openai/gpt-5-mini and anthropic/claude-haiku-5-5 allow .*\[\[terms\]\]\nmodel = "openai',
     ):
         run("rehearse", "spring_release")
     (landed / "prices.toml").write_text(LIMITS)

@@ -272,6 +272,16 @@ def test_limits_are_learned_from_the_headers_and_remembered_for_the_next_run(
     assert found == {Measure.REQUESTS: 6_000, Measure.TOKENS: 4_000_000}
 
 
+def test_limits_that_the_price_sheet_declares_are_not_taken_for_what_the_provider_said(shop: Shop) -> None:
+    place = {"realm": shop.provider.realm, "model": "gpt-5-mini"}
+    limits_seen.declare(shop.ledger, **place, limits={Measure.REQUESTS: 6_000})
+
+    shop.buy(tickets(3), forced=IN_BACKGROUND)  # the provider names no limits
+
+    assert limits_seen.said(shop.ledger, **place) == {}
+    assert limits_seen.remembered(shop.ledger, **place) == {Measure.REQUESTS: 6_000}
+
+
 def test_within_the_providers_limits_hardly_a_call_is_refused(
     ledger: Ledger, open_account: Account, local_provider: LocalProvider
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,9 @@ def test_the_examples_in_the_documentation_work(load: Load) -> None:
 def test_the_examples_in_this_projects_sheet_work_when_uncommented(load: Load) -> None:
     lines = (ROOT / "price_sheet.toml").read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("# [[price]]"))
-    sheet = load("\n".join(line.removeprefix("#").removeprefix(" ") for line in lines[first:]))
+    examples = takewhile(lambda line: line.startswith("#"), lines[first:])
+    sheet = load("\n".join(line.removeprefix("#").removeprefix(" ") for line in examples))
+    assert sheet.terms("my-gateway/large-1") is not None
     for model in ("anthropic/claude-haiku-4-5", "openai/gpt-6-luna"):
         rates = sheet.rates(model, at=datetime(2026, 12, 1, tzinfo=UTC))
         assert rates.batch.cited.startswith("contract")

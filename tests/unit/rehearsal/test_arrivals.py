@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from offpeak.rehearsal.arrivals import Row, Traffic, arrivals, level
+from offpeak.launches.traffic import Row, Traffic
+from offpeak.rehearsal.arrivals import arrivals, level
 
 A, B, C = Row("starters", "a"), Row("starters", "b"), Row("examples", "c")
 TRAFFIC = Traffic.of({A: 6, B: 3, C: 1})

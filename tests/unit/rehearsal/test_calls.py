@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from offpeak.launches.launch import Session
+from offpeak.launches.traffic import Row
 from offpeak.money import PriceSheet
-from offpeak.rehearsal.arrivals import Arrival, Row
+from offpeak.rehearsal.arrivals import Arrival
 from offpeak.rehearsal.calls import Called, Models, Size
 
 from ...conftest import MODELS, LocalProvider

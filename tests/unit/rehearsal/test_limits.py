@@ -1,4 +1,4 @@
-"""The limits of a launch's models: what was seen comes first, and what nobody knows is asked for."""
+"""The limits of a launch's models as a rehearsal takes them: what nobody knows is asked for."""
 
 from datetime import timedelta
 
@@ -6,31 +6,28 @@ import pytest
 
 from offpeak.errors import ConfigurationError
 from offpeak.launches.launch import Session
+from offpeak.launches.limits import Limit, Source
 from offpeak.providers.realtime import Measure
-from offpeak.rehearsal.limits import ModelLimits, known_limits, scaled_limits
+from offpeak.rehearsal.limits import ModelLimits, model_limits, scaled_limits
 
 SESSION = Session(length=timedelta(minutes=10), requests=5, input_tokens=4_000, output_tokens=1_000)
 
 
-def nothing(_: str) -> dict[Measure, float]:
-    return {}
+def limit(per_minute: int) -> Limit:
+    return Limit(per_minute=per_minute, source=Source.PRICE_SHEET)
 
 
-def test_what_the_provider_said_comes_before_the_price_sheet():
-    found = known_limits(
-        ["openai/a", "openai/b"],
-        seen=lambda model: {Measure.REQUESTS: 100.0, Measure.TOKENS: 5e4} if model == "openai/a" else {},
-        declared=lambda _: {Measure.REQUESTS: 7},
-    )
+def test_a_limit_that_nobody_states_stays_open():
+    found = model_limits({"openai/a": {Measure.REQUESTS: limit(7)}, "openai/b": {Measure.TOKENS: limit(50_000)}})
     assert found == {
-        "openai/a": ModelLimits(requests_per_minute=100, tokens_per_minute=50_000),
-        "openai/b": ModelLimits(requests_per_minute=7, tokens_per_minute=None),
+        "openai/a": ModelLimits(requests_per_minute=7, tokens_per_minute=None),
+        "openai/b": ModelLimits(requests_per_minute=None, tokens_per_minute=50_000),
     }
 
 
 def test_models_without_known_limits_are_named_with_what_to_write():
     with pytest.raises(ConfigurationError, match=r"(?s)what openai/a and openai/b allow.*\[\[terms\]\]"):
-        known_limits(["openai/a", "openai/b"], seen=nothing, declared=nothing)
+        model_limits({"openai/a": {}, "openai/b": {}})
 
 
 def test_limits_are_scaled_as_the_traffic_is():

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from offpeak.errors import LedgerUnavailable
-from offpeak.rehearsal.arrivals import Arrival, Row
+from offpeak.launches.traffic import Row
+from offpeak.rehearsal.arrivals import Arrival
 from offpeak.rehearsal.calls import Called
 from offpeak.rehearsal.outcome import Ending
 from offpeak.rehearsal.play import play
