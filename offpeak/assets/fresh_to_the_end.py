@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from offpeak.assets.declaration import declaration_of
+from offpeak.assets.declaration import Declaration, declaration_of
 from offpeak.assets.resources import API_KEY, BatchApi
 from offpeak.clock import SystemClock, exactly, moment
 from offpeak.errors import DefinitionError
@@ -60,7 +60,9 @@ def fresh_to_the_end(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
 
     For each launch that is in its quiet days or open it looks at the partition of its name: every wanted row has to
     exist, with `effective_until` at or after the launch's end. A launch whose quiet days lie ahead is not looked at.
-    What fails is an error, and says what to do. Launches are read from the resource `batch_api` each time.
+    What fails says what to do. It is a warning until the first run of the quiet days is due to have landed, and an
+    error from then on; an error at once where nothing that is scheduled can mend it. Launches are read from the
+    resource `batch_api` each time.
 
     Raises DefinitionError for an asset that is not a batch asset, or not partitioned by launches.
     """
@@ -87,19 +89,13 @@ def fresh_to_the_end(asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
         name, store = key.to_user_string(), results.store
         found = [_reach(store, name, each) for each in needed_at(launches, now)]
         crons = rhythm_of(asset.specs_by_key[key].metadata).crons
-        said = [
-            _in_words(
-                each,
-                name,
-                valid_for=valid_for,
-                runs=_runs(crons, each.launch, launches, declaration.provider),
-                now=now,
-            )
-            for each in found
-        ]
+        runs = {each.launch.name: _runs(crons, each.launch, launches, declaration.provider) for each in found}
+        failed = [each for each in found if not each.passed]
+        waits = all(_may_wait(runs[each.launch.name], each.launch, declaration, now=now) for each in failed)
+        said = [_in_words(each, name, valid_for=valid_for, runs=runs[each.launch.name], now=now) for each in found]
         return dg.AssetCheckResult(
-            passed=all(each.passed for each in found),
-            severity=dg.AssetCheckSeverity.ERROR,
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.WARN if failed and waits else dg.AssetCheckSeverity.ERROR,
             description=" ".join(said) or why_none(launches, now),
             metadata=_figures(found),
         )
@@ -130,6 +126,13 @@ def _runs(crons: Iterable[Cron], launch: Launch, launches: Iterable[Launch], pro
 
     ticks = {begun(tick) for cron in crons for tick in cron.ticks(quiet_from(launch), launch.starts)}
     return sorted(each for each in ticks if each < launch.starts)
+
+
+def _may_wait(runs: Sequence[datetime], launch: Launch, declaration: Declaration, *, now: datetime) -> bool:
+    """Whether it is no wonder that something lacks: the first run is not due to have landed, and the last one lasts."""
+    if not runs or launch.holds(now) or _too_short(launch, runs, declaration.contract.valid_for):
+        return False
+    return now < min(declaration.workload.due_at(runs[0]), launch.starts)
 
 
 def _in_words(reach: Reach, asset: str, *, valid_for: timedelta, runs: Sequence[datetime], now: datetime) -> str:
@@ -166,13 +169,18 @@ def _renewed(launch: Launch, runs: Sequence[datetime], now: datetime) -> str:
 
 def _promised(launch: Launch, runs: Sequence[datetime], valid_for: timedelta) -> str:
     """What is wrong with the contract, where not even the last run before the launch makes rows that last."""
-    if not runs or runs[-1] + valid_for >= launch.ends:
+    if not _too_short(launch, runs, valid_for):
         return ""
     hours = -(-(launch.ends - runs[-1]) // _HOUR)
     return (
         f"The contract is too short for this launch: what the last run before it, at {moment(runs[-1])}, looks at is "
         f"effective for {exactly(valid_for)}. Make it FreshnessContract(valid_for=timedelta(hours={hours})) or longer."
     )
+
+
+def _too_short(launch: Launch, runs: Sequence[datetime], valid_for: timedelta) -> bool:
+    """Whether not even the last run before the launch makes rows that last."""
+    return bool(runs) and runs[-1] + valid_for < launch.ends
 
 
 def _figures(found: Sequence[Reach]) -> dict[str, Any]:

@@ -155,14 +155,25 @@ def test_what_is_bought_in_the_first_night_lasts_to_the_end_of_the_launch(launch
     assert ENDS.timestamp() < figures["gets_stale_at"] < (FIRST_NIGHT + 9 * DAY + MINUTE).timestamp()
 
 
-def test_before_anything_is_there_the_check_fails_and_says_when_the_next_run_is_due(launching: Launching) -> None:
+def test_before_anything_is_there_the_check_warns_and_says_when_the_next_run_is_due(launching: Launching) -> None:
     launching.time.to(STARTS - 7 * DAY)
     found = launching.look()["launch_starters"]
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert found.description == (
         "spring_release: nothing of launch_starters is pre-computed. The next run is due at 2027-03-03 02:30 UTC; to "
         "be sooner, materialise the partition spring_release."
     )
+
+
+def test_it_is_an_error_once_the_first_night_is_due_to_have_landed(launching: Launching) -> None:
+    for moment, severity in (
+        (FIRST_NIGHT + DAY - MINUTE, dg.AssetCheckSeverity.WARN),
+        (FIRST_NIGHT + DAY, dg.AssetCheckSeverity.ERROR),
+        (STARTS + MINUTE, dg.AssetCheckSeverity.ERROR),
+    ):
+        launching.time.to(moment)
+        found = launching.look()["launch_starters"]
+        assert (found.passed, found.severity) == (False, severity), moment
 
 
 def test_in_the_last_night_it_says_that_nothing_is_scheduled_any_more(launching: Launching) -> None:
