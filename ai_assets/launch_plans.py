@@ -1,6 +1,6 @@
 """Whether the launches of `launches.yaml` can come, for whoever plans them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -21,7 +21,7 @@ LISTED = this_deployment().planned_launches().launches
         )
         for launch in LISTED
     ],
-    group_name="launches",
+    group_name="launch",
     owners=["team:data-platform"],
     tags={"domain": "operations"},
     kinds={"matplotlib"},
@@ -35,16 +35,14 @@ def launch_capacity(
     three days before it has to be asked for.
     """
     report = offpeak.launch_capacity(offpeak_results.ledger, batch_api)
-    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
-    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
-    yield dg.MaterializeResult(metadata={**markdown, **report.figures})
+    yield dg.MaterializeResult(metadata={**as_markdown(report.summary, report.launches), **report.figures})
     yield from (report.check(launch.name) for launch in LISTED)
 
 
 @dg.asset(
     deps=["launch_traffic"],
     code_version="1",
-    group_name="launches",
+    group_name="launch",
     owners=["team:data-platform"],
     tags={"domain": "operations"},
     kinds={"markdown"},
@@ -59,15 +57,13 @@ def launch_coverage(
     It reads the ledger, the price sheet and the past traffic, and buys nothing.
     """
     report = offpeak.launch_coverage(offpeak_results.ledger, batch_api, source_tables)
-    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
-    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
-    return dg.MaterializeResult(metadata={**markdown, **report.figures})
+    return dg.MaterializeResult(metadata={**as_markdown(report.summary, report.launches), **report.figures})
 
 
 @dg.asset(
     deps=["launch_traffic"],
     code_version="1",
-    group_name="launches",
+    group_name="launch",
     owners=["team:data-platform"],
     tags={"domain": "operations"},
     kinds={"matplotlib"},
@@ -83,7 +79,11 @@ def launch_report(
     It buys nothing. The same is written as an HTML file, which can be sent to somebody.
     """
     report = offpeak.launch_report(offpeak_results.ledger, batch_api, source_tables, context=context)
-    texts = {"summary": report.summary} | {f"launch/{name}": text for name, text in report.launches.items()}
-    markdown = {name: dg.MetadataValue.md(text) for name, text in texts.items()}
-    file = dg.MetadataValue.path(report.write())
-    return dg.MaterializeResult(metadata={"summary": markdown["summary"], "file": file, **report.figures, **markdown})
+    file = {"file": dg.MetadataValue.path(report.write())}
+    return dg.MaterializeResult(metadata={**file, **report.figures, **as_markdown(report.summary, report.launches)})
+
+
+def as_markdown(summary: str, launches: Mapping[str, str]) -> dict[str, dg.MarkdownMetadataValue]:
+    """What Dagster's UI shows as text: of all launches together, and of each."""
+    texts = {"summary": summary} | {f"launch/{name}": text for name, text in launches.items()}
+    return {name: dg.MetadataValue.md(text) for name, text in texts.items()}

@@ -45,9 +45,7 @@ def sensitivities(launch: Launch, limits: Mapping[str, Limits]) -> Sequence[Sens
     return tuple(
         Sensitivity(
             guess=guess,
-            curve=[
-                (off, _headroom(changed(launch, guess, off), limits)) for off in OFFS if _possible(launch, guess, off)
-            ],
+            curve=_curve(launch, limits, guess),
             turns_at=turns_at(launch, limits, guess),
         )
         for guess in Guess

@@ -1,10 +1,9 @@
 """Whether a launch fits, in words, tables and a picture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from math import ceil, floor
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 from offpeak.clock import in_words, moment
 from offpeak.launches.capacity import Capacity, Reached, capacity
@@ -12,6 +11,7 @@ from offpeak.launches.demand import demand, peak_per_minute
 from offpeak.launches.launch import Launch
 from offpeak.launches.limits import Limits, Source, terms_to_write
 from offpeak.launches.sensitivity import Guess, Sensitivity, sensitivities
+from offpeak.reports.launches.moments import there
 from offpeak.reports.pictures import picture
 from offpeak.reports.tables import Table, code
 
@@ -44,7 +44,7 @@ def _row(found: Capacity) -> Sequence[str]:
     binding = found.binding
     return (
         found.launch.name,
-        _local(found.launch, found.launch.starts),
+        there(found.launch.starts, found.launch),
         count(sum(each.requests_per_minute for each in found.demand.values())),
         "not known" if binding is None else f"{binding.model}, {binding.measure}",
         "–" if binding is None else f"{binding.headroom:.0%}",
@@ -55,7 +55,7 @@ def _row(found: Capacity) -> Sequence[str]:
 def judgement(found: Capacity) -> str:
     """Whether it fits, and what has to be raised by when where it does not. Code stands between backticks."""
     if found.over:
-        return f"It has been over since {_local(found.launch, found.launch.ends)}."
+        return f"It has been over since {there(found.launch.ends, found.launch)}."
     parts = [_unknown(found.unknown)] if found.unknown else []
     parts += [_raise(each) for each in found.to_raise]
     if parts:
@@ -90,7 +90,7 @@ def _raise(each: Reached) -> str:
 
 def _by(found: Capacity) -> str:
     left = found.raise_by - found.now
-    when = _local(found.launch, found.raise_by)
+    when = there(found.raise_by, found.launch)
     what = "Ask for it" if found.to_raise else "What is too low for the launch has to be asked for"
     if left > timedelta(0):
         return f"{what} by {when}, in {in_words(left)}."
@@ -237,7 +237,3 @@ def _curves(launch: Launch, found: Sequence[Sensitivity]) -> str:
 def count(figure: float) -> str:
     """A number for people: whole from a hundred on, else with a digit after the point where it has one."""
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:,.1f}".removesuffix(".0")
-
-
-def _local(launch: Launch, at: datetime) -> str:
-    return f"{at.astimezone(ZoneInfo(launch.zone)):%Y-%m-%d %H:%M} {launch.zone}"

@@ -1,13 +1,12 @@
 """A launch's coverage in words and tables, before it is Markdown or HTML."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from offpeak.launches.coverage import LISTED, Coverage, Standing, Sums, Uncovered
 from offpeak.launches.launch import Launch
 from offpeak.money.misses import Misses
 from offpeak.money.rates import pico_text
+from offpeak.reports.launches.moments import local
 from offpeak.reports.tables import Table
 
 
@@ -18,11 +17,6 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return "over 99.9%"
     return f"{share * 100:.1f}".removesuffix(".0") + "%"
-
-
-def local(at: datetime, launch: Launch) -> str:
-    """A moment in the launch's zone, to the minute."""
-    return f"{at.astimezone(ZoneInfo(launch.zone)):%Y-%m-%d %H:%M}"
 
 
 def hit_rate_words(found: Coverage) -> str:

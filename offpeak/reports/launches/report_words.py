@@ -16,13 +16,13 @@ from offpeak.reports.launches.capacity_words import count, judgement
 from offpeak.reports.launches.coverage_words import (
     assets_table,
     hit_rate_words,
-    local,
     misses_words,
     missing_table,
     percent,
     soon_stale_table,
 )
 from offpeak.reports.launches.found import Found
+from offpeak.reports.launches.moments import local
 from offpeak.reports.pictures import Picture, picture
 from offpeak.reports.tables import Table, code
 
