@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CHECK = "fits_{launch}"
 """The name of a launch's check."""
 
+DIGITS = 4
+"""After the point, of a headroom that Dagster plots."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchCapacity:
@@ -25,7 +28,7 @@ class LaunchCapacity:
     capacities: Mapping[str, Capacity]
     """By the name of a launch: all of the list, those that are over included."""
     summary: str
-    """A table of the launches that are ahead, and what to do for each."""
+    """A line for each launch that is ahead: what to do for it."""
     launches: Mapping[str, str]
     """By the name of a launch that is ahead: its limits, what pre-computation changes, and what hangs on each guess."""
     figures: Mapping[str, float]
@@ -67,7 +70,7 @@ def launch_capacity(ledger: Ledger, api: "BatchApi") -> LaunchCapacity:
         summary=summary(ahead),
         launches={each.launch.name: section(each, limits) for each in ahead},
         figures={
-            f"{name}/{each.launch.name}": limit.headroom
+            f"{name}/{each.launch.name}": round(limit.headroom, DIGITS)
             for each in ahead
             for name, of in (("headroom", each), ("headroom_without", without(each, limits)))
             if (limit := of.binding) is not None
@@ -79,9 +82,12 @@ def _metadata(found: Capacity) -> Mapping[str, str | int | float]:
     """What a program needs that asks for higher limits."""
     raise_to = {f"raise_to/{each.model}/{each.measure}": each.raise_to for each in found.to_raise}
     binding = found.binding
+    tightest: dict[str, str | float] = {}
+    if binding is not None:
+        tightest = {"headroom": round(binding.headroom, DIGITS), "binding": f"{binding.model} {binding.measure}"}
     return {
         "raise_by": found.raise_by.isoformat(),
-        **({} if binding is None else {"headroom": binding.headroom, "binding": f"{binding.model} {binding.measure}"}),
+        **tightest,
         **{name: limit for name, limit in raise_to.items() if limit is not None},
         **({"unknown": ", ".join(found.unknown)} if found.unknown else {}),
     }

@@ -29,27 +29,13 @@ def without(found: Capacity, limits: Mapping[str, Limits]) -> Capacity:
 
 
 def summary(ahead: Sequence[Capacity]) -> str:
-    """A row for each launch, and what to do for it."""
-    if not ahead:
-        return NO_LAUNCH
-    table = Table(
-        head=("launch", "starts", "realtime requests a minute", "tightest limit", "headroom", "what to do"),
-        rows=[_row(each) for each in ahead],
-        words_last=True,
-    )
-    return table.markdown
+    """A line for each launch: what to do for it. A table would be cut off where Dagster shows it."""
+    return "\n".join(map(_line, ahead)) or NO_LAUNCH
 
 
-def _row(found: Capacity) -> Sequence[str]:
-    binding = found.binding
-    return (
-        found.launch.name,
-        there(found.launch.starts, found.launch),
-        count(sum(each.requests_per_minute for each in found.demand.values())),
-        "not known" if binding is None else f"{binding.model}, {binding.measure}",
-        "–" if binding is None else f"{binding.headroom:.0%}",
-        judgement(found),
-    )
+def _line(found: Capacity) -> str:
+    starts = there(found.launch.starts, found.launch)
+    return f"- {code(found.launch.name)}, which starts at {starts}: {judgement(found)}"
 
 
 def judgement(found: Capacity) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from offpeak.ledger.ledger import Ledger
 from offpeak.reports.documents import rendered, write
 from offpeak.reports.headlines import headline_table
+from offpeak.reports.launches.capacity import DIGITS
 from offpeak.reports.launches.coverage import coverage_figures
 from offpeak.reports.launches.found import Found, find
 from offpeak.reports.launches.report_words import Section, Told, told
@@ -78,7 +79,7 @@ def _chain(context: "dg.AssetExecutionContext | None", api: "BatchApi", now: dat
 
 def _figures(found: Found) -> Mapping[str, float]:
     binding = found.planned.binding
-    limit = {} if binding is None else {"headroom": binding.headroom}
+    limit = {} if binding is None else {"headroom": round(binding.headroom, DIGITS)}
     if found.coverage is None or found.misses is None:
         return limit
     return {**limit, **coverage_figures(found.coverage, found.misses)}

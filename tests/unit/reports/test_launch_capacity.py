@@ -79,11 +79,11 @@ def test_no_launch_is_a_sentence() -> None:
     assert summary([]).startswith("No launch is ahead.")
 
 
-def test_the_summary_has_a_row_for_each_launch() -> None:
-    rows = summary([capacity(launch(), known, now=EARLY) for known in (TIER, {})]).splitlines()
-    start = "| `spring_release` | 2027-03-09 09:00 Europe/Berlin | 180 |"
-    assert rows[2].startswith(f"{start} anthropic/claude-haiku-5-5, tokens | -35% | Raise")
-    assert rows[3].startswith(f"{start} not known | – | Nobody has said yet")
+def test_the_summary_has_a_line_for_each_launch() -> None:
+    first, second = summary([capacity(launch(), known, now=EARLY) for known in (TIER, {})]).splitlines()
+    start = "- `spring_release`, which starts at 2027-03-09 09:00 Europe/Berlin:"
+    assert first.startswith(f"{start} Raise `anthropic/claude-haiku-5-5` from 50,000 to 68,000 tokens a minute")
+    assert second.startswith(f"{start} Nobody has said yet")
 
 
 def test_the_picture_has_a_line_for_each_guess_and_is_a_small_file() -> None:
