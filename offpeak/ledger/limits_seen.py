@@ -4,6 +4,7 @@ Models are without their provider. A run that begins at what the last one was al
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -42,8 +43,7 @@ def declare(ledger: Ledger, *, realm: str, model: str, limits: Mapping[Measure, 
         "tokens_per_minute": limits.get(Measure.TOKENS),
     }
     unseen = sa.and_(queue.c.realm == realm, queue.c.model == model, queue.c.rates_seen_at.is_(None))
-    with ledger.database.read() as connection:
-        row = connection.execute(sa.select(queue).where(queue.c.realm == realm, queue.c.model == model)).one_or_none()
+    row = _row(ledger, realm, model)
     known = {name: None if row is None else getattr(row, name) for name in values}
     if known == values or (row is not None and row.rates_seen_at is not None):
         return
@@ -54,32 +54,17 @@ def declare(ledger: Ledger, *, realm: str, model: str, limits: Mapping[Measure, 
 
 def remembered(ledger: Ledger, *, realm: str, model: str) -> dict[Measure, float]:
     """What `remember` wrote down last, or `declare` before; empty where nothing has said anything yet."""
-    queue = tables.queue
-    query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute).where(
-        queue.c.realm == realm, queue.c.model == model
-    )
-    with ledger.database.read() as connection:
-        row = connection.execute(query).one_or_none()
-    found = {} if row is None else {Measure.REQUESTS: row[0], Measure.TOKENS: row[1]}
-    return {measure: float(limit) for measure, limit in found.items() if limit}
+    return {measure: float(limit) for measure, limit in _limits(_row(ledger, realm, model)).items()}
 
 
 def said(ledger: Ledger, *, realm: str, model: str) -> Limits:
     """What the provider itself said last, and when; empty where it has said nothing, whatever was declared."""
-    queue = tables.queue
-    query = sa.select(queue.c.requests_per_minute, queue.c.tokens_per_minute, queue.c.rates_seen_at).where(
-        queue.c.realm == realm, queue.c.model == model, queue.c.rates_seen_at.is_not(None)
-    )
-    with ledger.database.read() as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
+    row = _row(ledger, realm, model)
+    if row is None or row.rates_seen_at is None:
         return {}
-    found = {Measure.REQUESTS: row.requests_per_minute, Measure.TOKENS: row.tokens_per_minute}
     seen_at = from_micros(row.rates_seen_at)
     return {
-        measure: Limit(per_minute=limit, source=Source.SEEN, seen_at=seen_at)
-        for measure, limit in found.items()
-        if limit
+        measure: Limit(per_minute=limit, source=Source.SEEN, seen_at=seen_at) for measure, limit in _limits(row).items()
     }
 
 
@@ -87,3 +72,15 @@ def requests_per_minute(ledger: Ledger, *, realm: str, model: str) -> int | None
     """How many calls a minute the realtime endpoints allow for a model; None where nothing has said so yet."""
     found = remembered(ledger, realm=realm, model=model).get(Measure.REQUESTS)
     return None if found is None else int(found)
+
+
+def _row(ledger: Ledger, realm: str, model: str) -> sa.Row[Any] | None:
+    queue = tables.queue
+    with ledger.database.read() as connection:
+        return connection.execute(sa.select(queue).where(queue.c.realm == realm, queue.c.model == model)).one_or_none()
+
+
+def _limits(row: sa.Row[Any] | None) -> dict[Measure, int]:
+    """Those that it has."""
+    found = {} if row is None else {Measure.REQUESTS: row.requests_per_minute, Measure.TOKENS: row.tokens_per_minute}
+    return {measure: limit for measure, limit in found.items() if limit}

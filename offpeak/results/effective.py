@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from offpeak.clock import from_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
-from offpeak.results.store import as_of_served, rows_served
+from offpeak.results.store import as_of_served, select_served
 
 
 def effective_until(database: Database, asset: str, partition: str, keys: Sequence[str]) -> Mapping[str, datetime]:
@@ -62,16 +62,9 @@ def prepared(database: Database, partition: str) -> Sequence[Prepared]:
 @cache
 def _query() -> sa.Select[Any]:
     current, former = tables.answer.alias("current"), tables.answer.alias("former")
-    target, wanted = tables.target, tables.wanted
-    return (
-        sa.select(wanted.c.key, as_of_served(current, former), target.c.valid_for)
-        .select_from(rows_served(current, former).join(target, target.c.id == wanted.c.target_id))
-        .where(
-            target.c.asset == sa.bindparam("asset"),
-            target.c.partition_key == sa.bindparam("partition"),
-            target.c.job_id.is_not(None),
-            wanted.c.key.in_(sa.bindparam("keys", expanding=True)),
-        )
+    key = tables.wanted.c.key
+    return select_served(current, former, key, as_of_served(current, former), tables.target.c.valid_for).where(
+        key.in_(sa.bindparam("keys", expanding=True))
     )
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from offpeak.clock import from_micros, to_micros
 from offpeak.ledger import tables
 from offpeak.ledger.database import Database
-from offpeak.results.store import as_of_served, rows_served
+from offpeak.results.store import as_of_served, select_served
 
 
 class ServedRow(NamedTuple):
@@ -49,18 +49,10 @@ def served_row(database: Database, asset: str, partition: str, key: str, *, at: 
 def _query() -> sa.Select[Any]:
     """Made once: making it takes longer than asking it."""
     current, former = tables.answer.alias("current"), tables.answer.alias("former")
-    target, wanted = tables.target, tables.wanted
-    return (
-        sa.select(
-            *(sa.func.coalesce(current.c[name], former.c[name]).label(name) for name in ("model", "output", "vector")),
-            as_of_served(current, former).label("as_of"),
-            target.c.valid_for,
-        )
-        .select_from(rows_served(current, former).join(target, target.c.id == wanted.c.target_id))
-        .where(
-            target.c.asset == sa.bindparam("asset"),
-            target.c.partition_key == sa.bindparam("partition"),
-            target.c.job_id.is_not(None),
-            wanted.c.key == sa.bindparam("key"),
-        )
-    )
+    return select_served(
+        current,
+        former,
+        *(sa.func.coalesce(current.c[name], former.c[name]).label(name) for name in ("model", "output", "vector")),
+        as_of_served(current, former).label("as_of"),
+        tables.target.c.valid_for,
+    ).where(tables.wanted.c.key == sa.bindparam("key"))

@@ -315,6 +315,20 @@ def as_of_served(current: sa.FromClause, former: sa.FromClause) -> sa.Case[Any]:
     )
 
 
+def select_served(current: sa.FromClause, former: sa.FromClause, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Columns of what one partition serves, once it was planned. Binds `asset` and `partition`, "" for none."""
+    target = tables.target
+    return (
+        sa.select(*columns)
+        .select_from(rows_served(current, former).join(target, target.c.id == tables.wanted.c.target_id))
+        .where(
+            target.c.asset == sa.bindparam("asset"),
+            target.c.partition_key == sa.bindparam("partition"),
+            target.c.job_id.is_not(None),
+        )
+    )
+
+
 def rescued_served(current: sa.FromClause, former: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether what a row serves was bought at realtime price because of a deadline."""
     return answered_in_rescue(sa.func.coalesce(current.c.submission_id, former.c.submission_id))
